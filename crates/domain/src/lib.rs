@@ -1,1 +1,19 @@
+//! The words of the house: task ids and states, errors people can act on, reports, tickets and repositories.
+//! Pure data with serde; no I/O, no clock, no vendor.
 
+mod error;
+mod idempotency;
+mod repo;
+mod report;
+mod task;
+mod ticket;
+
+pub use error::{Error, ErrorKind};
+pub use idempotency::{Idem, Staged};
+pub use repo::{Autonomy, Repo, RepoRef, RepoStatus};
+pub use report::{Evidence, Fact, FollowOn, LabelChange, Report, Verdict};
+pub use task::{NewTask, ParsePriorityError, ParseStatusError, Priority, TaskId, TaskInfo, TaskStatus};
+pub use ticket::{TicketDelivery, TicketKind, TicketRef};
+
+/// The type of every fallible call that a person may have to read about.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

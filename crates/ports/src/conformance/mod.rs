@@ -1,0 +1,1 @@
+//! One suite a port: what every implementation, fake or real, must do.

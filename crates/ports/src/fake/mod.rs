@@ -1,0 +1,1 @@
+//! In-memory stand-ins that behave as the conformance suites demand.

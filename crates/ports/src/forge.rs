@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use domain::{Idem, RepoRef, Result};
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+/// The bytes of a job's log, in pieces as they arrive.
+pub type LogStream = BoxStream<'static, Result<Bytes>>;
+
+/// Builds of a repository: pipelines, their jobs and the jobs' logs.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// One pipeline (or workflow run).
+    async fn pipeline(&self, repo: &RepoRef, pipeline: u64) -> Result<Pipeline>;
+
+    /// The newest pipeline of a branch or tag, if there is one.
+    async fn latest_pipeline(&self, repo: &RepoRef, git_ref: &str) -> Result<Option<Pipeline>>;
+
+    /// The failed jobs of a pipeline and of its child and downstream pipelines, in the order in which they
+    /// finished; jobs that were allowed to fail come last. A job that was retried since counts by its newest run.
+    async fn failed_jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>>;
+
+    async fn job(&self, job: &JobRef) -> Result<Job>;
+
+    /// The whole log, streamed. Empty when the job wrote none.
+    async fn log(&self, job: &JobRef) -> Result<LogStream>;
+
+    /// A link that opens the job's log at a line, counted from 1.
+    fn log_link(&self, job: &Job, line: u64) -> String;
+
+    /// Runs a finished job again. Not repeatable: look with [`Forge::retry_of`] first when in doubt.
+    async fn retry_job(&self, job: &JobRef, idem: &Idem) -> Result<Job>;
+
+    /// The run that a retry of this job made, if there was one.
+    async fn retry_of(&self, job: &Job) -> Result<Option<Job>>;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pipeline {
+    pub id: u64,
+    pub status: JobStatus,
+    /// Branch or tag.
+    pub git_ref: String,
+    pub sha: String,
+    pub url: String,
+}
+
+/// Where a job is: in which project (a downstream job's project is not the pipeline's), and its number there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct JobRef {
+    pub repo: RepoRef,
+    pub id: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub at: JobRef,
+    pub name: String,
+    /// Empty where the forge has no stages.
+    pub stage: String,
+    pub status: JobStatus,
+    /// The pipeline that it belongs to, which may be a child of the one asked for.
+    pub pipeline: u64,
+    /// Which run of the same job this is, counted from 1, where the forge numbers them in place.
+    pub attempt: u32,
+    pub git_ref: String,
+    pub sha: String,
+    pub url: String,
+    pub allow_failure: bool,
+    /// The forge's own reason for a failure, as it words it (`script_failure`, `runner_system_failure`…).
+    pub failure_reason: Option<String>,
+    pub exit_code: Option<i64>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub duration: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// Created, waiting for a runner, for a person or for others.
+    Waiting,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Skipped,
+}
+
+impl JobStatus {
+    pub fn is_over(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped
+        )
+    }
+}

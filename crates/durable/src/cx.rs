@@ -1,0 +1,201 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::{Idem, TaskInfo};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::scope::{Open, Scope};
+use crate::{Journal, JournalError, Lease, Record, Recorded, StepKey, StepKind, Stop};
+
+pub(crate) const RUN: &str = "run";
+pub(crate) const UNWIND: &str = "unwind";
+
+/// What a handler is handed: its task, and the journaled steps that all its effects go through.
+pub struct TaskCx {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scope: Arc<Scope>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) task: TaskInfo,
+    pub(crate) lease: Lease,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) cancel: CancelFlag,
+    scopes: Mutex<HashMap<String, Arc<Scope>>>,
+    recorded: Mutex<HashMap<String, Vec<Record>>>,
+}
+
+/// Tells a running handler that its task was cancelled. Once raised it stays up.
+#[derive(Clone, Debug)]
+pub struct CancelFlag(watch::Sender<bool>);
+
+impl Default for CancelFlag {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl CancelFlag {
+    pub fn raise(&self) {
+        self.0.send_replace(true);
+    }
+    pub fn is_raised(&self) -> bool {
+        *self.0.borrow()
+    }
+    pub async fn raised(&self) {
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|raised| *raised).await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        task: TaskInfo,
+        lease: Lease,
+        journal: Arc<dyn Journal>,
+        cancel: CancelFlag,
+        history: Vec<Record>,
+    ) -> Self {
+        let mut recorded: HashMap<String, Vec<Record>> = HashMap::new();
+        for record in history {
+            recorded.entry(record.at.scope.clone()).or_default().push(record);
+        }
+        for scope in recorded.values_mut() {
+            scope.sort_by_key(|record| record.at.seq);
+        }
+        Self {
+            task,
+            lease,
+            journal,
+            cancel,
+            scopes: Mutex::default(),
+            recorded: Mutex::new(recorded),
+        }
+    }
+
+    /// The scope of that path; none when it was asked for before, since a path names one sequence of steps.
+    pub(crate) fn scope(&self, path: &str) -> Option<Arc<Scope>> {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        if scopes.contains_key(path) {
+            return None;
+        }
+        let recorded = self
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned()
+            .unwrap_or_default();
+        let scope = Arc::new(Scope::new(path.to_owned(), recorded));
+        scopes.insert(path.to_owned(), scope.clone());
+        Some(scope)
+    }
+
+    /// A recorded step that a run which ended well did not ask for.
+    pub(crate) fn left_over(&self, root: &str) -> Option<String> {
+        let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let below =
+            |path: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        recorded
+            .iter()
+            .filter(|(path, _)| below(path))
+            .find_map(|(path, records)| match scopes.get(path) {
+                Some(scope) => scope.left_over(),
+                None => records.first().map(|record| record.at.key.clone()),
+            })
+    }
+}
+
+impl TaskCx {
+    pub(crate) fn new(shared: Arc<Shared>, scope: Arc<Scope>) -> Self {
+        Self { shared, scope }
+    }
+
+    pub fn task(&self) -> &TaskInfo {
+        &self.shared.task
+    }
+
+    /// A scope of its own for work that runs beside other work; join branches with [`crate::join_all`].
+    pub fn branch(&self, name: &str) -> Result<TaskCx, Stop> {
+        let path = format!("{}/{name}", self.scope.path);
+        match self.shared.scope(&path) {
+            Some(scope) => Ok(TaskCx::new(self.shared.clone(), scope)),
+            None => Err(self
+                .scope
+                .stop(Stop::Hold(format!("branch {path:?} was made twice in a run")))),
+        }
+    }
+
+    /// What a step of the run gave, for unwinding: nothing when it was not reached, failed or is in doubt.
+    pub fn recorded<T: DeserializeOwned>(&self, key: impl Into<StepKey>) -> Option<T> {
+        match self.run_record(&key.into())?.outcome? {
+            Recorded::Ok(value) => serde_json::from_value(value).ok(),
+            Recorded::Err(_) => None,
+        }
+    }
+
+    /// Whether an effect of the run was begun and is not known to be done.
+    pub fn is_in_doubt(&self, key: impl Into<StepKey>) -> bool {
+        self.run_record(&key.into())
+            .is_some_and(|record| record.outcome.is_none())
+    }
+
+    fn run_record(&self, key: &StepKey) -> Option<Record> {
+        let recorded = self
+            .shared
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        recorded
+            .get(RUN)?
+            .iter()
+            .find(|record| record.at.key == key.as_str())
+            .cloned()
+    }
+
+    pub(crate) fn open(&self, key: &StepKey, kind: StepKind) -> Result<Open<'_>, Stop> {
+        // A cancel during unwinding changes nothing: it is being undone already.
+        if self.shared.cancel.is_raised() && !self.is_unwinding() {
+            return Err(self.scope.stop(Stop::Cancelled));
+        }
+        self.scope.open(key, kind)
+    }
+
+    pub(crate) fn is_unwinding(&self) -> bool {
+        self.scope.path == UNWIND || self.scope.path.starts_with("unwind/")
+    }
+
+    pub(crate) fn idem(&self, open: &Open<'_>) -> Idem {
+        Idem::new(format!(
+            "{}/{}/{}",
+            self.shared.task.id, open.at.scope, open.at.key
+        ))
+    }
+
+    pub(crate) fn broken(&self, error: JournalError) -> Stop {
+        self.scope.stop(match error {
+            JournalError::LeaseLost => Stop::LeaseLost,
+            JournalError::Broken(error) => Stop::from(error),
+        })
+    }
+
+    /// The recorded value, as the type that the code asks for now.
+    pub(crate) fn replay<T: DeserializeOwned>(&self, open: &Open<'_>, outcome: Recorded) -> Result<T, Stop> {
+        match outcome {
+            Recorded::Ok(value) => self.read(open, value),
+            Recorded::Err(error) => Err(self.scope.stop(Stop::Fail(error))),
+        }
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(&self, open: &Open<'_>, value: Value) -> Result<T, Stop> {
+        serde_json::from_value(value).map_err(|error| {
+            self.scope.stop(Stop::Hold(format!(
+                "the recorded result of step {:?} does not fit the handler's code any more: {error}",
+                open.at.key
+            )))
+        })
+    }
+}

@@ -1,0 +1,266 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Error, Report, TaskInfo, TaskStatus};
+
+use crate::cx::{RUN, Shared, UNWIND};
+use crate::panics::catch;
+use crate::{
+    AnyHandler, CancelFlag, Cause, Journal, JournalError, Lease, Recorded, StepKey, StepKind, Stop, TaskCx,
+    Wake,
+};
+
+/// One claim of a task, ready to be run.
+pub struct Attempt {
+    pub task: TaskInfo,
+    pub lease: Lease,
+    pub journal: Arc<dyn Journal>,
+    pub cancel: CancelFlag,
+    pub limits: Limits,
+}
+
+/// How long and how often a task may be tried.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Earlier attempts that stopped for a transient error.
+    pub failures: u32,
+    /// How many attempts may stop so before the task fails.
+    pub max_attempts: u32,
+    /// How long one run may last; a hung one is stopped and counts as a failed attempt.
+    pub run: Duration,
+    /// What is left until the task as a whole is late; nothing when it has no limit.
+    pub left: Option<Duration>,
+    /// How long a step may go on after a cancel before it is dropped.
+    pub cancel_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            failures: 0,
+            max_attempts: 5,
+            run: Duration::from_secs(15 * 60),
+            left: None,
+            cancel_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How an attempt ended, and what is to be written of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The task is over.
+    Ended {
+        status: TaskStatus,
+        report: Box<Report>,
+        error: Option<Error>,
+    },
+    Park(Wake),
+    Retry(Error),
+    /// Parked for a person.
+    Hold(String),
+    /// Nothing may be written.
+    LeaseLost,
+}
+
+/// Runs one attempt: the handler from the top over what the journal has, or its unwinding if that was begun.
+pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
+    let Attempt {
+        task,
+        lease,
+        journal,
+        cancel,
+        limits,
+    } = attempt;
+    let history = match journal.history(&lease).await {
+        Ok(history) => history,
+        Err(JournalError::LeaseLost) => return Outcome::LeaseLost,
+        Err(JournalError::Broken(error)) => return Outcome::Retry(error),
+    };
+    let untouched = history.is_empty();
+    let awaited: Vec<_> = history
+        .iter()
+        .filter(|record| record.kind == StepKind::Child && record.outcome.is_none())
+        .filter_map(|record| record.at.key.strip_prefix("child/").map(domain::TaskId::from))
+        .collect();
+    let cause = history
+        .iter()
+        .find(|record| record.at.scope == UNWIND && record.at.seq == 0);
+    let cause = match cause.and_then(|record| record.outcome.clone()) {
+        Some(Recorded::Ok(value)) => match serde_json::from_value::<Cause>(value) {
+            Ok(cause) => Some(cause),
+            Err(error) => {
+                return Outcome::Hold(format!("the recorded cause of unwinding cannot be read: {error}"));
+            }
+        },
+        _ => None,
+    };
+    let shared = Arc::new(Shared::new(task, lease, journal, cancel, history));
+
+    if let Err(error) = handler.check(&shared.task.payload) {
+        if untouched {
+            return ended(&Cause::Failure { error: error.clone() }, Report::failed(&error));
+        }
+        return Outcome::Hold(format!(
+            "the payload was changed while the task was running: {error}"
+        ));
+    }
+    let cause = match cause {
+        Some(cause) => cause,
+        None => match run(handler, &shared, &limits).await {
+            Ok(outcome) => return outcome,
+            Err(cause) => cause,
+        },
+    };
+    unwind(handler, &shared, &limits, cause, &awaited).await
+}
+
+/// The handler's own run. The error is the cause for which it is to be unwound.
+async fn run(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits) -> Result<Outcome, Cause> {
+    if shared.cancel.is_raised() {
+        return Err(Cause::Cancelled);
+    }
+    let late = || Cause::Deadline {
+        error: Error::rejected("the task did not end within its time limit")
+            .next("Look at its last step; raise the type's `deadline` if it needs longer"),
+    };
+    if limits.left.is_some_and(|left| left.is_zero()) {
+        return Err(late());
+    }
+    let Some(scope) = shared.scope(RUN) else {
+        return Ok(Outcome::Hold("the run's scope was opened twice".to_owned()));
+    };
+    let cx = TaskCx::new(shared.clone(), scope);
+    let cancelled = async {
+        shared.cancel.raised().await;
+        tokio::time::sleep(limits.cancel_grace).await;
+    };
+    let deadline = async {
+        match limits.left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        result = catch(handler.run(&cx)) => result,
+        () = cancelled => return Err(Cause::Cancelled),
+        () = deadline => return Err(late()),
+        () = tokio::time::sleep(limits.run) => Ok(Err(Stop::Retry(hung(limits)))),
+    };
+    match result {
+        Err(error) => Err(Cause::Panic { error }),
+        Ok(Ok(report)) => Ok(match shared.left_over(RUN) {
+            Some(key) => Outcome::Hold(format!(
+                "the handler ended without asking for the recorded step {key:?}; its code changed in a way that \
+                 this task cannot follow"
+            )),
+            None => Outcome::Ended {
+                status: TaskStatus::Completed,
+                report: Box::new(report),
+                error: None,
+            },
+        }),
+        Ok(Err(stop)) => match stop {
+            Stop::Park(wake) => Ok(Outcome::Park(wake)),
+            Stop::Retry(error) if limits.failures + 1 < limits.max_attempts => Ok(Outcome::Retry(error)),
+            Stop::Retry(error) => Err(Cause::Failure {
+                error: gave_up(error, limits),
+            }),
+            Stop::Fail(error) => Err(Cause::Failure { error }),
+            Stop::Hold(reason) => Ok(Outcome::Hold(reason)),
+            Stop::Cancelled => Err(Cause::Cancelled),
+            Stop::LeaseLost => Ok(Outcome::LeaseLost),
+        },
+    }
+}
+
+async fn unwind(
+    handler: &AnyHandler,
+    shared: &Arc<Shared>,
+    limits: &Limits,
+    cause: Cause,
+    awaited: &[domain::TaskId],
+) -> Outcome {
+    let Some(scope) = shared.scope(UNWIND) else {
+        return Outcome::Hold("the unwinding's scope was opened twice".to_owned());
+    };
+    let cx = TaskCx::new(shared.clone(), scope);
+    match record_cause(&cx, &cause).await {
+        Ok(()) => {}
+        Err(Stop::LeaseLost) => return Outcome::LeaseLost,
+        Err(Stop::Retry(error) | Stop::Fail(error)) => return Outcome::Retry(error),
+        Err(_) => return Outcome::Hold("the cause of unwinding could not be recorded".to_owned()),
+    }
+    for child in awaited.iter().filter(|_| cause == Cause::Cancelled) {
+        match shared.journal.cancel_child(&shared.lease, child).await {
+            Ok(()) => {}
+            Err(JournalError::LeaseLost) => return Outcome::LeaseLost,
+            Err(JournalError::Broken(error)) => return Outcome::Retry(error),
+        }
+    }
+    let result = tokio::select! {
+        biased;
+        result = catch(handler.unwind(&cx, &cause)) => result,
+        () = tokio::time::sleep(limits.run) => Ok(Err(Stop::Retry(hung(limits)))),
+    };
+    let hold = |error: &Error| Outcome::Hold(format!("undoing what was done ({cause}) failed: {error}"));
+    match result {
+        Err(error) => hold(&error),
+        Ok(Ok(report)) => match shared.left_over(UNWIND) {
+            Some(key) => Outcome::Hold(format!(
+                "the unwinding ended without asking for the recorded step {key:?}"
+            )),
+            None => ended(&cause, report),
+        },
+        Ok(Err(stop)) => match stop {
+            Stop::Park(wake) => Outcome::Park(wake),
+            // Unwinding has as many attempts again as the run had.
+            Stop::Retry(error) if limits.failures + 1 < limits.max_attempts.saturating_mul(2) => {
+                Outcome::Retry(error)
+            }
+            Stop::Retry(error) | Stop::Fail(error) => hold(&error),
+            Stop::Hold(reason) => Outcome::Hold(reason),
+            Stop::Cancelled => {
+                Outcome::Hold("the unwinding stopped as if cancelled, which it cannot be".to_owned())
+            }
+            Stop::LeaseLost => Outcome::LeaseLost,
+        },
+    }
+}
+
+async fn record_cause(cx: &TaskCx, cause: &Cause) -> Result<(), Stop> {
+    let value = cause.clone();
+    cx.step(StepKey::from("cause"), |_| async move { Ok(value) })
+        .await
+        .map(|_: Cause| ())
+}
+
+fn ended(cause: &Cause, report: Report) -> Outcome {
+    let status = if *cause == Cause::Cancelled {
+        TaskStatus::Cancelled
+    } else {
+        TaskStatus::Failed
+    };
+    Outcome::Ended {
+        status,
+        report: Box::new(report),
+        error: cause.error().cloned(),
+    }
+}
+
+fn hung(limits: &Limits) -> Error {
+    Error::timeout(format!(
+        "the attempt ran longer than {} s and was stopped",
+        limits.run.as_secs()
+    ))
+}
+
+fn gave_up(error: Error, limits: &Limits) -> Error {
+    let attempts = limits.max_attempts;
+    let mut error = error.context(format!("gave up after {attempts} attempts"));
+    // Final now: what was transient is not retried any more.
+    error.kind = domain::ErrorKind::Rejected;
+    error.retry_after_ms = None;
+    error
+}

@@ -1,0 +1,198 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{Error, NewTask, Report, Staged, TaskId};
+use serde_json::{Value, json};
+
+use super::world::{Row, World};
+use crate::{
+    ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef,
+    TimerState,
+};
+
+type Answer<T> = Result<T, JournalError>;
+
+impl Row {
+    fn begin(&mut self, at: &StepRef, kind: StepKind) {
+        if self.step(at).is_none() {
+            self.steps.push(Record {
+                at: at.clone(),
+                kind,
+                outcome: None,
+            });
+        }
+    }
+
+    fn step(&mut self, at: &StepRef) -> Option<&mut Record> {
+        self.steps
+            .iter_mut()
+            .find(|step| step.at.scope == at.scope && step.at.seq == at.seq)
+    }
+
+    fn finish(&mut self, at: &StepRef, kind: StepKind, outcome: Recorded) -> Answer<()> {
+        self.begin(at, kind);
+        match self.step(at) {
+            Some(step) if step.outcome.is_none() => {
+                step.outcome = Some(outcome);
+                Ok(())
+            }
+            _ => Err(Error::internal(format!("step {:?} was recorded twice", at.key)).into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for World {
+    async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
+        Ok(self.state().fenced(lease)?.steps.clone())
+    }
+
+    async fn start(&self, lease: &Lease, at: &StepRef) -> Answer<()> {
+        self.state().fenced(lease)?.begin(at, StepKind::Effect);
+        Ok(())
+    }
+
+    async fn done(
+        &self,
+        lease: &Lease,
+        at: &StepRef,
+        kind: StepKind,
+        outcome: &Recorded,
+        staged: Vec<Staged>,
+    ) -> Answer<()> {
+        let mut state = self.state();
+        state.fenced(lease)?.finish(at, kind, outcome.clone())?;
+        state.staged.extend(staged);
+        Ok(())
+    }
+
+    async fn timer(&self, lease: &Lease, at: &StepRef, after: Duration) -> Answer<TimerState> {
+        let mut state = self.state();
+        let now = state.now;
+        let row = state.fenced(lease)?;
+        row.begin(at, StepKind::Sleep);
+        let due = now + chrono::Duration::from_std(after).unwrap_or(chrono::Duration::MAX);
+        let due = row
+            .deadlines
+            .entry((at.scope.clone(), at.seq))
+            .or_insert(Some(due))
+            .unwrap_or(now);
+        if now < due {
+            return Ok(TimerState::Until(due));
+        }
+        row.finish(at, StepKind::Sleep, Recorded::Ok(Value::Null))?;
+        Ok(TimerState::Due)
+    }
+
+    async fn take_signal(&self, lease: &Lease, at: &StepRef, limit: Option<Duration>) -> Answer<SignalState> {
+        let mut state = self.state();
+        let now = state.now;
+        let row = state.fenced(lease)?;
+        row.begin(at, StepKind::Signal);
+        let until =
+            limit.map(|limit| now + chrono::Duration::from_std(limit).unwrap_or(chrono::Duration::MAX));
+        let until = *row.deadlines.entry((at.scope.clone(), at.seq)).or_insert(until);
+        if let Some(found) = row.signals.iter().position(|(name, _)| *name == at.key) {
+            let (_, value) = row.signals.remove(found);
+            row.finish(at, StepKind::Signal, Recorded::Ok(value.clone()))?;
+            return Ok(SignalState::Received(value));
+        }
+        if until.is_some_and(|until| until <= now) {
+            row.finish(at, StepKind::Signal, Recorded::Ok(Value::Null))?;
+            return Ok(SignalState::TimedOut);
+        }
+        Ok(SignalState::Waiting { until })
+    }
+
+    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
+        let mut state = self.state();
+        state.fenced(lease)?.begin(at, StepKind::Lock);
+        let queue = state.locks.get(resource).cloned().unwrap_or_default();
+        let mut family = vec![lease.task.clone()];
+        while let Some(parent) = family
+            .last()
+            .and_then(|id| state.tasks.get(id))
+            .and_then(|row| row.info.parent.clone())
+        {
+            if family.contains(&parent) {
+                break;
+            }
+            family.push(parent);
+        }
+        match queue.first() {
+            Some(holder) if family.contains(holder) => {}
+            None => state
+                .locks
+                .entry(resource.to_owned())
+                .or_default()
+                .push(lease.task.clone()),
+            Some(_) => {
+                let place = queue.iter().position(|id| *id == lease.task).unwrap_or_else(|| {
+                    state
+                        .locks
+                        .entry(resource.to_owned())
+                        .or_default()
+                        .push(lease.task.clone());
+                    queue.len()
+                });
+                return Ok(LockState::Behind(queue[place - 1].clone()));
+            }
+        }
+        state
+            .fenced(lease)?
+            .finish(at, StepKind::Lock, Recorded::Ok(json!(resource)))?;
+        Ok(LockState::Held)
+    }
+
+    async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Answer<TaskId> {
+        let mut state = self.state();
+        let repo = state
+            .fenced(lease)?
+            .info
+            .repo
+            .as_ref()
+            .map(|repo| repo.id.clone());
+        let mut child = child.clone();
+        child.parent = Some(lease.task.clone());
+        child.repo_id = child.repo_id.or(repo);
+        let id = state.insert(child);
+        state
+            .fenced(lease)?
+            .finish(at, StepKind::Spawn, Recorded::Ok(json!(id)))?;
+        Ok(id)
+    }
+
+    async fn child(&self, lease: &Lease, at: &StepRef, child: &TaskId) -> Answer<Option<ChildOutcome>> {
+        let mut state = self.state();
+        state.fenced(lease)?.begin(at, StepKind::Child);
+        let Some(row) = state.tasks.get(child) else {
+            return Err(
+                Error::not_found(format!("task {child} does not exist, so it cannot be awaited")).into(),
+            );
+        };
+        if !(row.status.is_terminal() && row.idle()) {
+            return Ok(None);
+        }
+        let view = row.outcome();
+        state
+            .fenced(lease)?
+            .finish(at, StepKind::Child, Recorded::Ok(json!(view)))?;
+        Ok(Some(view))
+    }
+
+    async fn cancel_child(&self, lease: &Lease, child: &TaskId) -> Answer<()> {
+        let mut state = self.state();
+        state.fenced(lease)?;
+        state.cancel(child);
+        Ok(())
+    }
+
+    async fn tell(&self, lease: &Lease, at: &StepRef, report: &Report) -> Answer<()> {
+        let mut state = self.state();
+        state
+            .fenced(lease)?
+            .finish(at, StepKind::Tell, Recorded::Ok(Value::Null))?;
+        state.told.push((lease.task.clone(), report.clone()));
+        Ok(())
+    }
+}

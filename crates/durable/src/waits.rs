@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use domain::{NewTask, Report, TaskId};
+use serde::de::DeserializeOwned;
+
+use crate::{ChildOutcome, LockState, SignalState, StepKey, StepKind, Stop, TaskCx, TimerState, Wake};
+
+impl TaskCx {
+    /// Lets time pass without holding a slot. The deadline is absolute from the first call on.
+    pub async fn sleep(&self, key: impl Into<StepKey>, duration: Duration) -> Result<(), Stop> {
+        let open = self.open(&key.into(), StepKind::Sleep)?;
+        if open
+            .recorded
+            .as_ref()
+            .is_some_and(|record| record.outcome.is_some())
+        {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        match shared
+            .journal
+            .timer(&shared.lease, &open.at, duration)
+            .await
+            .map_err(|e| self.broken(e))?
+        {
+            TimerState::Due => Ok(()),
+            TimerState::Until(at) => Err(self.park(Wake {
+                at: Some(at),
+                why: format!("{} until {}", open.at.key, at.format("%Y-%m-%d %H:%M:%S UTC")),
+                ..Wake::default()
+            })),
+        }
+    }
+
+    /// Waits for a signal of that name: an approval, a callback. None when `limit` passed first. A signal that
+    /// came before the wait is taken too, and each is taken once.
+    pub async fn wait_for<T: DeserializeOwned>(
+        &self,
+        key: impl Into<StepKey>,
+        limit: Option<Duration>,
+    ) -> Result<Option<T>, Stop> {
+        let open = self.open(&key.into(), StepKind::Signal)?;
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay(&open, outcome);
+        }
+        let shared = &self.shared;
+        match shared
+            .journal
+            .take_signal(&shared.lease, &open.at, limit)
+            .await
+            .map_err(|e| self.broken(e))?
+        {
+            SignalState::Received(value) => self.read(&open, value),
+            SignalState::TimedOut => Ok(None),
+            SignalState::Waiting { until } => Err(self.park(Wake {
+                at: until,
+                signals: vec![open.at.key.clone()],
+                why: format!("for {}", open.at.key),
+                ..Wake::default()
+            })),
+        }
+    }
+
+    /// Holds a named resource until the task ends, first come first served. A child has what its ancestors hold.
+    pub async fn lock(&self, resource: &str) -> Result<(), Stop> {
+        let open = self.open(&StepKey::from(("lock", resource)), StepKind::Lock)?;
+        if open
+            .recorded
+            .as_ref()
+            .is_some_and(|record| record.outcome.is_some())
+        {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        match shared
+            .journal
+            .lock(&shared.lease, &open.at, resource)
+            .await
+            .map_err(|e| self.broken(e))?
+        {
+            LockState::Held => Ok(()),
+            LockState::Behind(task) => Err(self.park(Wake {
+                locks: vec![resource.to_owned()],
+                why: format!("pending, behind task {task} on {resource}"),
+                ..Wake::default()
+            })),
+        }
+    }
+
+    /// Makes a child task, exactly once.
+    pub async fn spawn(&self, key: impl Into<StepKey>, child: NewTask) -> Result<TaskId, Stop> {
+        let open = self.open(&key.into(), StepKind::Spawn)?;
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay(&open, outcome);
+        }
+        let shared = &self.shared;
+        shared
+            .journal
+            .spawn(&shared.lease, &open.at, &child)
+            .await
+            .map_err(|error| self.broken(error))
+    }
+
+    /// Waits for a child to end. Its failure is a value: the handler decides what it means. When this task is
+    /// cancelled meanwhile, the child is too.
+    pub async fn await_child(&self, child: &TaskId) -> Result<ChildOutcome, Stop> {
+        let open = self.open(&StepKey::from(("child", child)), StepKind::Child)?;
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay(&open, outcome);
+        }
+        let shared = &self.shared;
+        match shared
+            .journal
+            .child(&shared.lease, &open.at, child)
+            .await
+            .map_err(|error| self.broken(error))?
+        {
+            Some(outcome) => Ok(outcome),
+            None => Err(self.park(Wake {
+                children: vec![child.clone()],
+                why: format!("for task {child}"),
+                ..Wake::default()
+            })),
+        }
+    }
+
+    /// Tells people how it stands, on the ticket and in the task's history.
+    pub async fn tell(&self, key: impl Into<StepKey>, report: &Report) -> Result<(), Stop> {
+        let open = self.open(&key.into(), StepKind::Tell)?;
+        if open
+            .recorded
+            .as_ref()
+            .is_some_and(|record| record.outcome.is_some())
+        {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        shared
+            .journal
+            .tell(&shared.lease, &open.at, report)
+            .await
+            .map_err(|error| self.broken(error))
+    }
+
+    fn park(&self, wake: Wake) -> Stop {
+        self.scope.stop(Stop::Park(wake))
+    }
+}

@@ -1,0 +1,169 @@
+# shellcheck shell=bash
+# The one place where the scripts look for what they need and install what is missing.
+# Sourced by scripts/dev and scripts/test. On Debian and its relatives, as root or with sudo, packages are
+# installed; anywhere else the script stops and names the command that a person should run.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$repo/target}
+venv=$target/test-venv
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    (($# == 0)) || printf '       %s\n' "$@" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# version_at_least 1.95 1.97.1: the second is at least the first.
+version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+system() {
+    if [ "$(uname -s)" = Darwin ]; then
+        echo macos
+        return
+    fi
+    local id='' like=''
+    # shellcheck disable=SC1091
+    [ ! -r /etc/os-release ] || { id=$(. /etc/os-release && echo "${ID:-}") && like=$(. /etc/os-release && echo "${ID_LIKE:-}"); }
+    case " $id $like " in
+        *' debian '* | *' ubuntu '*) echo debian ;;
+        *' fedora '* | *' rhel '*) echo fedora ;;
+        *' arch '*) echo arch ;;
+        *' alpine '*) echo alpine ;;
+        *) echo other ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        sudo -n "$@" # nobody is there to type a password
+    fi
+}
+
+# install WHAT WHY COMMAND-ON-MACOS PACKAGE…: Debian packages, or a clear word on what to do instead.
+install() {
+    local what=$1 why=$2 elsewhere=$3
+    shift 3
+    if [ "$(system)" != debian ] || ! have apt-get; then
+        die "$what is missing ($why)." \
+            "This script installs it on Debian and Ubuntu only. Here, install it by hand, for example:" \
+            "    $elsewhere" "and run the script again."
+    fi
+    if [ "$(id -u)" != 0 ] && ! have sudo; then
+        die "$what is missing ($why), and this user is neither root nor has sudo." \
+            "Ask an administrator to run:" "    apt-get install $*" "and run the script again."
+    fi
+    say "installing $what ($*): $why"
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120)
+    as_root "${apt[@]}" update >/dev/null || say "apt-get update failed; trying with the lists that are here"
+    as_root "${apt[@]}" install --no-install-recommends "$@" >&2 ||
+        die "apt-get could not install $what." "Run it by hand to see why: apt-get install $*"
+}
+
+need_cc() {
+    have cc || install 'a C compiler' 'two dependencies contain C' 'xcode-select --install' build-essential
+}
+
+need_rust() {
+    local wanted found
+    wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$repo/Cargo.toml" | head -n 1)
+    if ! have cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then
+        PATH=$HOME/.cargo/bin:$PATH
+    fi
+    if ! have cargo || ! have rustc; then
+        die "no Rust toolchain found; longshore needs Rust $wanted or newer." \
+            "Install rustup from https://rustup.rs, then:" "    rustup toolchain install stable" "and run the script again."
+    fi
+    found=$(cd "$repo" && rustc --version | cut -d ' ' -f 2)
+    version_at_least "$wanted" "$found" ||
+        die "Rust $found is too old; longshore needs $wanted or newer." "With rustup:" "    rustup update stable" \
+            "(a distribution's own rustc is often older than that; see https://rustup.rs)"
+}
+
+# Prints the folder of the newest PostgreSQL server on this machine, if there is one.
+find_postgres() {
+    local dir
+    if [ -n "${LONGSHORE_PG_BIN:-}" ]; then
+        [ -x "$LONGSHORE_PG_BIN/initdb" ] || die "LONGSHORE_PG_BIN=$LONGSHORE_PG_BIN holds no initdb."
+        echo "$LONGSHORE_PG_BIN"
+        return
+    fi
+    while read -r dir; do
+        if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then
+            echo "$dir"
+            return
+        fi
+    done < <(
+        printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin \
+            /usr/local/opt/postgresql@*/bin | sort -rV
+        have initdb && dirname "$(command -v initdb)"
+    )
+    return 1
+}
+
+need_postgres() {
+    find_postgres >/dev/null && return
+    local elsewhere
+    case $(system) in
+        macos) elsewhere='brew install postgresql@17' ;;
+        fedora) elsewhere='sudo dnf install postgresql-server' ;;
+        arch) elsewhere='sudo pacman -S postgresql' ;;
+        alpine) elsewhere='sudo apk add postgresql' ;;
+        *) elsewhere='install the PostgreSQL server programs (initdb, postgres), version 13 or newer' ;;
+    esac
+    # Only the programs are wanted: longshore keeps a private server, so Debian need not start one of its own.
+    if [ "$(system)" = debian ] && [ ! -e /etc/postgresql-common ]; then
+        as_root mkdir -p /etc/postgresql-common/createcluster.d
+        echo 'create_main_cluster = false' |
+            as_root tee /etc/postgresql-common/createcluster.d/longshore.conf >/dev/null
+    fi
+    install PostgreSQL 'the task queue lives in it' "$elsewhere" postgresql
+    find_postgres >/dev/null || die "PostgreSQL was installed, but initdb and postgres are nowhere to be found." \
+        "Set LONGSHORE_PG_BIN to the folder that holds them."
+}
+
+need_pgbouncer() {
+    have pgbouncer || [ -x /usr/sbin/pgbouncer ] ||
+        install PgBouncer 'a test runs the worker behind a pooler' 'brew install pgbouncer' pgbouncer
+}
+
+need_systemd_analyze() {
+    have systemd-analyze ||
+        install systemd-analyze 'a test checks the service unit with it' 'use a Linux machine with systemd' systemd
+}
+
+# A Python of our own with the test clients and linters, at the versions in scripts/test-requirements.txt.
+need_test_python() {
+    local python=${PYTHON:-python3} stamp=$venv/.requirements
+    if ! cmp -s "$repo/scripts/test-requirements.txt" "$stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            install 'Python with venv' 'a second client of the task table is written in it' 'brew install python' python3-venv
+        say "making the tests' Python in $venv"
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$repo/scripts/test-requirements.txt" ||
+            die "pip could not install the tests' Python packages (scripts/test-requirements.txt)."
+        cp "$repo/scripts/test-requirements.txt" "$stamp"
+    fi
+    export LONGSHORE_TEST_PYTHON=$venv/bin/python
+}
+
+# nextest runs each test in a process of its own; older ones do not know the settings in .config/nextest.toml.
+need_nextest() {
+    local wanted found=0
+    wanted=$(sed -n 's/^nextest-version *= *"\(.*\)"/\1/p' "$repo/.config/nextest.toml")
+    if have cargo-nextest; then
+        found=$(cargo nextest --version | sed -n '1s/^cargo-nextest \([0-9.]*\).*/\1/p')
+    fi
+    version_at_least "$wanted" "$found" && return
+    say "building cargo-nextest (once; some minutes)"
+    cargo install --locked --quiet cargo-nextest ||
+        die "cargo-nextest could not be installed." "See https://nexte.st/docs/installation/ for other ways."
+    have cargo-nextest || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+}

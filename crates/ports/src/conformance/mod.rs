@@ -1,1 +1,14 @@
 //! One suite a port: what every implementation, fake or real, must do.
+//!
+//! A suite is a set of plain async functions over a fixture trait, which sets up the far side's world, and a macro
+//! that turns them into tests:
+//!
+//! ```ignore
+//! ports::tickets_conformance!(MyWorld::start().await);
+//! ```
+
+mod breakage;
+pub mod forge;
+pub mod tickets;
+
+pub use breakage::Breakage;

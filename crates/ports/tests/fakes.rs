@@ -1,7 +1,5 @@
 //! The fakes pass the suites that the real adapters pass.
 
-extern crate longshore_ports as ports;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -1,0 +1,99 @@
+//! The command line, as clap reads it. What a command does stands in `cmd`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flag;
+
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    done or refused, and the answer is no: the watched task failed, there is no such task, a check found faults
+  2    the command, its input or the configuration is wrong
+  3    the database or a remote system could not be reached, or did not answer in time; try again
+  70   a bug in longshore
+  130  stopped by Ctrl-C before it was done
+  143  stopped by SIGTERM before it was done
+
+Long answers are in docs/cli.md, the configuration in config/longshore.toml.";
+
+/// A DevOps worker: takes tasks from a Postgres table, does them, and reports on the ticket.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file [default: ./longshore.toml, ./config/longshore.toml, /etc/longshore/longshore.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "LONGSHORE_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+    /// Database to work on, over `database.url` and DATABASE_URL
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Answer in JSON, errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colour the answer; `auto` means on a terminal where NO_COLOR is not set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub color: Color,
+}
+
+impl Global {
+    /// The flags that set configuration keys.
+    pub fn flags(&self) -> Vec<Flag> {
+        let flag = |name, key, value: &Option<String>| value.clone().map(|value| Flag { name, key, value });
+        [
+            flag("--database-url", "database.url", &self.database_url),
+            flag("--log-level", "log.level", &self.log_level),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it
+    Check,
+    /// Show the effective configuration, secrets masked, and where each value comes from
+    Print,
+}

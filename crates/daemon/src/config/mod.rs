@@ -1,0 +1,233 @@
+//! The configuration: one file, over it the environment, over that the flags. Only this module and `main`
+//! read files and the environment; every other crate is handed a struct of its own.
+
+mod check;
+mod keys;
+mod layers;
+mod nearest;
+mod print;
+mod settings;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use layers::{Origin, variable};
+pub use nearest::nearest;
+pub use settings::{LogFormat, Settings};
+pub use values::{DatabaseUrl, MASK, Secret, Span};
+
+use keys::Keys;
+use layers::{Given, Written};
+
+/// Where a file is looked for when none is named; the first that exists is read.
+pub const PLACES: [&str; 3] = [
+    "longshore.toml",
+    "config/longshore.toml",
+    "/etc/longshore/longshore.toml",
+];
+
+/// What a configuration is made of, read once by `main`.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A file that must exist; [`PLACES`] are tried when absent.
+    pub file: Option<PathBuf>,
+    pub env: BTreeMap<String, String>,
+    pub flags: Vec<Flag>,
+}
+
+/// A key set on the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    pub name: &'static str,
+    pub key: &'static str,
+    pub value: String,
+}
+
+/// The effective configuration and where each part of it comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub file: Option<PathBuf>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// One thing wrong with a configuration.
+#[derive(Debug)]
+pub struct Problem {
+    pub origin: Origin,
+    pub key: String,
+    pub what: String,
+}
+
+/// All that is wrong with a configuration, so that it can be mended in one go.
+#[derive(Debug)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not usable")?;
+        for Problem { origin, what, .. } in &self.0 {
+            write!(f, "\n  {origin}: {what}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads all layers and puts them together. Every unknown key, unreadable value and contradiction is
+/// reported, not only the first.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let bug = |error: serde_json::Error| {
+        ConfigError(vec![Problem {
+            origin: Origin::Default,
+            key: String::new(),
+            what: format!("the built-in defaults cannot be read (a bug): {error}"),
+        }])
+    };
+    let defaults = Settings::default();
+    let keys = Keys::of(&defaults).map_err(bug)?;
+    let mut problems = Vec::new();
+
+    let (file, text) = read_file(sources.file.as_deref())?;
+    let mut given = match &file {
+        Some(path) => layers::from_file(path, &text, &keys, &mut problems),
+        None => Vec::new(),
+    };
+    given.extend(layers::from_env(&sources.env, &keys, &mut problems));
+    given.extend(sources.flags.iter().map(|flag| Given {
+        key: flag.key.to_owned(),
+        value: Written::Text(flag.value.clone()),
+        origin: Origin::Flag(flag.name),
+    }));
+
+    // Each value is tried alone on the defaults, so that what is wrong with it can be laid at its door.
+    // What it displaces goes unread, as a deserialised secret would come back masked.
+    let mut merged = Value::Object(serde_json::Map::new());
+    let mut origins = BTreeMap::new();
+    for Given { key, value, origin } in given {
+        match reading(&key, &value) {
+            Ok(reading) => {
+                put(&mut merged, &key, reading);
+                origins.insert(key, origin);
+            }
+            Err(what) => problems.push(Problem { origin, key, what }),
+        }
+    }
+    let settings: Settings = serde_json::from_value(merged).map_err(bug)?;
+    let loaded = Loaded {
+        settings,
+        file,
+        origins,
+    };
+    problems.extend(check::contradictions(&loaded));
+    problems.sort_by_key(|problem| match problem.origin {
+        Origin::File { line, .. } => line,
+        _ => usize::MAX,
+    });
+    if problems.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(ConfigError(problems))
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, String), ConfigError> {
+    let found = match named {
+        Some(path) => Some(path.to_owned()),
+        None => PLACES.iter().map(PathBuf::from).find(|path| path.is_file()),
+    };
+    let Some(path) = found else {
+        return Ok((None, String::new()));
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((Some(path), text)),
+        Err(error) => Err(ConfigError(vec![Problem {
+            key: String::new(),
+            what: format!("cannot be read: {error}"),
+            origin: Origin::File { path, line: 1 },
+        }])),
+    }
+}
+
+/// The first reading of a written value that fits the key's type.
+fn reading(key: &str, written: &Written) -> Result<Value, String> {
+    let mut wrong = None;
+    for reading in written.readings() {
+        let mut alone = Value::Object(serde_json::Map::new());
+        put(&mut alone, key, reading.clone());
+        match serde_json::from_value::<Settings>(alone) {
+            Ok(_) => return Ok(reading),
+            Err(error) => wrong = wrong.or(Some(error.to_string())),
+        }
+    }
+    let error = wrong.unwrap_or_else(|| "no value".to_owned());
+    let mut what = format!("`{key}` {}", words(&error));
+    if let Some(near) = nearest_variant(&error) {
+        what.push_str(&format!("; did you mean \"{near}\"?"));
+    }
+    Err(what)
+}
+
+/// Serde's words for people. What was written stays out of a type error: it may be a secret without its quotes.
+fn words(error: &str) -> String {
+    let mismatch = error
+        .strip_prefix("invalid type: ")
+        .or_else(|| error.strip_prefix("invalid value: "));
+    let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return format!("cannot be used: {error}");
+    };
+    let found = found.split([' ', '`']).next().unwrap_or(found);
+    let expected = match expected {
+        "a string" => "text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list such as [\"a\", \"b\"]",
+        "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        other => other,
+    };
+    let found = match found {
+        "string" => "text",
+        "sequence" => "a list",
+        "map" => "a table",
+        "integer" => "a number",
+        "floating" => "a number with a point",
+        "boolean" => "true or false",
+        other => other,
+    };
+    format!("takes {expected}; what is written there is {found}")
+}
+
+/// From serde's "unknown variant `jsn`, expected one of `auto`, `human`, `json`".
+fn nearest_variant(error: &str) -> Option<&str> {
+    let mut quoted = error
+        .strip_prefix("unknown variant ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let written = quoted.next()?;
+    nearest(written, quoted)
+}
+
+fn put(tree: &mut Value, key: &str, value: Value) {
+    let mut place = tree;
+    for part in key.split('.') {
+        if !place.is_object() {
+            *place = Value::Object(serde_json::Map::new());
+        }
+        place = &mut place[part];
+    }
+    *place = value;
+}
+
+#[cfg(test)]
+mod tests;

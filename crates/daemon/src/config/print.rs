@@ -1,0 +1,80 @@
+//! `config print`: the effective configuration, secrets masked, each line with where it comes from.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Loaded, Origin, variable};
+
+/// One key of the effective configuration.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    pub key: String,
+    /// Null where nothing is set and there is no default.
+    pub value: Value,
+    pub from: String,
+    /// The environment variable that would set it.
+    pub env: String,
+}
+
+impl Loaded {
+    /// Every key with its value, in the order of the file's sections.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        // Serialising masks secrets; they are never turned into text here.
+        if let Ok(tree) = serde_json::to_value(&self.settings) {
+            self.collect("", &tree, &mut lines);
+        }
+        // A table's own keys before its sub-tables', as TOML wants them.
+        lines.sort_by(|a, b| split(&a.key).cmp(&split(&b.key)));
+        lines
+    }
+
+    fn collect(&self, prefix: &str, value: &Value, into: &mut Vec<Line>) {
+        if let Value::Object(fields) = value {
+            for (name, field) in fields {
+                let key = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                self.collect(&key, field, into);
+            }
+            return;
+        }
+        let origin = self.origin(prefix);
+        into.push(Line {
+            key: prefix.to_owned(),
+            value: value.clone(),
+            from: match (&origin, value) {
+                (Origin::Default, Value::Null) => "not set".to_owned(),
+                _ => origin.to_string(),
+            },
+            env: variable(prefix),
+        });
+    }
+
+    /// As TOML with a comment on each line; what is not set is commented out.
+    pub fn to_toml(&self) -> String {
+        let lines = self.lines();
+        let mut text = String::new();
+        let mut section = "";
+        for line in &lines {
+            let (table, name) = split(&line.key);
+            if table != section {
+                text.push_str(&format!("{}[{table}]\n", if text.is_empty() { "" } else { "\n" }));
+                section = table;
+            }
+            let assignment = match &line.value {
+                Value::Null => format!("# {name} ="),
+                // JSON's strings, numbers, booleans and arrays of them are TOML's too.
+                value => format!("{name} = {value}"),
+            };
+            text.push_str(&format!("{assignment:<40} # {}\n", line.from));
+        }
+        text
+    }
+}
+
+fn split(key: &str) -> (&str, &str) {
+    key.rsplit_once('.').unwrap_or(("", key))
+}

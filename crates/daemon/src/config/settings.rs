@@ -1,0 +1,172 @@
+//! Every key of the config file, with its type and default. `config/longshore.toml` explains them to
+//! people; a test keeps the two in step.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::values::{DatabaseUrl, Secret, Span};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub database: Database,
+    pub worker: Worker,
+    pub api: Api,
+    pub gitlab: Gitlab,
+    pub github: Github,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    pub url: Option<DatabaseUrl>,
+    pub direct_url: Option<DatabaseUrl>,
+    pub pooler: bool,
+    pub listen: bool,
+    pub connections: u32,
+    pub connect_timeout: Span,
+    pub acquire_timeout: Span,
+    pub statement_timeout: Span,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            direct_url: None,
+            pooler: false,
+            listen: true,
+            connections: 10,
+            connect_timeout: Span::seconds(30),
+            acquire_timeout: Span::seconds(5),
+            statement_timeout: Span::seconds(30),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    pub name: Option<String>,
+    pub agents: Vec<String>,
+    pub slots: u32,
+    pub poll: Span,
+    pub lease: Span,
+    pub heartbeat: Span,
+    pub grace: Span,
+    pub max_attempts: u32,
+    pub retry_first: Span,
+    pub retry_longest: Span,
+    pub time_limit: Span,
+    pub time_limits: BTreeMap<String, Span>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            name: None,
+            agents: vec!["devops".to_owned()],
+            slots: 8,
+            poll: Span::seconds(1),
+            lease: Span::seconds(15),
+            heartbeat: Span::seconds(5),
+            grace: Span::seconds(30),
+            max_attempts: 5,
+            retry_first: Span::seconds(2),
+            retry_longest: Span::seconds(300),
+            time_limit: Span::seconds(7200),
+            time_limits: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    pub bind: SocketAddr,
+    pub tokens: Vec<Secret>,
+    pub open: bool,
+    pub request_timeout: Span,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8844),
+            tokens: Vec::new(),
+            open: false,
+            request_timeout: Span::seconds(30),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gitlab {
+    pub url: Option<Url>,
+    pub token: Option<Secret>,
+    pub webhook_secret: Option<Secret>,
+    pub timeout: Span,
+    pub requests_per_minute: u32,
+}
+
+impl Default for Gitlab {
+    fn default() -> Self {
+        Self {
+            url: None,
+            token: None,
+            webhook_secret: None,
+            timeout: Span::seconds(30),
+            requests_per_minute: 300,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Github {
+    pub url: Option<Url>,
+    pub token: Option<Secret>,
+    pub timeout: Span,
+    pub requests_per_minute: u32,
+}
+
+impl Default for Github {
+    fn default() -> Self {
+        Self {
+            url: None,
+            token: None,
+            timeout: Span::seconds(30),
+            requests_per_minute: 80,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Auto,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    Human,
+    Json,
+}

@@ -1,0 +1,275 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../../config/longshore.toml");
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+struct Case {
+    _folder: tempfile::TempDir,
+    sources: Sources,
+}
+
+fn case(text: &str, vars: &[(&str, &str)]) -> Case {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longshore.toml");
+    fs::write(&path, text).unwrap();
+    Case {
+        sources: Sources {
+            file: Some(path),
+            env: env(vars),
+            flags: Vec::new(),
+        },
+        _folder: folder,
+    }
+}
+
+fn problems(text: &str, vars: &[(&str, &str)]) -> Vec<String> {
+    let case = case(text, vars);
+    let folder = case
+        .sources
+        .file
+        .as_ref()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .display()
+        .to_string()
+        + "/";
+    match load(&case.sources) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError(problems)) => problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.origin, problem.what).replace(&folder, ""))
+            .collect(),
+    }
+}
+
+#[test]
+fn flags_go_over_the_environment_and_that_over_the_file() {
+    let mut case = case(
+        "[worker]\nslots = 3\npoll = \"2s\"\ngrace = \"9s\"\n",
+        &[("LONGSHORE_WORKER_SLOTS", "4"), ("LONGSHORE_WORKER__POLL", "3s")],
+    );
+    case.sources.flags.push(Flag {
+        name: "--slots",
+        key: "worker.slots",
+        value: "5".to_owned(),
+    });
+    let loaded = load(&case.sources).unwrap();
+    assert_eq!(loaded.settings.worker.slots, 5);
+    assert_eq!(loaded.origin("worker.slots"), Origin::Flag("--slots"));
+    assert_eq!(loaded.settings.worker.poll, Span::seconds(3));
+    assert_eq!(loaded.settings.worker.grace, Span::seconds(9));
+    assert!(matches!(
+        loaded.origin("worker.grace"),
+        Origin::File { line: 4, .. }
+    ));
+    assert_eq!(loaded.origin("worker.lease"), Origin::Default);
+}
+
+#[test]
+fn the_names_that_other_tools_use_are_honoured_but_ours_win() {
+    let loaded = load(
+        &case(
+            "",
+            &[
+                ("DATABASE_URL", "postgres://a@b/c"),
+                ("GITLAB_URL", "https://gitlab.example.com"),
+                ("GITLAB_TOKEN", "glpat-1"),
+                ("GITHUB_TOKEN", "ghp-1"),
+                ("LONGSHORE_DATABASE_URL", "postgres://x@y/z"),
+                ("LONGSHORE_GITHUB_TOKEN", ""),
+            ],
+        )
+        .sources,
+    )
+    .unwrap();
+    let settings = &loaded.settings;
+    assert_eq!(
+        settings.database.url.as_ref().unwrap().masked(),
+        "postgres://x@y/z"
+    );
+    assert_eq!(
+        settings.gitlab.url.as_ref().unwrap().as_str(),
+        "https://gitlab.example.com/"
+    );
+    assert_eq!(
+        loaded.origin("gitlab.token"),
+        Origin::Env("GITLAB_TOKEN".to_owned())
+    );
+    assert_eq!(
+        loaded.origin("github.token"),
+        Origin::Env("GITHUB_TOKEN".to_owned())
+    );
+}
+
+#[test]
+fn a_wrong_key_or_value_names_its_place_and_the_nearest_right_one() {
+    let text = "[worker]\nslotz = 3\nlease = \"fifteen\"\n\n[wroker]\nslots = 1\n[log]\nformat = \"jsn\"\n";
+    insta::assert_snapshot!(problems(text, &[]).join("\n"));
+}
+
+#[test]
+fn types_are_not_bent() {
+    let text = "[worker]\nslots = true\nagents = \"devops\"\nmax_attempts = 2.5\n[database]\nconnections = -1\nlisten = \"maybe\"\n[gitlab]\ntoken = 12345678\n";
+    insta::assert_snapshot!(problems(text, &[]).join("\n"));
+}
+
+#[test]
+fn a_wrong_variable_names_the_nearest_one() {
+    insta::assert_snapshot!(
+        problems(
+            "",
+            &[("LONGSHORE_WORKER_SLOT", "3"), ("LONGSHORE_WORKER_LEASE", "x")]
+        )
+        .join("\n")
+    );
+}
+
+#[test]
+fn broken_toml_and_contradictions_are_told_together() {
+    insta::assert_snapshot!(problems("[worker]\nslots = = 3\n", &[]).join("\n"));
+    let text = "[api]\nbind = \"0.0.0.0:80\"\n[worker]\nheartbeat = \"10s\"\nslots = 0\nagents = []\n[gitlab]\nurl = \"ftp://x\"\n";
+    insta::assert_snapshot!(problems(text, &[]).join("\n"));
+}
+
+#[test]
+fn other_machines_need_a_token_unless_told_otherwise() {
+    let open = "[api]\nbind = \"0.0.0.0:80\"\n";
+    assert_eq!(problems(open, &[]).len(), 1);
+    assert!(problems(open, &[("LONGSHORE_API_OPEN", "true")]).is_empty());
+    assert!(
+        problems(
+            open,
+            &[("LONGSHORE_API_TOKENS", "0123456789abcdef,fedcba9876543210")]
+        )
+        .is_empty()
+    );
+    assert_eq!(problems(open, &[("LONGSHORE_API_TOKENS", "short")]).len(), 1);
+}
+
+#[test]
+fn a_table_with_free_keys_takes_them_from_both_sides() {
+    let loaded = load(
+        &case(
+            "[worker.time_limits]\nfix_build = \"20m\"\n",
+            &[("LONGSHORE_WORKER_TIME_LIMITS_DEPLOY", "3h")],
+        )
+        .sources,
+    )
+    .unwrap();
+    let limits: Vec<String> = loaded
+        .settings
+        .worker
+        .time_limits
+        .iter()
+        .map(|(name, limit)| format!("{name} {limit}"))
+        .collect();
+    assert_eq!(limits, ["deploy 3h", "fix_build 20m"]);
+}
+
+#[test]
+fn printing_masks_every_secret() {
+    let text = r#"
+[database]
+url = "postgres://pm:hunter2@db/ops"
+[api]
+tokens = ["hunter2hunter2hunter2"]
+[gitlab]
+token = "hunter2"
+webhook_secret = "hunter2"
+[github]
+token = "hunter2"
+"#;
+    let case = case(text, &[]);
+    let loaded = load(&case.sources).unwrap();
+    let shown = loaded.to_toml() + &serde_json::to_string(&loaded.lines()).unwrap() + &format!("{loaded:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains(MASK));
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same() {
+    let case = case(
+        "[worker]\nslots = 3\n[worker.time_limits]\ndeploy = \"1h\"\n",
+        &[],
+    );
+    let printed = load(&case.sources).unwrap().to_toml();
+    let again = super::tests::case(&printed, &[]);
+    assert_eq!(
+        format!("{:?}", load(&case.sources).unwrap().settings),
+        format!("{:?}", load(&again.sources).unwrap().settings),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_when_it_was_named() {
+    let sources = Sources {
+        file: Some(PathBuf::from("/nowhere/longshore.toml")),
+        ..Sources::default()
+    };
+    let error = load(&sources).unwrap_err().to_string();
+    assert!(
+        error.contains("/nowhere/longshore.toml") && error.contains("cannot be read"),
+        "{error}"
+    );
+}
+
+/// The shipped file states every default and explains every key; neither may drift from the code.
+#[test]
+fn the_shipped_file_states_every_key_and_default() {
+    let shipped = case(SHIPPED, &[]);
+    let plain = case("", &[]);
+    assert_eq!(
+        format!("{:?}", load(&shipped.sources).unwrap().settings),
+        format!("{:?}", load(&plain.sources).unwrap().settings),
+    );
+    let keys = Keys::of(&Settings::default()).unwrap();
+    let uncommented: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.split_once(" = ").is_some_and(|(name, _)| is_name(name)) => {
+                format!("{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    let given = layers::from_file(&PathBuf::from("shipped"), &uncommented, &keys, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let stated: Vec<&str> = given.iter().map(|given| given.key.as_str()).collect();
+    for key in keys.leaves() {
+        assert!(
+            stated.contains(&key),
+            "config/longshore.toml does not mention {key}"
+        );
+    }
+    for given in &given {
+        assert!(
+            reading(&given.key, &given.value).is_ok(),
+            "the example for {} does not fit",
+            given.key
+        );
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+#[test]
+fn no_two_keys_share_a_variable() {
+    let keys = Keys::of(&Settings::default()).unwrap();
+    let variables: std::collections::BTreeSet<String> = keys.leaves().map(variable).collect();
+    assert_eq!(variables.len(), keys.leaves().count());
+}

@@ -1,0 +1,254 @@
+//! The kinds of value that a config file holds besides plain text and numbers.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+/// What stands in the place of a secret wherever a person may look.
+pub const MASK: &str = "********";
+
+/// A length of time as people write it: `250ms`, `15s`, `2m`, `1h30m`, `7d`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        if left == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, millis) in UNITS {
+            if left >= millis {
+                write!(f, "{}{unit}", left / millis)?;
+                left %= millis;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a length of time; write it like \"250ms\", \"15s\", \"2m\", \"1h30m\" or \"7d\"")]
+pub struct ParseSpanError(String);
+
+impl FromStr for Span {
+    type Err = ParseSpanError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseSpanError(text.to_owned());
+        let mut rest = text.trim();
+        let mut millis: u64 = 0;
+        if rest.is_empty() {
+            return Err(wrong());
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+            let (number, after) = rest.split_at(digits);
+            let unit_len = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+            let (unit, after) = after.split_at(unit_len);
+            let (_, scale) = UNITS
+                .into_iter()
+                .find(|(name, _)| *name == unit.trim())
+                .ok_or_else(wrong)?;
+            let number: u64 = number.parse().map_err(|_| wrong())?;
+            millis = number
+                .checked_mul(scale)
+                .and_then(|part| millis.checked_add(part))
+                .ok_or_else(wrong)?;
+            rest = after;
+        }
+        Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Text that is never shown: not in logs, not by `config print`.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// For the one place that sends or compares it.
+    pub fn secret(&self) -> SecretString {
+        self.0.clone()
+    }
+    pub fn is_blank(&self) -> bool {
+        self.0.expose_secret().trim().is_empty()
+    }
+    pub fn len(&self) -> usize {
+        self.0.expose_secret().len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(MASK)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(String::deserialize(from)?.into()))
+    }
+}
+
+/// `postgres://user:password@host:port/name`; everything but the password may be shown.
+#[derive(Clone, Debug)]
+pub struct DatabaseUrl(SecretString);
+
+impl DatabaseUrl {
+    pub fn secret(&self) -> SecretString {
+        self.0.clone()
+    }
+
+    /// With the password (also one given as a query parameter) masked.
+    pub fn masked(&self) -> String {
+        let Ok(mut url) = Url::parse(self.0.expose_secret()) else {
+            return MASK.to_owned();
+        };
+        if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+            return MASK.to_owned();
+        }
+        if url.query().is_some() {
+            let pairs: Vec<(String, String)> = url
+                .query_pairs()
+                .map(|(key, value)| match key.as_ref() {
+                    "password" | "sslpassword" | "passfile" => (key.into_owned(), MASK.to_owned()),
+                    _ => (key.into_owned(), value.into_owned()),
+                })
+                .collect();
+            url.query_pairs_mut().clear().extend_pairs(pairs);
+        }
+        url.into()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUrlError {
+    #[error("not a database address; write it like \"postgres://user:password@host:5432/name\"")]
+    Unreadable,
+    #[error("{0:?} databases are not served, only Postgres: \"postgres://user:password@host:5432/name\"")]
+    OtherDatabase(String),
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = DatabaseUrlError;
+    // The text itself stays out of the errors: it may hold a password.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| DatabaseUrlError::Unreadable)?;
+        match url.scheme() {
+            "postgres" | "postgresql" => Ok(Self(text.into())),
+            other => Err(DatabaseUrlError::OtherDatabase(other.to_owned())),
+        }
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.masked())
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_write_them_and_back() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("15s", 15_000),
+            ("1h30m", 5_400_000),
+            ("7d", 604_800_000),
+            ("0s", 0),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0.as_millis(), millis, "{text}");
+            assert_eq!(span.to_string(), text);
+        }
+        for wrong in [
+            "",
+            "15",
+            "s",
+            "1.5s",
+            "-1s",
+            "3 weeks",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_shows_all_but_its_password() {
+        let url: DatabaseUrl = "postgres://pm:hunter2@db:5432/ops?sslmode=require&password=hunter3"
+            .parse()
+            .unwrap();
+        let shown = serde_json::to_string(&url).unwrap() + &format!("{url:?}");
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert!(
+            url.masked().contains("pm:********@db:5432/ops?sslmode=require"),
+            "{}",
+            url.masked()
+        );
+        let error = "mysql://root:hunter2@db/x"
+            .parse::<DatabaseUrl>()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("mysql") && !error.contains("hunter"), "{error}");
+    }
+}

@@ -1,0 +1,44 @@
+//! GitLab: builds and tickets over REST v4.
+
+mod client;
+mod forge;
+mod nested;
+mod raw;
+pub(crate) mod tickets;
+
+use std::sync::Arc;
+
+use domain::RepoRef;
+use gitlab::api::common::NameOrId;
+use tokio::sync::OnceCell;
+
+pub(crate) use client::GitlabClient;
+pub(crate) use tickets::name;
+
+use crate::host::Host;
+
+/// One instance of GitLab.
+pub(crate) struct Gitlab {
+    pub(crate) host: Arc<Host>,
+    pub(crate) client: GitlabClient,
+    /// Our own user's number, asked once.
+    own_user: OnceCell<u64>,
+}
+
+impl Gitlab {
+    pub fn new(host: Arc<Host>) -> Self {
+        Self {
+            client: GitlabClient(Arc::clone(&host)),
+            own_user: OnceCell::new_with(host.config.user_id),
+            host,
+        }
+    }
+}
+
+/// A project as the API wants it: a number, or a path that the endpoint escapes.
+pub(crate) fn project(repo: &RepoRef) -> NameOrId<'static> {
+    match repo.project.parse::<u64>() {
+        Ok(id) => NameOrId::from(id),
+        Err(_) => NameOrId::from(repo.project.trim_matches('/').to_owned()),
+    }
+}

@@ -1,0 +1,114 @@
+use std::collections::{HashSet, VecDeque};
+
+use domain::{Error, ErrorKind, RepoRef, Result};
+use gitlab::api::projects::jobs::JobScope;
+use gitlab::api::projects::pipelines::{PipelineBridges, PipelineJobs};
+use ports::Job;
+
+use super::raw::{RawJob, RawPipeline, status};
+use super::{Gitlab, project};
+use crate::failure::Need;
+use crate::request::built;
+
+/// Pipelines trigger pipelines; past this depth nobody reads the answer any more (GitLab nests children two deep,
+/// projects may trigger each other further).
+const DEEPEST: usize = 8;
+const MOST_PIPELINES: usize = 200;
+
+impl Gitlab {
+    /// Walks from a pipeline down to its children and downstream pipelines and gathers the jobs that failed.
+    pub(super) async fn failed_below(&self, repo: &RepoRef, top: RawPipeline) -> Result<Vec<Job>> {
+        let mut failed = Vec::new();
+        let mut unreadable: Option<Error> = None;
+        let mut seen = HashSet::from([top.id]);
+        let mut open = VecDeque::from([(repo.clone(), top.project_id, top.id, 0_usize)]);
+        while let Some((at, project_id, pipeline, depth)) = open.pop_front() {
+            match self.failed_in(&at, pipeline).await {
+                Ok(found) => failed.extend(found),
+                // A project further down that our token may not see must not hide the failures that it may.
+                Err(error) if depth > 0 && is_hidden(&error) => {
+                    tracing::warn!(
+                        forge.project = at.project,
+                        forge.pipeline = pipeline,
+                        "A downstream pipeline cannot be read with our token"
+                    );
+                    unreadable.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            for bridge in self.bridges(&at, pipeline).await? {
+                match &bridge.downstream_pipeline {
+                    Some(below) => {
+                        if depth < DEEPEST && seen.len() < MOST_PIPELINES && seen.insert(below.id) {
+                            let (there, id) = self.repo_below(&at, project_id, below);
+                            open.push_back((there, id, below.id, depth + 1));
+                        }
+                    }
+                    // The pipeline could not even be made: the trigger job itself is what failed.
+                    None if status(&bridge.status) == ports::JobStatus::Failed => {
+                        failed.push(bridge.into_job(&at));
+                    }
+                    None => {}
+                }
+            }
+        }
+        if let (true, Some(error)) = (failed.is_empty(), unreadable) {
+            return Err(error);
+        }
+        failed.sort_by_key(|job| (job.allow_failure, job.finished_at, job.at.id));
+        Ok(failed)
+    }
+
+    async fn failed_in(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
+        let jobs = PipelineJobs::builder()
+            .project(project(repo))
+            .pipeline(pipeline)
+            .scope(JobScope::Failed)
+            .build();
+        let jobs: Vec<RawJob> = self.client.query_all(built(jobs)?).await.map_err(|error| {
+            let doing = format!("list the failed jobs of pipeline {pipeline} of {}", repo.project);
+            error.explain(&doing, Need::ReadBuilds)
+        })?;
+        Ok(jobs.into_iter().map(|job| job.into_job(repo)).collect())
+    }
+
+    async fn bridges(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<RawJob>> {
+        let bridges = PipelineBridges::builder()
+            .project(project(repo))
+            .pipeline(pipeline)
+            .build();
+        self.client.query_all(built(bridges)?).await.map_err(|error| {
+            let doing = format!("list the trigger jobs of pipeline {pipeline} of {}", repo.project);
+            error.explain(&doing, Need::ReadBuilds)
+        })
+    }
+
+    /// The project of a pipeline that another one started, and its number.
+    fn repo_below(
+        &self,
+        above: &RepoRef,
+        above_id: Option<u64>,
+        below: &RawPipeline,
+    ) -> (RepoRef, Option<u64>) {
+        match below.project_id {
+            Some(id) if below.project_id != above_id => {
+                let there = RepoRef {
+                    provider: above.provider.clone(),
+                    url: if above.url.is_empty() {
+                        String::new()
+                    } else {
+                        self.host.web.to_string()
+                    },
+                    project: id.to_string(),
+                };
+                (there, Some(id))
+            }
+            _ => (above.clone(), above_id),
+        }
+    }
+}
+
+fn is_hidden(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound)
+}

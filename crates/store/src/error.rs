@@ -1,0 +1,73 @@
+use domain::{Error, ErrorKind, Result};
+
+/// Turns a driver's error into one that says what we were doing, of the kind that tells what may help.
+pub(crate) trait SqlResult<T> {
+    /// `what` completes "could not …".
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> SqlResult<T> for std::result::Result<T, sqlx::Error> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|error| describe(&error, what))
+    }
+}
+
+pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
+    let described = Error::new(kind(error), format!("could not {what}")).because(error);
+    match (error, sqlstate(error).as_deref()) {
+        (sqlx::Error::PoolTimedOut, _) => {
+            described.next("All connections were busy: raise the pool's size or look for slow statements")
+        }
+        (_, Some("42P01" | "3F000")) => described.next("Run `longshore migrate` on this database"),
+        (_, Some("55P03")) => {
+            described.next("Another program holds a lock on the table: try again when it is idle")
+        }
+        _ => described,
+    }
+}
+
+/// The driver's words for a refused value stand in `DETAIL` and the constraint's name, which it leaves out.
+pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|e| e.constraint())
+}
+
+pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .map(|code| code.into_owned())
+}
+
+fn kind(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
+        sqlx::Error::RowNotFound => ErrorKind::NotFound,
+        sqlx::Error::Configuration(_) => ErrorKind::Invalid,
+        sqlx::Error::Database(_) => sqlstate(error).map_or(ErrorKind::Internal, |code| kind_of_state(&code)),
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// By Postgres's table of error codes (its manual, appendix A).
+fn kind_of_state(code: &str) -> ErrorKind {
+    match code {
+        "23505" | "23P01" => ErrorKind::Conflict,
+        "42501" => ErrorKind::Denied,
+        "3D000" => ErrorKind::NotFound,
+        // Deadlock and serialisation: rolled back whole. A lock or statement past its time limit: likewise.
+        "40001" | "40P01" | "55P03" | "57014" => ErrorKind::Unavailable,
+        // A standby after a failover: writes find the new primary on the next connection.
+        "25006" => ErrorKind::Unavailable,
+        _ => match &code[..2.min(code.len())] {
+            "08" | "53" | "57" | "58" => ErrorKind::Unavailable,
+            "22" | "23" => ErrorKind::Invalid,
+            "28" => ErrorKind::Denied,
+            _ => ErrorKind::Internal,
+        },
+    }
+}

@@ -1,0 +1,131 @@
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use domain::{Error, Result};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx::query::Query;
+
+use crate::Config;
+use crate::error::{SqlResult, describe};
+
+/// The way to the database; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    config: Arc<Config>,
+}
+
+impl Store {
+    /// Connects, trying again with backoff for [`Config::connect_timeout`] while the server does not answer.
+    /// A wrong password or a database that does not exist fails at once.
+    pub async fn connect(config: Config) -> Result<Self> {
+        let options = connect_options(&config.url, &config)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.pool_size)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options);
+        let store = Self {
+            pool,
+            config: Arc::new(config),
+        };
+        let started = Instant::now();
+        let mut delays = backoff();
+        loop {
+            let Err(error) = store.ping().await else {
+                return Ok(store);
+            };
+            let Some(delay) = delays.next().filter(|_| error.is_transient()) else {
+                return Err(error);
+            };
+            if started.elapsed() + delay >= store.config.connect_timeout {
+                return Err(error.next("Is Postgres running, and is the URL right?"));
+            }
+            tracing::warn!(error = %error, delay_ms = delay.as_millis() as u64, "Postgres does not answer; trying again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Asks the server for an answer: what `/health` reports.
+    pub async fn ping(&self) -> Result<()> {
+        let mut tx = self.pool.begin().await.doing("reach Postgres")?;
+        self.query("SELECT 1")
+            .execute(&mut *tx)
+            .await
+            .doing("reach Postgres")?;
+        tx.commit().await.doing("reach Postgres")
+    }
+
+    /// Closes all connections, each after what it is doing.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A statement that also works behind a pooler in transaction mode, where nothing may be prepared by
+    /// name. There it must run inside a transaction (`pool().begin()`), since its parts travel in two messages.
+    pub(crate) fn query(&self, sql: &'static str) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(sql).persistent(!self.config.pooler)
+    }
+}
+
+pub(crate) fn connect_options(url: &str, config: &Config) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| {
+            Error::invalid("the database URL is not understood")
+                .because(&error)
+                .next("It reads postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        })?
+        .application_name(&config.application_name);
+    Ok(if config.pooler {
+        options.statement_cache_capacity(0).extra_float_digits(None)
+    } else {
+        options.options([(
+            "statement_timeout",
+            format!("{}ms", config.statement_timeout.as_millis()),
+        )])
+    })
+}
+
+/// Delays between tries to reach the server: 50 ms doubling to 2 s, with jitter, without end.
+pub(crate) fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+impl Store {
+    /// A connection of its own, past the pool and, where a direct URL is known, past the pooler.
+    pub(crate) async fn dedicated(&self, doing: &str) -> Result<(sqlx::PgConnection, bool)> {
+        use sqlx::Connection;
+        let (url, direct) = match &self.config.listen {
+            crate::Listen::Direct(url) => (url, true),
+            _ => (&self.config.url, !self.config.pooler),
+        };
+        let config = Config {
+            pooler: !direct,
+            statement_timeout: Duration::ZERO,
+            ..(*self.config).clone()
+        };
+        let options = connect_options(url, &config)?;
+        let connection = sqlx::PgConnection::connect_with(&options);
+        match tokio::time::timeout(self.config.acquire_timeout, connection).await {
+            Ok(Ok(connection)) => Ok((connection, direct)),
+            Ok(Err(error)) => Err(describe(&error, doing)),
+            Err(_) => Err(Error::unavailable(format!(
+                "could not {doing}: Postgres did not answer in time"
+            ))),
+        }
+    }
+}

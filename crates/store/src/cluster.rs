@@ -362,7 +362,6 @@ impl Cluster {
         if !self.config.durable {
             for fast in [
                 "fsync=off",
-                "synchronous_commit=off",
                 "full_page_writes=off",
                 "autovacuum=off",
                 "shared_buffers=32MB",

@@ -2,3 +2,4 @@
 
 pub mod gitlab;
 pub mod peer;
+pub mod postgres;

@@ -322,7 +322,10 @@ impl Cluster {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        let _ = std::fs::remove_file(self.data_dir().join("postmaster.pid"));
+        // What the last server left must not be read as this one's words.
+        for left in [self.data_dir().join("postmaster.pid"), self.log_file()] {
+            let _ = std::fs::remove_file(left);
+        }
         let mut server = shell
             .spawn()
             .map_err(|e| trouble("start the Postgres server", &e))?;

@@ -27,6 +27,7 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
 }
 
 /// The driver's words for a refused value stand in `DETAIL` and the constraint's name, which it leaves out.
+#[allow(dead_code)]
 pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }

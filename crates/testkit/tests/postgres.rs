@@ -55,6 +55,7 @@ async fn a_killed_server_keeps_what_was_committed_and_ends_with_its_owner() {
     assert!(
         store::Store::connect(store::Config {
             connect_timeout: Duration::ZERO,
+            acquire_timeout: Duration::from_millis(200),
             ..store::Config::new(url)
         })
         .await

@@ -1,13 +1,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::{Idem, TaskInfo};
+use domain::{Idem, TaskId, TaskInfo};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::scope::{Open, Scope};
-use crate::{Journal, JournalError, Lease, Record, Recorded, StepKey, StepKind, Stop};
+use crate::{Journal, JournalError, Lease, Record, Recorded, StepKey, StepKind, StepRef, Stop};
 
 pub(crate) const RUN: &str = "run";
 pub(crate) const UNWIND: &str = "unwind";
@@ -93,20 +93,49 @@ impl Shared {
         Some(scope)
     }
 
+    /// Remembers what was just recorded, for the unwinding that may follow in the same attempt.
+    pub(crate) fn note(&self, at: &StepRef, kind: StepKind, outcome: Option<Recorded>) {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let scope = recorded.entry(at.scope.clone()).or_default();
+        match scope.iter_mut().find(|record| record.at.seq == at.seq) {
+            Some(record) => record.outcome = outcome,
+            None => scope.push(Record {
+                at: at.clone(),
+                kind,
+                outcome,
+            }),
+        }
+    }
+
+    /// The children that the run waits for.
+    pub(crate) fn awaited(&self) -> Vec<TaskId> {
+        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded
+            .iter()
+            .filter(|(path, _)| is_below(path, RUN))
+            .flat_map(|(_, records)| records)
+            .filter(|record| record.kind == StepKind::Child && record.outcome.is_none())
+            .filter_map(|record| record.at.key.strip_prefix("child/").map(TaskId::from))
+            .collect()
+    }
+
     /// A recorded step that a run which ended well did not ask for.
     pub(crate) fn left_over(&self, root: &str) -> Option<String> {
         let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let below =
-            |path: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
         recorded
             .iter()
-            .filter(|(path, _)| below(path))
+            .filter(|(path, _)| is_below(path, root))
             .find_map(|(path, records)| match scopes.get(path) {
                 Some(scope) => scope.left_over(),
                 None => records.first().map(|record| record.at.key.clone()),
             })
     }
+}
+
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl TaskCx {
@@ -129,7 +158,8 @@ impl TaskCx {
         }
     }
 
-    /// What a step of the run gave, for unwinding: nothing when it was not reached, failed or is in doubt.
+    /// What a step of the run gave, for unwinding: nothing when it was not reached, failed or is in doubt. A
+    /// branch of the unwinding sees the steps of the run's branch of the same name.
     pub fn recorded<T: DeserializeOwned>(&self, key: impl Into<StepKey>) -> Option<T> {
         match self.run_record(&key.into())?.outcome? {
             Recorded::Ok(value) => serde_json::from_value(value).ok(),
@@ -144,13 +174,17 @@ impl TaskCx {
     }
 
     fn run_record(&self, key: &StepKey) -> Option<Record> {
+        let path = match self.scope.path.strip_prefix(UNWIND) {
+            Some(branch) => format!("{RUN}{branch}"),
+            None => self.scope.path.clone(),
+        };
         let recorded = self
             .shared
             .recorded
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         recorded
-            .get(RUN)?
+            .get(&path)?
             .iter()
             .find(|record| record.at.key == key.as_str())
             .cloned()
@@ -165,7 +199,7 @@ impl TaskCx {
     }
 
     pub(crate) fn is_unwinding(&self) -> bool {
-        self.scope.path == UNWIND || self.scope.path.starts_with("unwind/")
+        is_below(&self.scope.path, UNWIND)
     }
 
     pub(crate) fn idem(&self, open: &Open<'_>) -> Idem {
@@ -175,11 +209,33 @@ impl TaskCx {
         ))
     }
 
+    /// The journal could not write: the handler must not go on past a step that is not recorded.
     pub(crate) fn broken(&self, error: JournalError) -> Stop {
-        self.scope.stop(match error {
+        self.scope.stop_for_good(match error {
             JournalError::LeaseLost => Stop::LeaseLost,
             JournalError::Broken(error) => Stop::from(error),
         })
+    }
+
+    /// What the journal refused for good is the step's outcome, recorded so that a replay takes the same branch.
+    pub(crate) async fn refused(&self, open: &Open<'_>, kind: StepKind, error: JournalError) -> Stop {
+        let error = match error {
+            JournalError::Broken(error) if !error.is_transient() => error,
+            other => return self.broken(other),
+        };
+        let outcome = Recorded::Err(error.clone());
+        let shared = &self.shared;
+        match shared
+            .journal
+            .done(&shared.lease, &open.at, kind, &outcome, Vec::new())
+            .await
+        {
+            Ok(()) => {
+                shared.note(&open.at, kind, Some(outcome));
+                Stop::Fail(error)
+            }
+            Err(error) => self.broken(error),
+        }
     }
 
     /// The recorded value, as the type that the code asks for now.

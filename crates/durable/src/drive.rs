@@ -5,10 +5,7 @@ use domain::{Error, Report, TaskInfo, TaskStatus};
 
 use crate::cx::{RUN, Shared, UNWIND};
 use crate::panics::catch;
-use crate::{
-    AnyHandler, CancelFlag, Cause, Journal, JournalError, Lease, Recorded, StepKey, StepKind, Stop, TaskCx,
-    Wake,
-};
+use crate::{AnyHandler, CancelFlag, Cause, Journal, JournalError, Lease, Recorded, Stop, TaskCx, Wake};
 
 /// One claim of a task, ready to be run.
 pub struct Attempt {
@@ -78,11 +75,6 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
         Err(JournalError::Broken(error)) => return Outcome::Retry(error),
     };
     let untouched = history.is_empty();
-    let awaited: Vec<_> = history
-        .iter()
-        .filter(|record| record.kind == StepKind::Child && record.outcome.is_none())
-        .filter_map(|record| record.at.key.strip_prefix("child/").map(domain::TaskId::from))
-        .collect();
     let cause = history
         .iter()
         .find(|record| record.at.scope == UNWIND && record.at.seq == 0);
@@ -98,21 +90,41 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
     let shared = Arc::new(Shared::new(task, lease, journal, cancel, history));
 
     if let Err(error) = handler.check(&shared.task.payload) {
-        if untouched {
-            return ended(&Cause::Failure { error: error.clone() }, Report::failed(&error));
-        }
-        return Outcome::Hold(format!(
-            "the payload was changed while the task was running: {error}"
-        ));
+        return unfit(&shared, error, untouched, cause).await;
     }
     let cause = match cause {
         Some(cause) => cause,
         None => match run(handler, &shared, &limits).await {
             Ok(outcome) => return outcome,
+            // What was to be cancelled ends as cancelled, however its run came to stop: a crash just here
+            // would make the next attempt see nothing but the cancel.
+            Err(_) if shared.cancel.is_raised() => Cause::Cancelled,
             Err(cause) => cause,
         },
     };
-    unwind(handler, &shared, &limits, cause, &awaited).await
+    unwind(handler, &shared, &limits, cause).await
+}
+
+/// A payload that the handler cannot read: nothing can be done or undone with it.
+async fn unfit(shared: &Arc<Shared>, error: Error, untouched: bool, cause: Option<Cause>) -> Outcome {
+    let cancelled = shared.cancel.is_raised();
+    if untouched && cancelled {
+        return ended(&Cause::Cancelled, Cause::Cancelled.report());
+    }
+    if untouched {
+        return ended(&Cause::Failure { error: error.clone() }, Report::failed(&error));
+    }
+    // The cancel is taken up, so that holding answers it.
+    if cancelled
+        && cause.is_none()
+        && let Some(scope) = shared.scope(UNWIND)
+        && let Err(outcome) = record_cause(&TaskCx::new(shared.clone(), scope), &Cause::Cancelled).await
+    {
+        return outcome;
+    }
+    Outcome::Hold(format!(
+        "the payload was changed while the task was running: {error}"
+    ))
 }
 
 /// The handler's own run. The error is the cause for which it is to be unwound.
@@ -175,24 +187,15 @@ async fn run(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits) -> Res
     }
 }
 
-async fn unwind(
-    handler: &AnyHandler,
-    shared: &Arc<Shared>,
-    limits: &Limits,
-    cause: Cause,
-    awaited: &[domain::TaskId],
-) -> Outcome {
+async fn unwind(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits, cause: Cause) -> Outcome {
     let Some(scope) = shared.scope(UNWIND) else {
         return Outcome::Hold("the unwinding's scope was opened twice".to_owned());
     };
     let cx = TaskCx::new(shared.clone(), scope);
-    match record_cause(&cx, &cause).await {
-        Ok(()) => {}
-        Err(Stop::LeaseLost) => return Outcome::LeaseLost,
-        Err(Stop::Retry(error) | Stop::Fail(error)) => return Outcome::Retry(error),
-        Err(_) => return Outcome::Hold("the cause of unwinding could not be recorded".to_owned()),
+    if let Err(outcome) = record_cause(&cx, &cause).await {
+        return outcome;
     }
-    for child in awaited.iter().filter(|_| cause == Cause::Cancelled) {
+    for child in shared.awaited().iter().filter(|_| cause == Cause::Cancelled) {
         match shared.journal.cancel_child(&shared.lease, child).await {
             Ok(()) => {}
             Err(JournalError::LeaseLost) => return Outcome::LeaseLost,
@@ -229,11 +232,17 @@ async fn unwind(
     }
 }
 
-async fn record_cause(cx: &TaskCx, cause: &Cause) -> Result<(), Stop> {
+async fn record_cause(cx: &TaskCx, cause: &Cause) -> Result<(), Outcome> {
     let value = cause.clone();
-    cx.step(StepKey::from("cause"), |_| async move { Ok(value) })
-        .await
-        .map(|_: Cause| ())
+    let recorded: Result<Cause, Stop> = cx.step("cause", |_| async move { Ok(value) }).await;
+    match recorded {
+        Ok(_) => Ok(()),
+        Err(Stop::LeaseLost) => Err(Outcome::LeaseLost),
+        Err(Stop::Retry(error) | Stop::Fail(error)) => Err(Outcome::Retry(error)),
+        Err(_) => Err(Outcome::Hold(
+            "the cause of unwinding could not be recorded".to_owned(),
+        )),
+    }
 }
 
 fn ended(cause: &Cause, report: Report) -> Outcome {

@@ -100,6 +100,7 @@ impl<R> Reconcilable<'_, R> {
                     .start(&shared.lease, &open.at)
                     .await
                     .map_err(|error| cx.broken(error))?;
+                shared.note(&open.at, StepKind::Effect, None);
             }
         }
         let result = effect(idem.clone()).await;

@@ -106,6 +106,12 @@ impl Scope {
         stop
     }
 
+    /// Remembers that the handler was told to stop, whatever the reason.
+    pub(crate) fn stop_for_good(&self, stop: Stop) -> Stop {
+        self.inner().stopped = Some(stop.clone());
+        stop
+    }
+
     /// A recorded step that the handler ended without asking for.
     pub(crate) fn left_over(&self) -> Option<String> {
         let inner = self.inner();

@@ -38,29 +38,35 @@ impl TaskCx {
         result: Result<T, Error>,
     ) -> Result<T, Stop> {
         let (outcome, staged) = match result {
-            Ok(value) => (Recorded::Ok(self.write(open, &value)?), idem.take_staged()),
+            Ok(value) => match write(open, &value) {
+                Ok(value) => (Recorded::Ok(value), idem.take_staged()),
+                Err(error) => (Recorded::Err(error), Vec::new()),
+            },
             Err(error) if error.is_transient() => return Err(self.scope.stop(Stop::Retry(error))),
             Err(error) => (Recorded::Err(error), Vec::new()),
         };
         let shared = &self.shared;
-        shared
+        if let Err(error) = shared
             .journal
             .done(&shared.lease, &open.at, kind, &outcome, staged)
             .await
-            .map_err(|error| self.broken(error))?;
+        {
+            return Err(self.refused(open, kind, error).await);
+        }
+        shared.note(&open.at, kind, Some(outcome.clone()));
         self.replay(open, outcome)
     }
+}
 
-    fn write<T: Serialize>(&self, open: &Open<'_>, value: &T) -> Result<Value, Stop> {
-        let mut value = serde_json::to_value(value).map_err(|error| {
-            self.scope.stop(Stop::Fail(Error::internal(format!(
-                "the result of step {:?} cannot be written as JSON: {error}",
-                open.at.key
-            ))))
-        })?;
-        strip_nul(&mut value);
-        Ok(value)
-    }
+fn write<T: Serialize>(open: &Open<'_>, value: &T) -> Result<Value, Error> {
+    let mut value = serde_json::to_value(value).map_err(|error| {
+        Error::internal(format!(
+            "the result of step {:?} cannot be written as JSON: {error}",
+            open.at.key
+        ))
+    })?;
+    strip_nul(&mut value);
+    Ok(value)
 }
 
 /// Postgres cannot store NUL in text or JSON; what outside systems send may contain it.

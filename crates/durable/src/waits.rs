@@ -1,29 +1,30 @@
 use std::time::Duration;
 
 use domain::{NewTask, Report, TaskId};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use crate::{ChildOutcome, LockState, SignalState, StepKey, StepKind, Stop, TaskCx, TimerState, Wake};
+use crate::scope::Open;
+use crate::{
+    ChildOutcome, JournalError, LockState, Recorded, SignalState, StepKey, StepKind, Stop, TaskCx,
+    TimerState, Wake,
+};
 
 impl TaskCx {
     /// Lets time pass without holding a slot. The deadline is absolute from the first call on.
     pub async fn sleep(&self, key: impl Into<StepKey>, duration: Duration) -> Result<(), Stop> {
         let open = self.open(&key.into(), StepKind::Sleep)?;
-        if open
-            .recorded
-            .as_ref()
-            .is_some_and(|record| record.outcome.is_some())
-        {
-            return Ok(());
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay::<Value>(&open, outcome).map(|_| ());
         }
         let shared = &self.shared;
-        match shared
-            .journal
-            .timer(&shared.lease, &open.at, duration)
-            .await
-            .map_err(|e| self.broken(e))?
-        {
-            TimerState::Due => Ok(()),
+        let answer = shared.journal.timer(&shared.lease, &open.at, duration).await;
+        match self.take(&open, StepKind::Sleep, answer).await? {
+            TimerState::Due => {
+                self.note(&open, StepKind::Sleep, &Value::Null);
+                Ok(())
+            }
             TimerState::Until(at) => Err(self.park(Wake {
                 at: Some(at),
                 why: format!("{} until {}", open.at.key, at.format("%Y-%m-%d %H:%M:%S UTC")),
@@ -44,14 +45,16 @@ impl TaskCx {
             return self.replay(&open, outcome);
         }
         let shared = &self.shared;
-        match shared
-            .journal
-            .take_signal(&shared.lease, &open.at, limit)
-            .await
-            .map_err(|e| self.broken(e))?
-        {
-            SignalState::Received(value) => self.read(&open, value),
-            SignalState::TimedOut => Ok(None),
+        let answer = shared.journal.take_signal(&shared.lease, &open.at, limit).await;
+        match self.take(&open, StepKind::Signal, answer).await? {
+            SignalState::Received(value) => {
+                self.note(&open, StepKind::Signal, &value);
+                self.read(&open, value)
+            }
+            SignalState::TimedOut => {
+                self.note(&open, StepKind::Signal, &Value::Null);
+                Ok(None)
+            }
             SignalState::Waiting { until } => Err(self.park(Wake {
                 at: until,
                 signals: vec![open.at.key.clone()],
@@ -64,21 +67,16 @@ impl TaskCx {
     /// Holds a named resource until the task ends, first come first served. A child has what its ancestors hold.
     pub async fn lock(&self, resource: &str) -> Result<(), Stop> {
         let open = self.open(&StepKey::from(("lock", resource)), StepKind::Lock)?;
-        if open
-            .recorded
-            .as_ref()
-            .is_some_and(|record| record.outcome.is_some())
-        {
-            return Ok(());
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay::<Value>(&open, outcome).map(|_| ());
         }
         let shared = &self.shared;
-        match shared
-            .journal
-            .lock(&shared.lease, &open.at, resource)
-            .await
-            .map_err(|e| self.broken(e))?
-        {
-            LockState::Held => Ok(()),
+        let answer = shared.journal.lock(&shared.lease, &open.at, resource).await;
+        match self.take(&open, StepKind::Lock, answer).await? {
+            LockState::Held => {
+                self.note(&open, StepKind::Lock, &json!(resource));
+                Ok(())
+            }
             LockState::Behind(task) => Err(self.park(Wake {
                 locks: vec![resource.to_owned()],
                 why: format!("pending, behind task {task} on {resource}"),
@@ -94,11 +92,10 @@ impl TaskCx {
             return self.replay(&open, outcome);
         }
         let shared = &self.shared;
-        shared
-            .journal
-            .spawn(&shared.lease, &open.at, &child)
-            .await
-            .map_err(|error| self.broken(error))
+        let answer = shared.journal.spawn(&shared.lease, &open.at, &child).await;
+        let id = self.take(&open, StepKind::Spawn, answer).await?;
+        self.note(&open, StepKind::Spawn, &id);
+        Ok(id)
     }
 
     /// Waits for a child to end. Its failure is a value: the handler decides what it means. When this task is
@@ -109,37 +106,51 @@ impl TaskCx {
             return self.replay(&open, outcome);
         }
         let shared = &self.shared;
-        match shared
-            .journal
-            .child(&shared.lease, &open.at, child)
-            .await
-            .map_err(|error| self.broken(error))?
-        {
-            Some(outcome) => Ok(outcome),
-            None => Err(self.park(Wake {
-                children: vec![child.clone()],
-                why: format!("for task {child}"),
-                ..Wake::default()
-            })),
+        let answer = shared.journal.child(&shared.lease, &open.at, child).await;
+        match self.take(&open, StepKind::Child, answer).await? {
+            Some(outcome) => {
+                self.note(&open, StepKind::Child, &outcome);
+                Ok(outcome)
+            }
+            None => {
+                shared.note(&open.at, StepKind::Child, None);
+                Err(self.park(Wake {
+                    children: vec![child.clone()],
+                    why: format!("for task {child}"),
+                    ..Wake::default()
+                }))
+            }
         }
     }
 
     /// Tells people how it stands, on the ticket and in the task's history.
     pub async fn tell(&self, key: impl Into<StepKey>, report: &Report) -> Result<(), Stop> {
         let open = self.open(&key.into(), StepKind::Tell)?;
-        if open
-            .recorded
-            .as_ref()
-            .is_some_and(|record| record.outcome.is_some())
-        {
-            return Ok(());
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay::<Value>(&open, outcome).map(|_| ());
         }
         let shared = &self.shared;
-        shared
-            .journal
-            .tell(&shared.lease, &open.at, report)
-            .await
-            .map_err(|error| self.broken(error))
+        let answer = shared.journal.tell(&shared.lease, &open.at, report).await;
+        self.take(&open, StepKind::Tell, answer).await?;
+        self.note(&open, StepKind::Tell, &Value::Null);
+        Ok(())
+    }
+
+    async fn take<T>(
+        &self,
+        open: &Open<'_>,
+        kind: StepKind,
+        answer: Result<T, JournalError>,
+    ) -> Result<T, Stop> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.refused(open, kind, error).await),
+        }
+    }
+
+    fn note(&self, open: &Open<'_>, kind: StepKind, value: &impl Serialize) {
+        let outcome = Recorded::Ok(json!(value));
+        self.shared.note(&open.at, kind, Some(outcome));
     }
 
     fn park(&self, wake: Wake) -> Stop {

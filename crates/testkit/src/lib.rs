@@ -1,5 +1,15 @@
 //! What tests stand on: fakes that speak the real protocols, a Postgres per test, the crash matrix. For tests only.
 
+mod backend;
+mod faulty;
 pub mod gitlab;
+pub mod matrix;
 pub mod peer;
 pub mod postgres;
+mod runner;
+pub mod scripted;
+
+pub use backend::{Backend, Seen};
+pub use faulty::{Call, Fault, Plan, Point, Side};
+pub use matrix::{Finding, Findings, Matrix};
+pub use runner::{Ending, Scene, run};

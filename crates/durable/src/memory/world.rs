@@ -79,6 +79,9 @@ pub struct TaskView {
     pub error: Option<Error>,
     pub parent: Option<TaskId>,
     pub task_type: String,
+    pub payload: Value,
+    /// Who runs it.
+    pub worker: Option<String>,
     /// `scope/key`, in order within each scope, done steps only.
     pub done: Vec<String>,
 }
@@ -389,6 +392,8 @@ impl Row {
             error: self.error.clone(),
             parent: self.info.parent.clone(),
             task_type: self.info.task_type.clone(),
+            payload: self.info.payload.clone(),
+            worker: self.worker.clone(),
             done: self
                 .steps
                 .iter()

@@ -60,9 +60,9 @@ install() {
             "Ask an administrator to run:" "    apt-get install $*" "and run the script again."
     fi
     say "installing $what ($*): $why"
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120)
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
     as_root "${apt[@]}" update >/dev/null || say "apt-get update failed; trying with the lists that are here"
-    as_root "${apt[@]}" install --no-install-recommends "$@" >&2 ||
+    as_root "${apt[@]}" install --no-install-recommends "$@" >/dev/null ||
         die "apt-get could not install $what." "Run it by hand to see why: apt-get install $*"
 }
 

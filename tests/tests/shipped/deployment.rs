@@ -1,0 +1,141 @@
+//! docker-compose.yml, the Dockerfile and the service unit, each read by the tool that will read it for real.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::peers::{from_venv, root, run_well};
+
+fn compose() -> Value {
+    let text = run_well(
+        from_venv("docker-compose")
+            .args(["--file", "docker-compose.yml", "config", "--format=json"])
+            .env_remove("COMPOSE_FILE")
+            .env("LONGSHORE_DB_PASSWORD", "from-the-shell"),
+    );
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn compose_starts_the_worker_after_a_healthy_and_migrated_database() {
+    let services = &compose()["services"];
+    assert_eq!(
+        services["migrate"]["depends_on"]["postgres"]["condition"],
+        "service_healthy"
+    );
+    for service in ["worker", "api"] {
+        assert_eq!(
+            services[service]["depends_on"]["migrate"]["condition"], "service_completed_successfully",
+            "{service}"
+        );
+        let url = services[service]["environment"]["DATABASE_URL"].as_str().unwrap();
+        assert_eq!(url, "postgres://longshore:from-the-shell@postgres:5432/longshore");
+    }
+    for service in ["postgres", "api"] {
+        assert!(services[service]["healthcheck"]["test"].is_array(), "{service}");
+        for port in services[service]["ports"].as_array().unwrap() {
+            assert_eq!(
+                port["host_ip"], "127.0.0.1",
+                "{service} is published beyond this machine"
+            );
+        }
+    }
+    assert_eq!(services["postgres"]["volumes"][0]["type"], "volume");
+}
+
+#[test]
+fn compose_sets_only_keys_that_the_configuration_knows() {
+    let known = fs::read_to_string(root().join("config/longshore.toml")).unwrap();
+    for (name, value) in compose()["services"]["api"]["environment"].as_object().unwrap() {
+        let Some(rest) = name.strip_prefix("LONGSHORE_") else {
+            continue;
+        };
+        let (section, key) = rest.split_once('_').unwrap();
+        let (_, body) = known
+            .split_once(&format!("[{}]", section.to_lowercase()))
+            .unwrap_or_else(|| panic!("{name}={value} names no section of config/longshore.toml"));
+        let body = body.split("\n[").next().unwrap_or_default();
+        let key = key.to_lowercase();
+        let is_key = |line: &str| {
+            line.trim_start_matches('#')
+                .split_once(" = ")
+                .is_some_and(|(name, _)| name.trim() == key)
+        };
+        assert!(
+            body.lines().any(is_key),
+            "{name} names no key of config/longshore.toml"
+        );
+    }
+}
+
+#[test]
+fn the_dockerfile_is_clean_and_does_not_run_as_root() {
+    run_well(from_venv("hadolint").args(["--failure-threshold=style", "deploy/Dockerfile"]));
+    let dockerfile = fs::read_to_string(root().join("deploy/Dockerfile")).unwrap();
+    let (_, run_stage) = dockerfile.rsplit_once("\nFROM ").expect("a stage that runs");
+    assert!(run_stage.contains("\nUSER 10001"), "the last stage names no user");
+    let wanted = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let rust = wanted
+        .lines()
+        .find_map(|l| l.strip_prefix("rust-version = "))
+        .unwrap()
+        .trim_matches('"');
+    assert!(
+        dockerfile.contains(&format!("FROM rust:{rust}-")),
+        "it builds with another Rust than {rust}"
+    );
+}
+
+fn unit() -> String {
+    fs::read_to_string(root().join("deploy/systemd/longshore-worker.service")).unwrap()
+}
+
+#[test]
+fn systemd_accepts_the_unit_and_finds_it_well_confined() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longshore-worker.service");
+    // The check wants the program to exist; any will do.
+    fs::write(&path, unit().replace("/usr/local/bin/longshore", "/bin/true")).unwrap();
+    let said = run_well(
+        Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&path),
+    );
+    let about_ours: Vec<_> = said.lines().filter(|l| l.contains("longshore")).collect();
+    assert!(about_ours.is_empty(), "{about_ours:?}");
+    // Exposure from 0.0 (none) to 10.0, times ten; the network is most of what is left.
+    run_well(
+        Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
+            .arg(&path),
+    );
+}
+
+fn seconds(text: &str) -> Duration {
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    assert_eq!(&text[digits.len()..], "s", "{text}");
+    Duration::from_secs(digits.parse().unwrap())
+}
+
+#[test]
+fn whoever_stops_the_worker_waits_longer_than_its_grace_period() {
+    let config = fs::read_to_string(root().join("config/longshore.toml")).unwrap();
+    let grace = config
+        .lines()
+        .find_map(|l| l.strip_prefix("grace = "))
+        .expect("worker.grace");
+    let least = seconds(grace.trim_matches('"')) + Duration::from_secs(10);
+    let unit = unit();
+    let systemd = unit
+        .lines()
+        .find_map(|l| l.strip_prefix("TimeoutStopSec="))
+        .expect("TimeoutStopSec");
+    assert!(seconds(systemd) >= least, "systemd kills after {systemd}");
+    let compose = compose();
+    let compose = compose["services"]["worker"]["stop_grace_period"]
+        .as_str()
+        .expect("stop_grace_period");
+    assert!(seconds(compose) >= least, "compose kills after {compose}");
+}

@@ -1,0 +1,7 @@
+//! What is shipped around the binary: the wrapper scripts, the deployment files, the documented commands.
+
+mod deployment;
+mod documented;
+mod peers;
+mod scripts;
+mod wrappers;

@@ -33,6 +33,7 @@ def find_binary():
 def become(*subcommand):
     """Replaces this process by `longshore SUBCOMMAND…` with the arguments that the script was given."""
     binary = find_binary()
+    os.environ.pop("LONGSHORE_BIN", None)  # ours, not a setting of longshore's
     try:
         os.execv(binary, [binary, *subcommand, *sys.argv[1:]])
     except OSError as error:

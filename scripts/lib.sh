@@ -86,23 +86,18 @@ need_rust() {
             "(a distribution's own rustc is often older than that; see https://rustup.rs)"
 }
 
-# Prints the folder of the newest PostgreSQL server on this machine, if there is one.
+# Prints the folder of the newest PostgreSQL server here, if there is one. longshore looks in the same places.
 find_postgres() {
     local dir
-    if [ -n "${LONGSHORE_PG_BIN:-}" ]; then
-        [ -x "$LONGSHORE_PG_BIN/initdb" ] || die "LONGSHORE_PG_BIN=$LONGSHORE_PG_BIN holds no initdb."
-        echo "$LONGSHORE_PG_BIN"
-        return
-    fi
     while read -r dir; do
         if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then
             echo "$dir"
             return
         fi
     done < <(
-        printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin \
-            /usr/local/opt/postgresql@*/bin | sort -rV
-        have initdb && dirname "$(command -v initdb)"
+        printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV
+        printf '%s\n' /usr/pgsql/bin /usr/local/bin /usr/bin /opt/homebrew/bin
+        ! have pg_config || pg_config --bindir
     )
     return 1
 }
@@ -111,7 +106,7 @@ need_postgres() {
     find_postgres >/dev/null && return
     local elsewhere
     case $(system) in
-        macos) elsewhere='brew install postgresql@17' ;;
+        macos) elsewhere='brew install postgresql@17 && brew link postgresql@17' ;;
         fedora) elsewhere='sudo dnf install postgresql-server' ;;
         arch) elsewhere='sudo pacman -S postgresql' ;;
         alpine) elsewhere='sudo apk add postgresql' ;;
@@ -125,7 +120,7 @@ need_postgres() {
     fi
     install PostgreSQL 'the task queue lives in it' "$elsewhere" postgresql
     find_postgres >/dev/null || die "PostgreSQL was installed, but initdb and postgres are nowhere to be found." \
-        "Set LONGSHORE_PG_BIN to the folder that holds them."
+        "Put the folder's pg_config on the PATH."
 }
 
 need_pgbouncer() {

@@ -13,7 +13,7 @@ fn compose() -> Value {
         from_venv("docker-compose")
             .args(["--file", "docker-compose.yml", "config", "--format=json"])
             .env_remove("COMPOSE_FILE")
-            .env("LONGSHORE_DB_PASSWORD", "from-the-shell"),
+            .env("POSTGRES_PASSWORD", "from-the-shell"),
     );
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }

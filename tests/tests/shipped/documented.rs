@@ -118,7 +118,7 @@ fn documented_commands_answer_as_documented() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(checked >= 3, "only {checked} documented commands were found");
+    assert!(checked >= 2, "only {checked} documented commands were found");
 }
 
 #[test]

@@ -77,6 +77,8 @@ const PREFIX: &str = "LONGSHORE_";
 
 /// `LONGSHORE_…` names that are not keys.
 const NOT_KEYS: [&str; 2] = ["LONGSHORE_CONFIG", "LONGSHORE_SHARED"];
+/// … nor are names that begin so: they tell tests where their peers are.
+const NOT_KEYS_PREFIX: &str = "LONGSHORE_TEST_";
 
 /// The variable that sets a key: `worker.slots` is `LONGSHORE_WORKER_SLOTS`.
 pub fn variable(key: &str) -> String {
@@ -98,7 +100,7 @@ pub fn from_env(env: &BTreeMap<String, String>, keys: &Keys, problems: &mut Vec<
     let variables: BTreeMap<String, &str> = keys.leaves().map(|key| (variable(key), key)).collect();
     for name in env.keys().filter(|name| name.starts_with(PREFIX)) {
         let Some(text) = set(name) else { continue };
-        if NOT_KEYS.contains(&name.as_str()) {
+        if NOT_KEYS.contains(&name.as_str()) || name.starts_with(NOT_KEYS_PREFIX) {
             continue;
         }
         // `LONGSHORE_WORKER__SLOTS` is how other programs write the same.

@@ -3,6 +3,7 @@
 
 mod error;
 mod idempotency;
+mod redact;
 mod repo;
 mod report;
 mod task;
@@ -10,6 +11,7 @@ mod ticket;
 
 pub use error::{Error, ErrorKind};
 pub use idempotency::{Idem, Staged};
+pub use redact::{Redactor, SHORTEST_LITERAL, redact, redact_json};
 pub use repo::{Autonomy, Repo, RepoRef, RepoStatus};
 pub use report::{Evidence, Fact, FollowOn, LabelChange, Report, Verdict};
 pub use task::{NewTask, ParsePriorityError, ParseStatusError, Priority, TaskId, TaskInfo, TaskStatus};

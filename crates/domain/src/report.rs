@@ -22,6 +22,9 @@ pub struct Report {
     pub facts: Vec<Fact>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// How the evidence leads to the verdict, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_steps: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +117,7 @@ impl Report {
             who: None,
             facts: Vec::new(),
             evidence: Vec::new(),
+            why: None,
             next_steps: Vec::new(),
             follow_ons: Vec::new(),
             labels: LabelChange::default(),
@@ -155,6 +159,12 @@ impl Report {
             value: value.into(),
             link: Some(link.into()),
         });
+        self
+    }
+
+    #[must_use]
+    pub fn why(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
         self
     }
 

@@ -1,6 +1,6 @@
 //! What must go and what must stay, each as a corpus of lines; and the laws: twice is once, time is linear.
 
-use longshore_domain::{Fact, Redactor, Report, Verdict, redact, redact_json};
+use domain::{Fact, Redactor, Report, Verdict, redact, redact_json};
 use proptest::prelude::*;
 use serde_json::json;
 

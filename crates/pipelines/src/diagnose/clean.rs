@@ -1,0 +1,153 @@
+//! Log decoration: escape sequences, timestamps, error prefixes and section marks.
+
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+/// Columns of a runner's export ("job TAB step TAB"), then timestamps of the usual forms, then the stream mark
+/// that some runners put behind their timestamp.
+static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    regex::bytes::RegexBuilder::new(
+        r"^(?:\xEF\xBB\xBF)?(?:[^\t]{1,120}\t[^\t]{1,120}\t(?:\xEF\xBB\xBF)?)?(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][+ ]?|[ \t]|$)|\[\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\][ \t]?|\d\d:\d\d:\d\d(?:[.,]\d+)?[ \t])+",
+    )
+    .unicode(false)
+    .build()
+    .ok()
+});
+
+/// Removes terminal escape sequences and control characters; invalid UTF-8 becomes the replacement character.
+pub fn strip_escapes(raw: &[u8], out: &mut String) {
+    out.clear();
+    let mut rest = raw;
+    let mut plain: Vec<u8> = Vec::new();
+    // The common case keeps the borrowed slice.
+    let bytes: &[u8] = if memchr::memchr(0x1b, raw).is_none() {
+        raw
+    } else {
+        while let Some(at) = memchr::memchr(0x1b, rest) {
+            plain.extend_from_slice(&rest[..at]);
+            rest = &rest[at + escape_len(&rest[at..])..];
+        }
+        plain.extend_from_slice(rest);
+        &plain
+    };
+    for chunk in bytes.utf8_chunks() {
+        if chunk
+            .valid()
+            .bytes()
+            .any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
+        {
+            out.extend(chunk.valid().chars().filter(|ch| *ch == '\t' || !ch.is_control()));
+        } else {
+            out.push_str(chunk.valid());
+        }
+        if !chunk.invalid().is_empty() {
+            out.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+/// The length of the escape sequence at the start of `bytes` (which starts with ESC).
+fn escape_len(bytes: &[u8]) -> usize {
+    match bytes.get(1) {
+        Some(b'[') => {
+            let body = bytes[2..]
+                .iter()
+                .take_while(|byte| (0x20..=0x3f).contains(*byte))
+                .count();
+            match bytes.get(2 + body) {
+                Some(last) if (0x40..=0x7e).contains(last) => body + 3,
+                _ => body + 2,
+            }
+        }
+        // Operating-system, application and device strings end with BEL or ESC \.
+        Some(b']' | b'_' | b'P' | b'^') => {
+            let window = &bytes[..bytes.len().min(4096)];
+            for (at, byte) in window.iter().enumerate().skip(2) {
+                match byte {
+                    0x07 => return at + 1,
+                    0x1b if window.get(at + 1) == Some(&b'\\') => return at + 2,
+                    _ => {}
+                }
+            }
+            2
+        }
+        Some(b'(' | b')' | b'#') => bytes.len().min(3),
+        Some(byte) if (0x30..=0x7e).contains(byte) => 2,
+        _ => 1,
+    }
+}
+
+/// The text behind its timestamps.
+pub fn skip_time(text: &str) -> &str {
+    let starts_with_time = text
+        .as_bytes()
+        .first()
+        .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'[')
+        || text.starts_with('\u{feff}')
+        || text.contains('\t');
+    if !starts_with_time {
+        return text;
+    }
+    match TIME_PREFIX
+        .as_ref()
+        .and_then(|prefix| prefix.find(text.as_bytes()))
+    {
+        Some(found) => text.get(found.end()..).unwrap_or(text),
+        None => text,
+    }
+}
+
+/// Text cut to `max` bytes at a character's edge, with a mark where it was cut.
+pub fn clip(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(raw: &[u8]) -> String {
+        let mut out = String::new();
+        strip_escapes(raw, &mut out);
+        skip_time(&out).to_owned()
+    }
+
+    #[test]
+    fn colours_titles_and_broken_sequences_go() {
+        assert_eq!(stripped(b"\x1b[1m\x1b[31merror:\x1b[0m no"), "error: no");
+        assert_eq!(stripped(b"\x1b_bk;t=1690000000000\x07make"), "make");
+        assert_eq!(stripped(b"a\x1b]0;title\x1b\\b"), "ab");
+        assert_eq!(stripped(b"cut\x1b["), "cut");
+        assert_eq!(stripped(b"cut\x1b"), "cut");
+        assert_eq!(stripped(b"nul\0s and \xff"), "nuls and \u{fffd}");
+    }
+
+    #[test]
+    fn timestamps_go_and_indentation_stays() {
+        assert_eq!(
+            stripped(b"2022-06-04T16:07:52.3106700Z   File \"a.py\""),
+            "  File \"a.py\""
+        );
+        assert_eq!(stripped(b"[2024-01-02T03:04:05.123Z] + make"), "+ make");
+        assert_eq!(stripped(b"2024-01-02T03:04:05.123456Z 01E error"), "error");
+        assert_eq!(stripped(b"12:34:56 Running"), "Running");
+        assert_eq!(
+            stripped(b"build\tRun make\t2024-01-02T03:04:05.1234567Z cc -c"),
+            "cc -c"
+        );
+        assert_eq!(stripped(b"[1/3] Compiling"), "[1/3] Compiling");
+    }
+
+    #[test]
+    fn clipping_never_splits_a_character() {
+        assert_eq!(clip("aéé", 2), "a…");
+    }
+}

@@ -1,0 +1,231 @@
+//! Keeps what the scan found, bounded whatever the log's length: for each rule one line per state of the step
+//! that the line stands in.
+
+use std::collections::HashMap;
+
+use super::rules::{MarkKind, Pick};
+
+/// Matches of one rule that lie closer than this, in lines, are one run of the same failure.
+const RUN_GAP: u64 = 60;
+
+/// A line that matched a rule, with the raw lines around it.
+#[derive(Debug, Clone)]
+pub(super) struct Hit {
+    pub line: u64,
+    /// The cleaned text.
+    pub text: String,
+    pub captures: Vec<(String, String)>,
+    pub before: Vec<u8>,
+    pub after: Vec<u8>,
+    /// The machinery decorated the line as an error, or as a warning.
+    pub marked_error: bool,
+    pub marked_warning: bool,
+    /// The line is itself one of the machinery's marks.
+    pub is_mark: bool,
+}
+
+/// Where the step of a line ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum State {
+    /// In the first step that failed.
+    FirstFailed,
+    /// In a step that failed after another had.
+    Failed,
+    /// In a step of which nothing is said.
+    Open,
+    /// Behind a failed step, in none that failed.
+    After,
+    /// In the tidying up.
+    Cleanup,
+    /// In a step that ended well.
+    Passed,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub hit: Hit,
+    pub count: u32,
+    pub state: State,
+    /// The last line of the step the hit stands in.
+    pub step_end: u64,
+    pub step_exit: Option<i32>,
+    last_line: u64,
+}
+
+/// A mark's line, remembered for the verdict.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub line: u64,
+    pub exit: Option<i32>,
+    pub hit: Hit,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    open: HashMap<u16, Kept>,
+    closed: HashMap<(u16, State), Kept>,
+    step_errors: u32,
+    failed_steps: u32,
+    cleaning: bool,
+    pub first_failed: Option<Seen>,
+    pub last_failed: Option<Seen>,
+    /// The job's own last word.
+    pub job: Option<(MarkKind, Seen)>,
+    pub job_end: Option<Seen>,
+    pub step_error: Option<Seen>,
+    pub tool_ok: Option<Seen>,
+    pub tool_failed: Option<Seen>,
+    pub exit_code: Option<(u64, i32)>,
+}
+
+impl Ledger {
+    /// Whether a further match of `rule` at `line` would be kept; asked before the costly parts of a hit are made.
+    pub fn wants(&self, rule: u16, line: u64, pick: Pick) -> bool {
+        match self.open.get(&rule) {
+            None => true,
+            Some(kept) => pick == Pick::Last || line.saturating_sub(kept.last_line) > RUN_GAP,
+        }
+    }
+
+    /// Counts a match that is not kept.
+    pub fn count(&mut self, rule: u16, line: u64) {
+        if let Some(kept) = self.open.get_mut(&rule) {
+            kept.count = kept.count.saturating_add(1);
+            kept.last_line = line;
+        }
+    }
+
+    pub fn keep(&mut self, rule: u16, hit: Hit) {
+        let count = self
+            .open
+            .get(&rule)
+            .map_or(0, |kept| kept.count)
+            .saturating_add(1);
+        let last_line = hit.line;
+        let kept = Kept {
+            hit,
+            count,
+            state: State::Open,
+            step_end: last_line,
+            step_exit: None,
+            last_line,
+        };
+        self.open.insert(rule, kept);
+    }
+
+    pub fn mark(&mut self, kind: MarkKind, exit: Option<i32>, hit: Hit) {
+        let line = hit.line;
+        let seen = Seen { line, exit, hit };
+        if let Some(code) = exit {
+            let replaces =
+                code != 0 && self.first_failed.is_none() && self.exit_code.is_none_or(|(at, _)| at < line);
+            if replaces {
+                self.exit_code = Some((line, code));
+            }
+        }
+        match kind {
+            MarkKind::StepStart => {
+                let state = if self.cleaning {
+                    State::Cleanup
+                } else if self.step_errors > 0 {
+                    let state = self.failing_state();
+                    self.failed_steps += 1;
+                    state
+                } else {
+                    State::Passed
+                };
+                self.close(state, line, None);
+            }
+            MarkKind::StepOk => self.close(
+                if self.cleaning {
+                    State::Cleanup
+                } else {
+                    State::Passed
+                },
+                line,
+                exit,
+            ),
+            MarkKind::StepFailed => {
+                if !self.cleaning {
+                    if self.first_failed.is_none() {
+                        self.first_failed = Some(seen.clone());
+                    }
+                    self.last_failed = Some(seen);
+                    let state = self.failing_state();
+                    self.failed_steps += 1;
+                    self.close(state, line, exit);
+                } else {
+                    self.close(State::Cleanup, line, exit);
+                }
+            }
+            MarkKind::StepError => {
+                if !self.cleaning {
+                    self.step_errors += 1;
+                    self.step_error.get_or_insert(seen);
+                }
+            }
+            MarkKind::Cleanup => {
+                if !self.cleaning {
+                    let state = if self.step_errors > 0 {
+                        self.failing_state()
+                    } else {
+                        self.quiet_state()
+                    };
+                    self.close(state, line, None);
+                    self.cleaning = true;
+                }
+            }
+            MarkKind::JobOk | MarkKind::JobFailed => self.job = Some((kind, seen)),
+            MarkKind::JobEnd => self.job_end = Some(seen),
+            MarkKind::ToolOk => self.tool_ok = Some(seen),
+            MarkKind::ToolFailed => self.tool_failed = Some(seen),
+            MarkKind::ExitCode => {}
+        }
+    }
+
+    fn failing_state(&self) -> State {
+        if self.failed_steps == 0 {
+            State::FirstFailed
+        } else {
+            State::Failed
+        }
+    }
+
+    fn quiet_state(&self) -> State {
+        if self.failed_steps == 0 {
+            State::Open
+        } else {
+            State::After
+        }
+    }
+
+    fn close(&mut self, state: State, line: u64, exit: Option<i32>) {
+        self.step_errors = 0;
+        for (rule, mut kept) in self.open.drain() {
+            kept.state = state;
+            kept.step_end = line;
+            kept.step_exit = exit;
+            // The first failed step holds the cause; of steps in another state the latest counts.
+            self.closed.insert((rule, state), kept);
+        }
+    }
+
+    /// Ends the log at `last_line` and gives up everything that was kept.
+    pub fn finish(&mut self, last_line: u64) -> Vec<(u16, Kept)> {
+        let state = if self.cleaning {
+            State::Cleanup
+        } else if self.step_errors > 0 {
+            self.failing_state()
+        } else {
+            self.quiet_state()
+        };
+        self.close(state, last_line, None);
+        let mut all: Vec<(u16, Kept)> = self
+            .closed
+            .drain()
+            .map(|((rule, _), kept)| (rule, kept))
+            .collect();
+        all.sort_by_key(|(rule, kept)| (*rule, kept.state));
+        all
+    }
+}

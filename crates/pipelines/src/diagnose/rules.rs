@@ -1,0 +1,469 @@
+//! The rule files: their form, and their compilation into one pass.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use super::class::{Class, Retry};
+use super::{clean, literals};
+
+/// The version of the rule files' form that this code reads.
+pub const RULES_VERSION: u32 = 1;
+
+/// The rule files that ship with the program, by name.
+const FILES: &[(&str, &str)] = &[
+    ("access.toml", include_str!("../../rules/access.toml")),
+    ("classes.toml", include_str!("../../rules/classes.toml")),
+    ("compile.toml", include_str!("../../rules/compile.toml")),
+    ("config.toml", include_str!("../../rules/config.toml")),
+    ("dependency.toml", include_str!("../../rules/dependency.toml")),
+    ("deploy.toml", include_str!("../../rules/deploy.toml")),
+    ("image.toml", include_str!("../../rules/image.toml")),
+    ("lint.toml", include_str!("../../rules/lint.toml")),
+    ("marks.toml", include_str!("../../rules/marks.toml")),
+    ("network.toml", include_str!("../../rules/network.toml")),
+    ("repository.toml", include_str!("../../rules/repository.toml")),
+    ("resources.toml", include_str!("../../rules/resources.toml")),
+    ("runner.toml", include_str!("../../rules/runner.toml")),
+    ("tests.toml", include_str!("../../rules/tests.toml")),
+    ("wrappers.toml", include_str!("../../rules/wrappers.toml")),
+];
+
+/// What `<S>` in a pattern stands for: the start of a line behind the prefixes that build tools, container
+/// builds and process managers put before a command's own output.
+const START: &str = r"^(?:\s*(?:\[[\w .:/@-]{1,60}\]|#\d+ [\d.]+|[\w.-]{1,40}\s+\||\[\w+\] \[\w+\]|[>|])[ \t])*\s*(?:\[(?:ERROR|error|err)\]\s*)?";
+
+/// Why the rule files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleError {
+    #[error("{file}: not a rule file of version {RULES_VERSION}")]
+    Form {
+        file: String,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{file}: written for version {found} of the form, this program reads version {RULES_VERSION}")]
+    Version { file: String, found: u32 },
+    #[error("{id}: the pattern `{pattern}` does not compile")]
+    Pattern {
+        id: String,
+        pattern: String,
+        source: Box<regex::Error>,
+    },
+    #[error(
+        "{id}: the pattern `{pattern}` demands no literal of three or more bytes, so no pass can look for it"
+    )]
+    NoLiteral { id: String, pattern: String },
+    #[error("{id}: says neither why nor what to do, and its class has no text either")]
+    NoText { id: String },
+    #[error("two rules are called {id}")]
+    Twice { id: String },
+    #[error("{id}: names the rule {other}, which does not exist")]
+    Unknown { id: String, other: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<RuleError>),
+    #[error("the literals of the rules do not compile")]
+    Literals(#[from] aho_corasick::BuildError),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    #[serde(default, rename = "rule")]
+    rules: Vec<Rule>,
+    #[serde(default, rename = "mark")]
+    marks: Vec<Mark>,
+    #[serde(default)]
+    decoration: Option<Decoration>,
+    /// What is said of a class where a rule says nothing of its own.
+    #[serde(default, rename = "class")]
+    classes: HashMap<Class, ClassText>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClassText {
+    why: String,
+    advice: String,
+}
+
+/// One rule: a failure that a tool, or a family of tools, reports in a recognisable line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub id: String,
+    pub class: Class,
+    /// 1 to 100: how surely a line that matches is the cause of the failure.
+    pub weight: i32,
+    /// One of these matches the deciding line, cleaned of escapes, timestamps and error prefixes.
+    pub patterns: Vec<String>,
+    /// None of these may.
+    #[serde(default)]
+    pub unless: Vec<String>,
+    /// Which line of the last run of matches decides.
+    #[serde(default)]
+    pub pick: Pick,
+    /// The rule counts only if a rule of one of these classes matched too.
+    #[serde(default)]
+    pub needs_class: Vec<Class>,
+    /// The rule counts only if one of these rules matched too.
+    #[serde(default)]
+    pub needs_rule: Vec<String>,
+    /// The rule counts only if the job, or the step around the line, ended with one of these exit codes.
+    #[serde(default)]
+    pub needs_exit: Vec<i32>,
+    /// What happened, for a person. `{name}` is the pattern's capture of that name. Empty in a file: the class's text.
+    #[serde(default)]
+    pub why: String,
+    /// What to do about it, for a person. Empty in a file: the class's text.
+    #[serde(default)]
+    pub advice: String,
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// Lines that the rule must recognise.
+    pub matches: Vec<String>,
+    /// Lines that it must leave alone.
+    #[serde(default)]
+    pub rejects: Vec<String>,
+}
+
+/// Which line of a run of matches is the deciding one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pick {
+    #[default]
+    First,
+    Last,
+}
+
+/// A line by which the machinery around the build says where it stands.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    pub id: String,
+    pub kind: MarkKind,
+    pub patterns: Vec<String>,
+    pub matches: Vec<String>,
+    #[serde(default)]
+    pub rejects: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// A step begins, so the one before it ended well unless it said otherwise.
+    StepStart,
+    StepOk,
+    StepFailed,
+    /// The step reported an error; whether that ends it is not said yet.
+    StepError,
+    /// Only tidying up follows.
+    Cleanup,
+    JobOk,
+    JobFailed,
+    /// The job's log is complete; whether it ended well is for the other marks to say.
+    JobEnd,
+    /// A tool announced that its own part went well.
+    ToolOk,
+    /// A tool announced that its part failed, without saying why.
+    ToolFailed,
+    /// Carries an exit code and nothing else.
+    ExitCode,
+}
+
+/// Prefixes with which the machinery decorates lines.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decoration {
+    /// Put before a line that is an error; taken off before a rule sees it.
+    pub error: Vec<String>,
+    /// Put before a line that is a warning or of lower rank.
+    pub warning: Vec<String>,
+    /// A segment that starts so is machinery and not shown in an excerpt.
+    pub section: Vec<String>,
+}
+
+/// The rules, compiled.
+pub struct RuleSet {
+    pub(super) rules: Vec<Rule>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) decoration: Decoration,
+    pub(super) literals: AhoCorasick,
+    /// For each literal, the patterns that a line holding it is shown to.
+    pub(super) by_literal: Vec<Vec<u32>>,
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) unless: Vec<Vec<Regex>>,
+    /// Indices of `needs_rule`, by rule.
+    pub(super) needed: Vec<Vec<u16>>,
+}
+
+pub(super) struct Pattern {
+    pub(super) regex: Regex,
+    pub(super) target: Target,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Rule(u16),
+    Mark(u16),
+    /// The escape character: the line has to be cleaned before literals can be looked for.
+    Escape,
+}
+
+impl RuleSet {
+    /// The rules that ship with the program, compiled at first use.
+    pub fn builtin() -> Result<&'static RuleSet, &'static RuleError> {
+        static BUILTIN: LazyLock<Result<RuleSet, RuleError>> = LazyLock::new(|| RuleSet::from_files(FILES));
+        BUILTIN.as_ref()
+    }
+
+    /// Compiles rule files, given as (name, text).
+    pub fn from_files(files: &[(&str, &str)]) -> Result<RuleSet, RuleError> {
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut marks = Vec::new();
+        let mut decoration = Decoration::default();
+        let mut classes = HashMap::new();
+        for (name, text) in files {
+            let file: File = toml::from_str(text).map_err(|source| RuleError::Form {
+                file: (*name).to_owned(),
+                source: Box::new(source),
+            })?;
+            if file.version != RULES_VERSION {
+                return Err(RuleError::Version {
+                    file: (*name).to_owned(),
+                    found: file.version,
+                });
+            }
+            rules.extend(file.rules);
+            marks.extend(file.marks);
+            classes.extend(file.classes);
+            if let Some(more) = file.decoration {
+                decoration.error.extend(more.error);
+                decoration.warning.extend(more.warning);
+                decoration.section.extend(more.section);
+            }
+        }
+        for rule in &mut rules {
+            let text: Option<&ClassText> = classes.get(&rule.class);
+            for (own, general) in [
+                (&mut rule.why, text.map(|t| &t.why)),
+                (&mut rule.advice, text.map(|t| &t.advice)),
+            ] {
+                if own.is_empty() {
+                    general
+                        .ok_or_else(|| RuleError::NoText { id: rule.id.clone() })?
+                        .clone_into(own);
+                }
+            }
+        }
+        compile(rules, marks, decoration)
+    }
+
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// The ids of the rules and marks that recognise one line of a log.
+    pub fn recognise(&self, line: &str) -> Vec<&str> {
+        let mut stripped = String::new();
+        clean::strip_escapes(line.as_bytes(), &mut stripped);
+        let candidates = self.candidates(&stripped);
+        let timeless = clean::skip_time(&stripped);
+        let (plain, _, _) = self.undecorated(timeless);
+        let mut ids: Vec<&str> = self
+            .recognised(&candidates, plain)
+            .map(|(rule, _)| self.rules[rule as usize].id.as_str())
+            .collect();
+        for pattern in &candidates {
+            let pattern = &self.patterns[*pattern as usize];
+            if let Target::Mark(mark) = pattern.target
+                && pattern.regex.is_match(timeless.as_bytes())
+            {
+                ids.push(&self.marks[mark as usize].id);
+            }
+        }
+        ids
+    }
+
+    /// How many places of `bytes` hold a literal: the scan's first pass alone, for measuring against.
+    pub fn count_literals(&self, bytes: &[u8]) -> usize {
+        self.literals.find_iter(bytes).count()
+    }
+
+    /// The patterns whose literals the text holds, in order.
+    pub(super) fn candidates(&self, text: &str) -> Vec<u32> {
+        let mut candidates: Vec<u32> = Vec::new();
+        for found in self.literals.find_overlapping_iter(text) {
+            candidates.extend_from_slice(&self.by_literal[found.pattern().as_usize()]);
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates
+    }
+
+    /// The rules that recognise a cleaned line, each with the pattern that did.
+    pub(super) fn recognised<'a>(
+        &'a self,
+        candidates: &'a [u32],
+        plain: &'a str,
+    ) -> impl Iterator<Item = (u16, &'a Regex)> {
+        let mut last = None;
+        candidates.iter().filter_map(move |pattern| {
+            let pattern = &self.patterns[*pattern as usize];
+            let Target::Rule(rule) = pattern.target else {
+                return None;
+            };
+            if last == Some(rule)
+                || !pattern.regex.is_match(plain.as_bytes())
+                || self.unless[rule as usize]
+                    .iter()
+                    .any(|exception| exception.is_match(plain.as_bytes()))
+            {
+                return None;
+            }
+            last = Some(rule);
+            Some((rule, &pattern.regex))
+        })
+    }
+
+    /// The line without the prefixes of the machinery, and whether they called it an error or a warning.
+    pub(super) fn undecorated<'t>(&self, text: &'t str) -> (&'t str, bool, bool) {
+        for prefix in &self.decoration.error {
+            if let Some(rest) = text.strip_prefix(prefix.as_str()) {
+                return (clean::skip_time(rest), true, false);
+            }
+        }
+        for prefix in &self.decoration.warning {
+            if let Some(rest) = text.strip_prefix(prefix.as_str()) {
+                return (clean::skip_time(rest), false, true);
+            }
+        }
+        (text, false, false)
+    }
+}
+
+fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result<RuleSet, RuleError> {
+    let mut index = HashMap::new();
+    for (at, rule) in rules.iter().enumerate() {
+        if index.insert(rule.id.clone(), at as u16).is_some() {
+            return Err(RuleError::Twice { id: rule.id.clone() });
+        }
+    }
+    let mut problems = Vec::new();
+    let mut needed = Vec::with_capacity(rules.len());
+    let mut unless = Vec::with_capacity(rules.len());
+    let mut patterns = Vec::new();
+    let mut literals: HashMap<String, Vec<u32>> = HashMap::new();
+    for (at, rule) in rules.iter().enumerate() {
+        let mut others = Vec::new();
+        for other in &rule.needs_rule {
+            let found = index.get(other).copied();
+            others.push(found.ok_or_else(|| RuleError::Unknown {
+                id: rule.id.clone(),
+                other: other.clone(),
+            })?);
+        }
+        needed.push(others);
+        let exceptions: Result<Vec<Regex>, RuleError> = rule
+            .unless
+            .iter()
+            .map(|pattern| build(&rule.id, pattern))
+            .collect();
+        unless.push(exceptions?);
+        for pattern in &rule.patterns {
+            problems.extend(
+                add(
+                    &rule.id,
+                    pattern,
+                    Target::Rule(at as u16),
+                    &mut patterns,
+                    &mut literals,
+                )
+                .err(),
+            );
+        }
+    }
+    for (at, mark) in marks.iter().enumerate() {
+        for pattern in &mark.patterns {
+            problems.extend(
+                add(
+                    &mark.id,
+                    pattern,
+                    Target::Mark(at as u16),
+                    &mut patterns,
+                    &mut literals,
+                )
+                .err(),
+            );
+        }
+    }
+    if !problems.is_empty() {
+        return Err(RuleError::Several(problems));
+    }
+    let escape = patterns.len() as u32;
+    patterns.push(Pattern {
+        regex: build("escape", "\x1b")?,
+        target: Target::Escape,
+    });
+    literals.insert("\x1b".to_owned(), vec![escape]);
+
+    let mut texts: Vec<(String, Vec<u32>)> = literals.into_iter().collect();
+    texts.sort();
+    let automaton = AhoCorasick::builder()
+        .kind(Some(AhoCorasickKind::DFA))
+        .match_kind(MatchKind::Standard)
+        .ascii_case_insensitive(true)
+        .build(texts.iter().map(|(text, _)| text))?;
+    let by_literal = texts.into_iter().map(|(_, patterns)| patterns).collect();
+    Ok(RuleSet {
+        rules,
+        marks,
+        decoration,
+        literals: automaton,
+        by_literal,
+        patterns,
+        unless,
+        needed,
+    })
+}
+
+fn add(
+    id: &str,
+    pattern: &str,
+    target: Target,
+    patterns: &mut Vec<Pattern>,
+    literals: &mut HashMap<String, Vec<u32>>,
+) -> Result<(), RuleError> {
+    let regex = build(id, pattern)?;
+    let needs = literals::required(&expanded(pattern)).ok_or_else(|| RuleError::NoLiteral {
+        id: id.to_owned(),
+        pattern: pattern.to_owned(),
+    })?;
+    for literal in needs {
+        literals.entry(literal).or_default().push(patterns.len() as u32);
+    }
+    patterns.push(Pattern { regex, target });
+    Ok(())
+}
+
+fn expanded(pattern: &str) -> String {
+    pattern.replace("<S>", START)
+}
+
+fn build(id: &str, pattern: &str) -> Result<Regex, RuleError> {
+    RegexBuilder::new(&expanded(pattern))
+        .unicode(false)
+        .build()
+        .map_err(|source| RuleError::Pattern {
+            id: id.to_owned(),
+            pattern: pattern.to_owned(),
+            source: Box::new(source),
+        })
+}

@@ -1,0 +1,258 @@
+//! The streaming pass: raw bytes in, matches out, in memory that does not grow with the log.
+//!
+//! Input gathers in a block of fixed size. Each full block is searched for the rules' literals in one pass; only a
+//! line that holds one is cleaned and shown to patterns. What is decided never depends on how the input was
+//! cut into pieces, because blocks fill to the same size whatever the pieces were.
+
+use super::clean;
+use super::diagnosis::{Context, Diagnosis};
+use super::ledger::{Hit, Ledger};
+use super::rules::{MarkKind, RuleSet, Target};
+use super::verdict;
+
+/// Bytes searched at once: large enough to amortise the copy, small enough for a second-level cache.
+const BLOCK: usize = 256 * 1024;
+/// A longer line is looked at in pieces of this size, which all carry its number.
+const PIECE: usize = 64 * 1024;
+/// At most this many bytes on either side of a line are kept for its excerpt.
+const AROUND: usize = 8 * 1024;
+/// Lines of the excerpt before and after the deciding one.
+pub(super) const LINES_BEFORE: usize = 4;
+pub(super) const LINES_AFTER: usize = 5;
+/// Bytes of a kept line and of a captured text.
+const KEPT_LINE: usize = 2048;
+const KEPT_CAPTURE: usize = 160;
+
+/// Reads a log piece by piece.
+///
+/// ```
+/// use longshore_pipelines::diagnose::{Context, RuleSet, Scanner};
+/// let rules = RuleSet::builtin().unwrap();
+/// let mut scanner = Scanner::new(rules);
+/// scanner.feed(b"error[E0425]: cannot find value `x` in this ");
+/// scanner.feed(b"scope\nerror: could not compile `demo`\n");
+/// let diagnosis = scanner.finish(&Context::default());
+/// assert_eq!(diagnosis.class.name(), "compile_error");
+/// assert_eq!(diagnosis.line, Some(1));
+/// ```
+pub struct Scanner<'r> {
+    rules: &'r RuleSet,
+    ledger: Ledger,
+    buffer: Vec<u8>,
+    /// Where the unsearched bytes begin; before it lies what an excerpt may need.
+    position: usize,
+    /// The number of the line at `position`, from 1.
+    line: u64,
+    total: u64,
+    text: String,
+}
+
+impl<'r> Scanner<'r> {
+    pub fn new(rules: &'r RuleSet) -> Scanner<'r> {
+        Scanner {
+            rules,
+            ledger: Ledger::default(),
+            buffer: Vec::with_capacity(BLOCK),
+            position: 0,
+            line: 1,
+            total: 0,
+            text: String::new(),
+        }
+    }
+
+    /// Takes the next bytes of the log, in pieces of any size.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = BLOCK - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == BLOCK {
+                self.search(false);
+            }
+        }
+    }
+
+    /// Ends the log and judges it.
+    pub fn finish(mut self, context: &Context) -> Diagnosis {
+        self.search(true);
+        let ends_with_newline = self.buffer.last() == Some(&b'\n');
+        let lines = if self.total == 0 || (ends_with_newline && self.line > 1) {
+            self.line - 1
+        } else {
+            self.line
+        };
+        verdict::judge(self.rules, self.ledger, lines, context)
+    }
+
+    fn search(&mut self, last: bool) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let limit = if last {
+            buffer.len()
+        } else {
+            searchable(&buffer, self.position)
+        };
+        let mut at = self.position;
+        let mut counted = self.position;
+        while at < limit {
+            let Some(found) = self
+                .rules
+                .literals
+                .find(aho_corasick::Input::new(&buffer[..limit]).range(at..))
+            else {
+                break;
+            };
+            let hit = found.start();
+            let floor = at.max(hit.saturating_sub(PIECE));
+            let start =
+                memchr::memrchr(b'\n', &buffer[floor..hit]).map_or(floor, |newline| floor + newline + 1);
+            let ceiling = limit.min(hit + PIECE);
+            let end = memchr::memchr(b'\n', &buffer[hit..ceiling]).map_or(ceiling, |newline| hit + newline);
+            self.line += memchr::memchr_iter(b'\n', &buffer[counted..start]).count() as u64;
+            counted = start;
+            self.look(&buffer, start, end);
+            at = end.max(found.end());
+        }
+        self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
+        self.buffer = buffer;
+        if last {
+            self.position = limit;
+            return;
+        }
+        let keep = before_start(&self.buffer, limit);
+        self.buffer.drain(..keep);
+        self.position = limit - keep;
+    }
+
+    /// Shows one line to the patterns whose literals it holds.
+    fn look(&mut self, buffer: &[u8], start: usize, end: usize) {
+        for segment in buffer[start..end].split(|byte| *byte == b'\r') {
+            if segment.is_empty() {
+                continue;
+            }
+            let mut text = std::mem::take(&mut self.text);
+            clean::strip_escapes(segment, &mut text);
+            self.look_at(buffer, start, end, &text);
+            self.text = text;
+        }
+    }
+
+    fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str) {
+        let rules = self.rules;
+        let candidates = rules.candidates(stripped);
+        if candidates.is_empty() {
+            return;
+        }
+        let timeless = clean::skip_time(stripped);
+        let (plain, marked_error, marked_warning) = rules.undecorated(timeless);
+        let line = self.line;
+        let base = |text: &str, captures| Hit {
+            line,
+            text: clean::clip(text, KEPT_LINE),
+            captures,
+            before: buffer[before_start(buffer, start)..start].to_vec(),
+            after: buffer[end..after_end(buffer, end)].to_vec(),
+            marked_error,
+            marked_warning,
+            is_mark: false,
+        };
+        let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
+        for pattern in &candidates {
+            if let Target::Mark(mark) = rules.patterns[*pattern as usize].target
+                && let Some(found) = rules.patterns[*pattern as usize]
+                    .regex
+                    .captures(timeless.as_bytes())
+            {
+                let code = found
+                    .name("code")
+                    .and_then(|code| std::str::from_utf8(code.as_bytes()).ok()?.parse().ok());
+                marks.push((rules.marks[mark as usize].kind, code));
+            }
+        }
+        let is_mark = marks.iter().any(|(kind, _)| {
+            matches!(
+                kind,
+                MarkKind::StepFailed | MarkKind::JobFailed | MarkKind::JobOk | MarkKind::StepOk
+            )
+        });
+        for (rule, regex) in rules.recognised(&candidates, plain) {
+            if !self.ledger.wants(rule, line, rules.rules[rule as usize].pick) {
+                self.ledger.count(rule, line);
+                continue;
+            }
+            let mut hit = base(plain, captured(regex, plain));
+            hit.is_mark = is_mark;
+            self.ledger.keep(rule, hit);
+        }
+        for (kind, code) in marks {
+            self.ledger.mark(kind, code, base(timeless, Vec::new()));
+        }
+    }
+}
+
+fn captured(regex: &regex::bytes::Regex, text: &str) -> Vec<(String, String)> {
+    let mut names = regex.capture_names().flatten().peekable();
+    if names.peek().is_none() {
+        return Vec::new();
+    }
+    let Some(found) = regex.captures(text.as_bytes()) else {
+        return Vec::new();
+    };
+    names
+        .filter_map(|name| {
+            let value = String::from_utf8_lossy(found.name(name)?.as_bytes())
+                .trim()
+                .to_owned();
+            Some((name.to_owned(), clean::clip(&value, KEPT_CAPTURE)))
+        })
+        .collect()
+}
+
+/// How far a block that is not the last may be searched: to the end of a line that has its excerpt's
+/// following lines in the block too, or into the middle of a line that is longer than the block.
+fn searchable(buffer: &[u8], position: usize) -> usize {
+    let floor = buffer.len() - AROUND;
+    let mut limit = buffer.len();
+    for _ in 0..=LINES_AFTER {
+        match memchr::memrchr(b'\n', &buffer[floor..limit]) {
+            Some(newline) => limit = floor + newline,
+            None => {
+                limit = floor;
+                break;
+            }
+        }
+    }
+    if limit > floor {
+        return limit + 1;
+    }
+    // Long lines: end at the last newline before the floor, or cut a line that has none.
+    match memchr::memrchr(b'\n', &buffer[position..floor]) {
+        Some(newline) if floor - (position + newline) < PIECE => position + newline + 1,
+        _ => floor,
+    }
+}
+
+fn before_start(buffer: &[u8], start: usize) -> usize {
+    let floor = start.saturating_sub(AROUND);
+    let mut at = start;
+    for _ in 0..=LINES_BEFORE {
+        match memchr::memrchr(b'\n', &buffer[floor..at]) {
+            Some(newline) => at = floor + newline,
+            None => return floor,
+        }
+    }
+    at + 1
+}
+
+fn after_end(buffer: &[u8], end: usize) -> usize {
+    let ceiling = buffer.len().min(end + AROUND);
+    let mut at = end;
+    for _ in 0..=LINES_AFTER {
+        match memchr::memchr(b'\n', &buffer[at..ceiling]) {
+            Some(newline) => at += newline + 1,
+            None => return ceiling,
+        }
+    }
+    at
+}

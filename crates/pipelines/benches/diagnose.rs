@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use longshore_pipelines::diagnose::{Context, RuleSet, diagnose_bytes};
+use pipelines::diagnose::{Context, RuleSet, diagnose_bytes};
 
 /// Each measurement repeats for this long; the best round counts, since other work only slows a round down.
 const MEASURE: Duration = Duration::from_secs(3);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use longshore_pipelines::diagnose::{Class, Context, Diagnosis, RuleSet, diagnose_bytes};
+use pipelines::diagnose::{Class, Context, Diagnosis, RuleSet, diagnose_bytes};
 
 struct Case {
     file: String,

@@ -1,6 +1,6 @@
 //! Every rule carries the lines it is for, and lines that look like them and are not.
 
-use longshore_pipelines::diagnose::RuleSet;
+use pipelines::diagnose::RuleSet;
 
 #[test]
 fn each_rule_and_mark_recognises_its_own_lines_and_leaves_the_others() {

@@ -26,7 +26,7 @@ const KEPT_CAPTURE: usize = 160;
 /// Reads a log piece by piece.
 ///
 /// ```
-/// use longshore_pipelines::diagnose::{Context, RuleSet, Scanner};
+/// use pipelines::diagnose::{Context, RuleSet, Scanner};
 /// let rules = RuleSet::builtin().unwrap();
 /// let mut scanner = Scanner::new(rules);
 /// scanner.feed(b"error[E0425]: cannot find value `x` in this ");

@@ -137,11 +137,9 @@ fn report(dir: &Path, cases: &[Case]) {
     }
     for (class, (logs, answered, right)) in table {
         let percent = |whole: usize| {
-            if whole == 0 {
-                "-".to_owned()
-            } else {
-                format!("{} %", 100 * right / whole)
-            }
+            (100 * right)
+                .checked_div(whole)
+                .map_or_else(|| "-".to_owned(), |part| format!("{part} %"))
         };
         println!(
             "  {class:24} {logs:5} {:>9} {:>7}",

@@ -47,6 +47,8 @@ pub enum Verdict {
     NeedsApproval,
     /// Stopped for a person: it cannot safely go on by itself.
     Held,
+    /// The work is done, and what it found needs a person.
+    ActionNeeded,
     Succeeded,
     RolledBack,
     Failed,

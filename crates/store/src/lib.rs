@@ -5,10 +5,16 @@
 
 pub mod cluster;
 mod config;
+mod engine;
 mod error;
+mod memory;
 mod migrate;
+pub mod outbox;
 mod pool;
 
 pub use config::{Config, Listen};
+pub use engine::{
+    Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
+};
 pub use migrate::schema_fingerprint;
 pub use pool::Store;

@@ -1,1 +1,15 @@
+//! The claim loop: takes tasks from the store, runs their handlers, keeps the lease alive, writes outcomes and
+//! leaves in order.
 
+mod backoff;
+mod config;
+mod finisher;
+mod heartbeat;
+mod registry;
+mod run;
+mod running;
+mod worker;
+
+pub use config::{Config, TypeLimits};
+pub use registry::Registry;
+pub use worker::Worker;

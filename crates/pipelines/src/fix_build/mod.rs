@@ -1,0 +1,376 @@
+//! `fix_build`: why did a build fail, and what is to be done about it?
+
+mod config;
+mod judge;
+mod params;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Error, ErrorKind, NewTask, RepoRef, Report, TaskId, Verdict};
+use durable::{Cause, Handler, Reconciled, Stop, TaskCx};
+use futures_util::StreamExt;
+use ports::{BudgetLedger, FlakeHistory, FlakeVerdict, Forge, Job, JobRef, Spend};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use config::Config;
+use judge::{Decision, Finding};
+use params::Subject;
+pub use params::{JobParam, Params, PipelineParam};
+
+use crate::diagnose::{Context, Diagnosis, RuleSet, Scanner};
+
+/// How many earlier verdicts on a job are looked at.
+const HISTORY: u32 = 50;
+
+/// Reads the logs of a failed build, says why it failed, runs flaky jobs again within a budget and hands code
+/// faults to whoever mends code.
+pub struct FixBuild {
+    forge: Arc<dyn Forge>,
+    flakes: Arc<dyn FlakeHistory>,
+    budget: Arc<dyn BudgetLedger>,
+    rules: &'static RuleSet,
+    config: Config,
+}
+
+/// What the first step settles; nothing later reads settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Plan {
+    config: Config,
+    may_retry: bool,
+    /// The pipeline to look at, unless it is a single job or an inline log.
+    pipeline: Option<ports::Pipeline>,
+}
+
+/// What was done about a finding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) retried: Vec<Job>,
+    /// Jobs whose retry was refused, and why.
+    pub(crate) refused: Vec<(String, String)>,
+    pub(crate) follow_on: Option<TaskId>,
+    /// What a person must do.
+    pub(crate) ask: Option<String>,
+}
+
+impl FixBuild {
+    pub fn new(
+        forge: Arc<dyn Forge>,
+        flakes: Arc<dyn FlakeHistory>,
+        budget: Arc<dyn BudgetLedger>,
+        rules: &'static RuleSet,
+        config: Config,
+    ) -> Self {
+        Self {
+            forge,
+            flakes,
+            budget,
+            rules,
+            config,
+        }
+    }
+}
+
+impl Handler for FixBuild {
+    const TASK_TYPES: &'static [&'static str] = &["fix_build"];
+    type Params = Params;
+
+    fn parse(&self, payload: &Value) -> Result<Params, Error> {
+        let params: Params = durable::from_payload(payload)?;
+        params.subject()?;
+        Ok(params)
+    }
+
+    async fn run(&self, cx: &TaskCx, params: &Params) -> Result<Report, Stop> {
+        let subject = params.subject()?;
+        let plan: Plan = cx.step("plan", |_| self.plan(cx, params, &subject)).await?;
+        let jobs = self.failed_jobs(cx, &subject, &plan).await?;
+        if let (Some(pipeline), true) = (&plan.pipeline, jobs.is_empty()) {
+            return Ok(report::nothing_failed(pipeline, judge::no_failed_job(pipeline)?));
+        }
+        let findings = match &subject {
+            Subject::Log => vec![self.read_inline(cx, params).await?],
+            _ => self.read_jobs(cx, &plan, &jobs).await?,
+        };
+        let decision = match subject {
+            // Somebody asked for this retry by name; the diagnosis is only told.
+            Subject::Job { only_retry: true, .. } => Decision::Retry { later: false },
+            _ => judge::decide(&findings, &plan.config, plan.may_retry),
+        };
+        let done = match &decision {
+            Decision::Retry { later } => self.retry(cx, &plan, &findings, *later).await?,
+            Decision::HandOver => {
+                let follow_on = self.hand_over(cx, &plan, &findings).await?;
+                Done {
+                    follow_on: Some(follow_on),
+                    ..Done::default()
+                }
+            }
+            Decision::Ask { why } => Done {
+                ask: Some(why.clone()),
+                ..Done::default()
+            },
+            Decision::Nothing => Done::default(),
+        };
+        self.remember(cx, &findings, &done).await?;
+        let link = |job: &Job, line| self.forge.log_link(job, line);
+        Ok(report::told(
+            &plan.config,
+            plan.pipeline.as_ref(),
+            &findings,
+            &done,
+            &link,
+        ))
+    }
+
+    /// A retry or a follow-on task cannot be taken back and need not be: both are safe to leave.
+    async fn unwind(&self, _: &TaskCx, _: &Params, cause: &Cause) -> Result<Report, Stop> {
+        let mut report = cause.report();
+        if cause
+            .error()
+            .is_some_and(|error| error.kind == ErrorKind::Invalid)
+        {
+            report.verdict = Verdict::Failed;
+        }
+        Ok(report)
+    }
+}
+
+impl FixBuild {
+    async fn plan(&self, cx: &TaskCx, params: &Params, subject: &Subject) -> Result<Plan, Error> {
+        let settings = cx
+            .task()
+            .repo
+            .as_ref()
+            .map_or(&Value::Null, |repo| &repo.settings);
+        let config = self.config.with_settings(settings)?;
+        let pipeline = match subject {
+            Subject::Log | Subject::Job { .. } => None,
+            Subject::Pipeline(id) => Some(self.forge.pipeline(repo(cx)?, *id).await?),
+            Subject::Branch(git_ref) => Some(
+                self.forge
+                    .latest_pipeline(repo(cx)?, git_ref)
+                    .await?
+                    .ok_or_else(|| {
+                        Error::not_found(format!(
+                            "there is no pipeline of {git_ref:?} in {}",
+                            cx.task().repo.as_ref().map_or("", |r| &r.name)
+                        ))
+                        .next("Check the branch's or tag's name, or name the pipeline: `fix pipeline 4711`")
+                    })?,
+            ),
+        };
+        Ok(Plan {
+            config,
+            may_retry: params.retry.unwrap_or(true),
+            pipeline,
+        })
+    }
+
+    async fn failed_jobs(&self, cx: &TaskCx, subject: &Subject, plan: &Plan) -> Result<Vec<Job>, Stop> {
+        let limit = plan.config.jobs;
+        match (subject, &plan.pipeline) {
+            (Subject::Job { id, .. }, _) => {
+                let at = JobRef {
+                    repo: repo(cx)?.clone(),
+                    id: *id,
+                };
+                cx.step("job", |_| async move { Ok(vec![self.forge.job(&at).await?]) })
+                    .await
+            }
+            (_, Some(pipeline)) => {
+                let at = repo(cx)?;
+                cx.step("failed-jobs", |_| async move {
+                    let mut jobs = self.forge.failed_jobs(at, pipeline.id).await?;
+                    jobs.truncate(limit);
+                    Ok(jobs)
+                })
+                .await
+            }
+            (_, None) => Ok(Vec::new()),
+        }
+    }
+
+    async fn read_inline(&self, cx: &TaskCx, params: &Params) -> Result<Finding, Stop> {
+        let job = params.job.clone().unwrap_or_default();
+        let context = Context {
+            job: job.name,
+            stage: job.stage,
+            exit_code: job.exit_code,
+        };
+        let log = params.log.as_deref().unwrap_or_default();
+        let diagnosis = cx
+            .step("diagnose", |_| async {
+                Ok(crate::diagnose::diagnose_bytes(
+                    self.rules,
+                    log.as_bytes(),
+                    &context,
+                ))
+            })
+            .await?;
+        Ok(Finding {
+            job: None,
+            diagnosis,
+            retried_before: 0,
+        })
+    }
+
+    async fn read_jobs(&self, cx: &TaskCx, plan: &Plan, jobs: &[Job]) -> Result<Vec<Finding>, Stop> {
+        let mut findings = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let finding = cx
+                .step(("diagnose", job.at.id), |_| async move {
+                    let diagnosis = self.read_log(job).await?;
+                    let history = match &cx.task().repo {
+                        Some(repo) => self.flakes.recent(&repo.id, &job.name, HISTORY).await?,
+                        None => Vec::new(),
+                    };
+                    let retried_before = judge::retried_before(&history, &job.sha);
+                    Ok(Finding {
+                        job: Some(job.clone()),
+                        diagnosis,
+                        retried_before,
+                    })
+                })
+                .await?;
+            findings.push(finding);
+        }
+        debug_assert!(findings.len() <= plan.config.jobs.max(1));
+        Ok(findings)
+    }
+
+    /// Reads a job's log as it streams in; memory does not grow with it.
+    async fn read_log(&self, job: &Job) -> Result<Diagnosis, Error> {
+        let mut scanner = Scanner::new(self.rules);
+        let mut log = self.forge.log(&job.at).await?;
+        while let Some(piece) = log.next().await {
+            scanner.feed(&piece?);
+        }
+        let context = Context {
+            job: Some(job.name.clone()),
+            stage: Some(job.stage.clone()).filter(|stage| !stage.is_empty()),
+            exit_code: job.exit_code.and_then(|code| i32::try_from(code).ok()),
+        };
+        Ok(scanner.finish(&context))
+    }
+
+    async fn retry(&self, cx: &TaskCx, plan: &Plan, findings: &[Finding], later: bool) -> Result<Done, Stop> {
+        if later {
+            cx.sleep("quota", Duration::from_secs(plan.config.quota_wait_s))
+                .await?;
+        }
+        let mut done = Done::default();
+        for job in findings
+            .iter()
+            .filter_map(|finding| finding.job.as_ref())
+            .filter(|job| !job.allow_failure)
+        {
+            if let Some(limit) = self.over_budget(cx, plan, job).await? {
+                done.refused
+                    .push((job.name.clone(), format!("the budget of {limit} is used up")));
+                continue;
+            }
+            let retried = cx
+                .effect(("retry", job.at.id))
+                .reconcile(|_| async {
+                    Ok(self
+                        .forge
+                        .retry_of(job)
+                        .await?
+                        .map_or(Reconciled::Absent, Reconciled::Found))
+                })
+                .run(|idem| async move { self.forge.retry_job(&job.at, &idem).await })
+                .await;
+            match retried {
+                Ok(job) => done.retried.push(job),
+                Err(Stop::Fail(error)) => done.refused.push((job.name.clone(), error.to_string())),
+                Err(stop) => return Err(stop),
+            }
+        }
+        if done.retried.is_empty() {
+            done.ask = Some("running it again may help, but it could not be run again".to_owned());
+        }
+        Ok(done)
+    }
+
+    /// Takes one retry from the pipeline's budget and one from the repository's; says which has none left.
+    async fn over_budget(&self, cx: &TaskCx, plan: &Plan, job: &Job) -> Result<Option<String>, Stop> {
+        let repo_id = cx.task().repo.as_ref().map_or("", |repo| repo.id.as_str());
+        let accounts = [
+            (
+                format!("retry/{repo_id}/{}", job.pipeline),
+                plan.config.retries_per_pipeline,
+                "retries for this pipeline",
+            ),
+            (
+                format!("retry/{repo_id}"),
+                plan.config.retries_per_day,
+                "retries a day for this repository",
+            ),
+        ];
+        for (at, (account, limit, of)) in accounts.into_iter().enumerate() {
+            let spend = cx
+                .step(("budget", at, job.at.id), |idem| async move {
+                    self.budget.spend(&account, limit, config::DAY, &idem).await
+                })
+                .await?;
+            if let Spend::Exhausted { limit } = spend {
+                return Ok(Some(format!("{limit} {of}")));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn hand_over(&self, cx: &TaskCx, plan: &Plan, findings: &[Finding]) -> Result<TaskId, Stop> {
+        let task = cx.task();
+        let link = |job: &Job, line| self.forge.log_link(job, line);
+        let mut payload = report::brief(plan.pipeline.as_ref(), findings, &link);
+        if let (Some(payload), Some(given)) = (payload.as_object_mut(), task.payload.as_object()) {
+            for inherited in ["repo_id", "project", "issue", "issue_iid", "merge_request"] {
+                if let Some(value) = given.get(inherited) {
+                    payload.insert(inherited.to_owned(), value.clone());
+                }
+            }
+        }
+        let follow_on = NewTask::new(&plan.config.builder_task, payload)
+            .assigned_to(&plan.config.builder)
+            .priority(task.priority)
+            .repo(task.repo.as_ref().map(|repo| repo.id.clone()));
+        cx.spawn("hand-over", follow_on).await
+    }
+
+    /// Keeps the verdicts on all jobs that were looked at: the next failure of one is judged by them.
+    async fn remember(&self, cx: &TaskCx, findings: &[Finding], done: &Done) -> Result<(), Stop> {
+        let Some(repo) = &cx.task().repo else {
+            return Ok(());
+        };
+        cx.step("remember", |idem| async move {
+            for finding in findings {
+                let Some(job) = &finding.job else { continue };
+                let verdict = FlakeVerdict {
+                    repo_id: repo.id.clone(),
+                    job: job.name.clone(),
+                    git_ref: job.git_ref.clone(),
+                    sha: job.sha.clone(),
+                    class: finding.diagnosis.class.name().to_owned(),
+                    retried: done.retried.iter().any(|retried| retried.name == job.name),
+                    task_id: cx.task().id.clone(),
+                    at: None,
+                };
+                self.flakes.record(&verdict, &idem);
+            }
+            Ok(json!(findings.len()))
+        })
+        .await
+        .map(|_| ())
+    }
+}
+
+fn repo(cx: &TaskCx) -> Result<&RepoRef, Error> {
+    cx.task().repo.as_ref().map(|repo| &repo.at).ok_or_else(|| {
+        Error::invalid("the task names no repository, so there is nowhere to look for the build")
+            .next("Set repo_id to one of `longshore repos list`, or send the log itself as payload.log")
+    })
+}

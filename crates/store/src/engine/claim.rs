@@ -1,0 +1,299 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use domain::{Error, Priority, Repo, Result, TaskId, TaskInfo};
+use durable::Lease;
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::ticket::{self, Ancestor};
+use crate::Store;
+use crate::error::SqlResult;
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub worker: String,
+    /// Agent names that it claims for; unassigned tasks go to the first.
+    pub agents: Vec<String>,
+    /// The types that it has handlers for.
+    pub served: Vec<Served>,
+    /// At most this many tasks.
+    pub limit: u32,
+    /// How deep a payload may be nested.
+    pub max_depth: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Served {
+    pub task_type: String,
+    /// The version that a fresh task is started with.
+    pub version: i32,
+    /// The versions that started tasks can be resumed in.
+    pub resumes: Vec<i32>,
+    /// Time from the first start to the end, waits included; none for no limit.
+    pub deadline: Option<Duration>,
+}
+
+/// A task that is now ours to run.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub info: TaskInfo,
+    pub lease: Lease,
+    /// Attempts that ended in a transient error.
+    pub failures: u32,
+    /// Workers that died while running it.
+    pub crashes: u32,
+    pub max_attempts: Option<u32>,
+    /// It was cancelled and is to be unwound.
+    pub cancelled: bool,
+    /// What is left of its deadline.
+    pub left: Option<Duration>,
+    /// Time from when it could run to now.
+    pub waited: Duration,
+    /// Why it cannot run at all: a reference or a payload that is wrong.
+    pub refusal: Option<Error>,
+}
+
+impl Store {
+    /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
+    /// then pending ones by priority (10 first) and age. One statement; rows that others are taking are skipped.
+    pub async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>> {
+        let mut tx = self.pool().begin().await.doing("claim tasks")?;
+        let rows = self.take(&mut tx, claim).await?;
+        if rows.is_empty() {
+            tx.commit().await.doing("claim tasks")?;
+            return Ok(Vec::new());
+        }
+        let repos = self.repos_of(&mut tx, &rows).await?;
+        let mut ancestors = self.ancestors_of(&mut tx, &rows).await?;
+        tx.commit().await.doing("claim tasks")?;
+        rows.iter()
+            .map(|row| {
+                let id: String = row.try_get("id").doing("read a claimed task")?;
+                read(row, claim, &repos, ancestors.remove(&id).unwrap_or_default())
+                    .doing("read a claimed task")
+            })
+            .collect()
+    }
+
+    async fn take(&self, tx: &mut PgConnection, claim: &Claim) -> Result<Vec<PgRow>> {
+        let types: Vec<&str> = claim
+            .served
+            .iter()
+            .map(|served| served.task_type.as_str())
+            .collect();
+        let versions: Vec<i32> = claim.served.iter().map(|served| served.version).collect();
+        let deadlines: Vec<Option<f64>> = claim
+            .served
+            .iter()
+            .map(|served| served.deadline.map(|d| d.as_secs_f64()))
+            .collect();
+        let resumable: Vec<String> = claim
+            .served
+            .iter()
+            .flat_map(|served| {
+                served
+                    .resumes
+                    .iter()
+                    .map(|version| format!("{}/{version}", served.task_type))
+            })
+            .collect();
+        // `handler_version` of a type that nobody serves stays null: such a task fails at its first attempt.
+        self.query(
+            "WITH woken AS MATERIALIZED (
+                 SELECT id FROM (
+                     SELECT t.id FROM tasks t
+                      WHERE t.worker_id IS NOT NULL AND t.status IN ('in_progress', 'cancelled')
+                        AND NOT EXISTS (SELECT FROM longshore.workers w
+                                         WHERE w.id = t.worker_id AND w.lease_until > clock_timestamp())
+                        AND t.assigned_to = ANY ($2)
+                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                      LIMIT $3 FOR UPDATE SKIP LOCKED) AS abandoned
+                 UNION ALL
+                 SELECT id FROM (
+                     SELECT t.id FROM tasks t
+                      WHERE t.status = 'cancelled' AND t.worker_id IS NULL AND t.wait IS NOT NULL
+                        AND t.assigned_to = ANY ($2)
+                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                      LIMIT $3 FOR UPDATE SKIP LOCKED) AS cancelled
+                 UNION ALL
+                 SELECT id FROM (
+                     SELECT t.id FROM tasks t
+                      WHERE t.status = 'waiting' AND t.run_at <= longshore.utc_now() AND t.assigned_to = ANY ($2)
+                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                      ORDER BY t.run_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
+                 LIMIT $3),
+             pending AS MATERIALIZED (
+                 SELECT t.id FROM tasks t
+                  WHERE t.status = 'pending' AND t.run_at <= longshore.utc_now()
+                    AND (t.assigned_to = ANY ($2) OR (t.assigned_to IS NULL AND t.task_type = ANY ($4)))
+                  ORDER BY t.priority DESC, t.created_at
+                  LIMIT (SELECT greatest($3 - count(*), 0) FROM woken) FOR UPDATE SKIP LOCKED),
+             taken AS MATERIALIZED (
+                 SELECT t.id, t.status, t.worker_id, t.run_at, s.version, s.deadline
+                   FROM tasks t
+                   JOIN (SELECT id FROM woken UNION SELECT id FROM pending) AS due ON due.id = t.id
+                   LEFT JOIN unnest($4::text[], $5::int[], $7::float8[]) AS s(task_type, version, deadline)
+                     ON s.task_type = t.task_type)
+             UPDATE tasks t
+                SET status = CASE taken.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
+                    worker_id = $1,
+                    attempt = t.attempt + 1,
+                    assigned_to = coalesce(t.assigned_to, $2[1]),
+                    claimed_at = longshore.utc_now(),
+                    started_at = coalesce(t.started_at, longshore.utc_now()),
+                    crashes = t.crashes + (taken.worker_id IS NOT NULL AND taken.status <> 'pending')::int,
+                    wait = NULL,
+                    handler_version = coalesce(t.handler_version, taken.version),
+                    deadline_at = coalesce(t.deadline_at, longshore.utc_now() + make_interval(secs => taken.deadline))
+               FROM taken
+              WHERE t.id = taken.id
+                AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())
+          RETURNING t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
+                    t.parent_task_id, t.attempt, t.failures, t.crashes, t.max_attempts,
+                    extract(epoch FROM t.deadline_at - longshore.utc_now())::float8 AS left,
+                    extract(epoch FROM longshore.utc_now()
+                        - greatest(t.created_at, CASE WHEN isfinite(taken.run_at) THEN taken.run_at END))::float8 AS waited",
+        )
+        .bind(&claim.worker)
+        .bind(&claim.agents)
+        .bind(i64::from(claim.limit))
+        .bind(&types)
+        .bind(&versions)
+        .bind(&resumable)
+        .bind(&deadlines)
+        .fetch_all(tx)
+        .await
+        .doing("claim tasks")
+    }
+
+    async fn repos_of(&self, tx: &mut PgConnection, rows: &[PgRow]) -> Result<HashMap<String, Repo>> {
+        let mut ids: Vec<String> = rows
+            .iter()
+            .filter_map(|row| row.try_get("repo_id").ok().flatten())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let repos = self.repos_by_ids(tx, &ids).await?;
+        Ok(repos.into_iter().map(|repo| (repo.id.clone(), repo)).collect())
+    }
+
+    /// Each task's chain of parents, nearest first, up to one more than may be.
+    async fn ancestors_of(
+        &self,
+        tx: &mut PgConnection,
+        rows: &[PgRow],
+    ) -> Result<HashMap<String, Vec<Ancestor>>> {
+        let children: Vec<String> = rows
+            .iter()
+            .filter(|row| {
+                row.try_get::<Option<String>, _>("parent_task_id")
+                    .is_ok_and(|parent| parent.is_some())
+            })
+            .filter_map(|row| row.try_get("id").ok())
+            .collect();
+        if children.is_empty() {
+            return Ok(HashMap::new());
+        }
+        ticket::ancestors(self, tx, &children).await
+    }
+}
+
+fn read(
+    row: &PgRow,
+    claim: &Claim,
+    repos: &HashMap<String, Repo>,
+    ancestors: Vec<Ancestor>,
+) -> std::result::Result<Claimed, sqlx::Error> {
+    let id = TaskId::from(row.try_get::<String, _>("id")?);
+    let repo_id: Option<String> = row.try_get("repo_id")?;
+    let parent: Option<String> = row.try_get("parent_task_id")?;
+    let payload = row.try_get::<Option<Value>, _>("payload")?.unwrap_or(Value::Null);
+    let repo = repo_id.as_ref().and_then(|id| repos.get(id)).cloned();
+    let refusal = refuse_payload(&payload, claim.max_depth)
+        .or_else(|| repo_id.filter(|_| repo.is_none()).map(unknown_repo))
+        .or_else(|| ticket::refuse_parents(&id, parent.as_deref(), &ancestors));
+    let priority = Priority::try_from(i64::from(row.try_get::<i32, _>("priority")?)).unwrap_or_default();
+    let seconds = |name| -> std::result::Result<Option<Duration>, sqlx::Error> {
+        let value: Option<f64> = row.try_get(name)?;
+        Ok(value.map(|s| Duration::try_from_secs_f64(s).unwrap_or_default()))
+    };
+    Ok(Claimed {
+        lease: Lease {
+            task: id.clone(),
+            worker: claim.worker.clone(),
+            attempt: row.try_get("attempt")?,
+        },
+        failures: row.try_get::<i32, _>("failures")?.unsigned_abs(),
+        crashes: row.try_get::<i32, _>("crashes")?.unsigned_abs(),
+        max_attempts: row
+            .try_get::<Option<i32>, _>("max_attempts")?
+            .and_then(|n| u32::try_from(n).ok()),
+        cancelled: row.try_get::<String, _>("status")? == "cancelled",
+        left: seconds("left")?,
+        waited: seconds("waited")?.unwrap_or_default(),
+        refusal,
+        info: TaskInfo {
+            ticket: ticket::of(&payload, repo.as_ref(), &ancestors),
+            id,
+            task_type: row.try_get("task_type")?,
+            priority,
+            payload,
+            created_by: row.try_get("created_by")?,
+            assigned_to: row.try_get("assigned_to")?,
+            parent: parent.map(TaskId::from),
+            repo,
+        },
+    })
+}
+
+fn unknown_repo(id: String) -> Error {
+    Error::invalid(format!("repo_id {id:?} is not in the table repos"))
+        .next("Register it with `longshore repos add`, or name a registered one (`longshore repos list`)")
+}
+
+fn refuse_payload(payload: &Value, max_depth: usize) -> Option<Error> {
+    match payload {
+        Value::Object(_) => {
+            let mut level: Vec<&Value> = vec![payload];
+            for _ in 0..max_depth {
+                level = level.into_iter().flat_map(children).collect();
+                if level.is_empty() {
+                    return None;
+                }
+            }
+            Some(
+                Error::invalid(format!("payload is nested deeper than {max_depth} levels"))
+                    .next("Flatten it, or put the deep part into a string"),
+            )
+        }
+        other => Some(
+            Error::invalid(format!("payload is {} where an object is needed", kind_of(other)))
+                .next(r#"Send an object such as {"instruction": "fix pipeline 4711"}"#),
+        ),
+    }
+}
+
+fn children(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(map) => map.values().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use domain::{Result, TaskId};
+use durable::Lease;
+use sqlx::Row;
+
+use crate::Store;
+use crate::error::SqlResult;
+
+/// How a worker presents itself.
+#[derive(Clone, Debug)]
+pub struct WorkerRow {
+    pub id: String,
+    pub host: String,
+    pub pid: u32,
+    /// Agent names that it claims for, its own first.
+    pub agents: Vec<String>,
+    /// `TYPE/VERSION` of all that it can run or resume.
+    pub serves: Vec<String>,
+}
+
+/// What a heartbeat learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beat {
+    Alive {
+        /// Running tasks that somebody cancelled.
+        cancelled: Vec<TaskId>,
+        /// Leases that are over: somebody took the task or changed its row.
+        lost: Vec<Lease>,
+    },
+    /// The worker's own lease ran out: all its tasks are lost, and it must present itself anew.
+    Expired,
+}
+
+impl Store {
+    pub async fn register_worker(&self, worker: &WorkerRow, lease: Duration) -> Result<()> {
+        let mut tx = self.pool().begin().await.doing("register the worker")?;
+        self.query(
+            "INSERT INTO longshore.workers (id, host, pid, agents, serves, lease_until)
+             VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
+        )
+        .bind(&worker.id)
+        .bind(&worker.host)
+        .bind(i32::try_from(worker.pid).unwrap_or_default())
+        .bind(&worker.agents)
+        .bind(&worker.serves)
+        .bind(lease.as_secs_f64())
+        .execute(&mut *tx)
+        .await
+        .doing("register the worker")?;
+        tx.commit().await.doing("register the worker")
+    }
+
+    /// Prolongs the worker's lease, and with it all its tasks', in one statement. A lease that has run out is
+    /// not prolonged: somebody may have acted on its end.
+    pub async fn heartbeat(&self, worker: &str, lease: Duration, running: &[Lease]) -> Result<Beat> {
+        let ids: Vec<&str> = running.iter().map(|lease| lease.task.as_str()).collect();
+        let attempts: Vec<i64> = running.iter().map(|lease| lease.attempt).collect();
+        let mut tx = self.pool().begin().await.doing("prolong the worker's lease")?;
+        let row = self
+            .query(
+                "WITH beat AS (
+                     UPDATE longshore.workers
+                        SET lease_until = clock_timestamp() + make_interval(secs => $2)
+                      WHERE id = $1 AND lease_until > clock_timestamp()
+                  RETURNING id, agents)
+                 SELECT (SELECT count(*) FROM beat) AS alive,
+                        ARRAY(SELECT t.id FROM tasks t WHERE t.worker_id = $1 AND t.status = 'cancelled') AS cancelled,
+                        ARRAY(SELECT r.id FROM unnest($3::text[], $4::bigint[]) AS r(id, attempt)
+                               WHERE NOT EXISTS (
+                                   SELECT FROM tasks t, beat
+                                    WHERE t.id = r.id AND t.worker_id = beat.id AND t.attempt = r.attempt
+                                      AND t.status IN ('in_progress', 'cancelled')
+                                      AND t.assigned_to = ANY (beat.agents))) AS lost",
+            )
+            .bind(worker)
+            .bind(lease.as_secs_f64())
+            .bind(&ids)
+            .bind(&attempts)
+            .fetch_one(&mut *tx)
+            .await
+            .doing("prolong the worker's lease")?;
+        tx.commit().await.doing("prolong the worker's lease")?;
+        let read = "read the worker's lease";
+        if row.try_get::<i64, _>("alive").doing(read)? == 0 {
+            return Ok(Beat::Expired);
+        }
+        let cancelled: Vec<String> = row.try_get("cancelled").doing(read)?;
+        let lost: Vec<String> = row.try_get("lost").doing(read)?;
+        Ok(Beat::Alive {
+            cancelled: cancelled.into_iter().map(TaskId::from).collect(),
+            lost: running
+                .iter()
+                .filter(|lease| lost.iter().any(|id| id == lease.task.as_str()))
+                .cloned()
+                .collect(),
+        })
+    }
+
+    /// Takes the worker's row away at its end. Tasks that still name it are then free to be taken over.
+    pub async fn retire_worker(&self, worker: &str) -> Result<()> {
+        let mut tx = self.pool().begin().await.doing("retire the worker")?;
+        self.query("DELETE FROM longshore.workers WHERE id = $1")
+            .bind(worker)
+            .execute(&mut *tx)
+            .await
+            .doing("retire the worker")?;
+        tx.commit().await.doing("retire the worker")
+    }
+
+    /// Hands running tasks back at once, as if their worker had died but without counting as a crash.
+    pub async fn release(&self, leases: &[Lease]) -> Result<()> {
+        let ids: Vec<&str> = leases.iter().map(|lease| lease.task.as_str()).collect();
+        let attempts: Vec<i64> = leases.iter().map(|lease| lease.attempt).collect();
+        let workers: Vec<&str> = leases.iter().map(|lease| lease.worker.as_str()).collect();
+        let mut tx = self.pool().begin().await.doing("release tasks")?;
+        self.query(
+            "WITH mine AS (
+                 SELECT t.id FROM tasks t
+                   JOIN unnest($1::text[], $2::bigint[], $3::text[]) AS r(id, attempt, worker)
+                     ON t.id = r.id AND t.attempt = r.attempt AND t.worker_id = r.worker
+                   JOIN longshore.workers w ON w.id = r.worker
+                  WHERE t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
+                  ORDER BY t.id FOR UPDATE OF t)
+             UPDATE tasks t
+                SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'waiting' END,
+                    worker_id = NULL, run_at = longshore.utc_now(),
+                    wait = '{\"why\": \"for a worker; the last one was shut down\"}'
+               FROM mine WHERE t.id = mine.id",
+        )
+        .bind(&ids)
+        .bind(&attempts)
+        .bind(&workers)
+        .execute(&mut *tx)
+        .await
+        .doing("release tasks")?;
+        self.query("SELECT pg_notify('longshore', '')")
+            .execute(&mut *tx)
+            .await
+            .doing("release tasks")?;
+        tx.commit().await.doing("release tasks")
+    }
+}

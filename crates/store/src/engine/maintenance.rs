@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use domain::Result;
+use sqlx::Row;
+
+use crate::Store;
+use crate::error::SqlResult;
+
+/// What a round of housekeeping mended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Housekeeping {
+    /// Locks whose task was over or gone.
+    pub locks_freed: u64,
+    /// Started tasks held because no worker serves their version.
+    pub orphans_held: u64,
+    /// Rows of workers long dead, with no task left to their name.
+    pub workers_forgotten: u64,
+}
+
+impl Store {
+    /// When something of ours is due next by time alone: a wait, a later start, the lease of another worker
+    /// that runs tasks.
+    pub async fn next_due(&self, worker: &str, agents: &[String]) -> Result<Option<Duration>> {
+        let doing = "look for what is due next";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let row = self
+            .query(
+                "SELECT extract(epoch FROM least(
+                     (SELECT min(run_at) FROM tasks WHERE status = 'waiting' AND isfinite(run_at)
+                         AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
+                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND isfinite(run_at)
+                         AND run_at > longshore.utc_now() AND (assigned_to IS NULL OR assigned_to = ANY ($2)))
+                     ) - longshore.utc_now())::float8 AS by_time,
+                     (SELECT extract(epoch FROM min(w.lease_until) - clock_timestamp())::float8
+                        FROM longshore.workers w
+                       WHERE w.id <> $1 AND EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id)) AS by_lease",
+            )
+            .bind(worker)
+            .bind(agents)
+            .fetch_one(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        let seconds = |name| {
+            row.get::<Option<f64>, _>(name)
+                .map(|s| Duration::try_from_secs_f64(s).unwrap_or_default())
+        };
+        // A lease may be prolonged at any moment, so its end is worth a look but never a busy loop.
+        let by_lease = seconds("by_lease").map(|due| due.max(Duration::from_millis(100)));
+        Ok([seconds("by_time"), by_lease].into_iter().flatten().min())
+    }
+
+    /// Wakes tasks whose awaited child was ended by another program: no transaction of ours saw that.
+    pub async fn wake_waiters(&self, agents: &[String]) -> Result<u64> {
+        let doing = "look for ended children";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let woken = self
+            .query(
+                "UPDATE tasks t SET run_at = longshore.utc_now()
+                  WHERE t.status = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
+                    AND t.run_at > longshore.utc_now()
+                    AND EXISTS (SELECT FROM tasks c
+                                 WHERE c.id IN (SELECT jsonb_array_elements_text(t.wait->'children'))
+                                   AND c.status IN ('completed', 'failed', 'cancelled')
+                                   AND c.worker_id IS NULL AND c.wait IS NULL)",
+            )
+            .bind(agents)
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(woken.rows_affected())
+    }
+
+    /// Mends what nobody else will. Any worker may run it at any time.
+    pub async fn housekeeping(&self, orphaned_after: Duration) -> Result<Housekeeping> {
+        let doing = "tidy up";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let rows = self
+            .query(
+                "SELECT DISTINCT l.task_id FROM longshore.resource_locks l LEFT JOIN tasks t ON t.id = l.task_id
+                  WHERE t.id IS NULL
+                     OR t.status IN ('completed', 'failed', 'cancelled') AND t.worker_id IS NULL AND t.wait IS NULL",
+            )
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        let gone: Vec<String> = rows.iter().map(|row| row.get("task_id")).collect();
+        let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
+        if self.release_locks(&mut tx, &gone).await.doing(doing)? {
+            self.notify(&mut tx).await.doing(doing)?;
+        }
+        let held = self
+            .query(
+                "UPDATE tasks t
+                    SET status = 'waiting', worker_id = NULL, run_at = 'infinity',
+                        wait = jsonb_build_object('why', 'for a person', 'held', format(
+                            'no worker that runs now can go on with version %s of %s; start one that lists this version',
+                            t.handler_version, t.task_type))
+                  WHERE t.handler_version IS NOT NULL
+                    AND (t.status = 'waiting' AND t.wait->>'held' IS NULL
+                         AND t.run_at <= longshore.utc_now() - make_interval(secs => $1)
+                      OR t.status IN ('in_progress', 'cancelled') AND t.worker_id IS NOT NULL
+                         AND NOT EXISTS (SELECT FROM longshore.workers w WHERE w.id = t.worker_id
+                                            AND w.lease_until > clock_timestamp() - make_interval(secs => $1)))
+                    AND EXISTS (SELECT FROM longshore.workers w
+                                 WHERE w.lease_until > clock_timestamp() AND t.assigned_to = ANY (w.agents))
+                    AND NOT EXISTS (SELECT FROM longshore.workers w
+                                     WHERE w.lease_until > clock_timestamp()
+                                       AND t.task_type || '/' || t.handler_version = ANY (w.serves))",
+            )
+            .bind(orphaned_after.as_secs_f64())
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        let forgotten = self
+            .query(
+                "DELETE FROM longshore.workers w
+                  WHERE w.lease_until < clock_timestamp() - interval '1 day'
+                    AND NOT EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id)",
+            )
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(Housekeeping {
+            locks_freed: gone.len() as u64,
+            orphans_held: held.rows_affected(),
+            workers_forgotten: forgotten.rows_affected(),
+        })
+    }
+}

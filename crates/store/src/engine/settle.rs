@@ -1,0 +1,333 @@
+use std::time::Duration;
+
+use domain::{Error, Report, Result, TaskId, TaskStatus, TicketDelivery, TicketRef, Verdict, redact};
+use durable::{Lease, Outcome, Wake};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, Row};
+
+use crate::error::SqlResult;
+use crate::{Store, outbox};
+
+/// How an attempt ended, to be written under its lease.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    pub lease: Lease,
+    pub parent: Option<TaskId>,
+    pub ticket: Option<TicketRef>,
+    pub outcome: Outcome,
+    /// After a transient error: how long until the next attempt.
+    pub delay: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Written,
+    /// The task was cancelled meanwhile: it must be unwound before it can end or park.
+    CancelRequested,
+    LeaseLost,
+}
+
+type Sql<T> = std::result::Result<T, sqlx::Error>;
+
+struct Ended<'a> {
+    settle: &'a Settle,
+    status: TaskStatus,
+    report: Report,
+    result: Value,
+    error: Option<String>,
+}
+
+impl Store {
+    /// Ends tasks, all in one transaction: results, events, ticket news and freed locks commit together. What
+    /// is acknowledged is committed. A batch that Postgres refuses is halved until the one bad result is
+    /// found; that task fails, saying so, and the others end as they should.
+    pub async fn finish(&self, batch: &[Settle]) -> Result<Vec<Settled>> {
+        match self.try_finish(batch).await {
+            Ok(settled) => Ok(settled),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) if batch.len() == 1 => {
+                let mut failed = batch[0].clone();
+                let error = Error::internal("the task's result could not be stored").because(&error);
+                failed.outcome = Outcome::Ended {
+                    status: TaskStatus::Failed,
+                    report: Box::new(Report::failed(&error)),
+                    error: Some(error),
+                };
+                self.try_finish(std::slice::from_ref(&failed)).await
+            }
+            Err(_) => {
+                let (left, right) = batch.split_at(batch.len() / 2);
+                let mut settled = Box::pin(self.finish(left)).await?;
+                settled.extend(Box::pin(self.finish(right)).await?);
+                Ok(settled)
+            }
+        }
+    }
+
+    async fn try_finish(&self, batch: &[Settle]) -> Result<Vec<Settled>> {
+        let ended: Vec<Ended> = batch.iter().filter_map(Ended::of).collect();
+        let mut tx = self.pool().begin().await.doing("write results")?;
+        let written = self.end(&mut tx, &ended).await.doing("write results")?;
+        tx.commit().await.doing("write results")?;
+        Ok(batch
+            .iter()
+            .map(
+                |settle| match written.iter().find(|(id, _)| *id == settle.lease.task) {
+                    Some((_, true)) => Settled::Written,
+                    Some((_, false)) => Settled::CancelRequested,
+                    None => Settled::LeaseLost,
+                },
+            )
+            .collect())
+    }
+
+    /// The tasks whose lease holds, and whether each could be ended so.
+    async fn end(&self, tx: &mut PgConnection, ended: &[Ended<'_>]) -> Sql<Vec<(TaskId, bool)>> {
+        let ids: Vec<&str> = ended.iter().map(|e| e.settle.lease.task.as_str()).collect();
+        let mut parents: Vec<&str> = ended
+            .iter()
+            .filter_map(|e| e.settle.parent.as_ref())
+            .map(TaskId::as_str)
+            .collect();
+        parents.sort_unstable();
+        parents.dedup();
+        if !parents.is_empty() {
+            // A parent that is parking for a child locks both rows in this order too, so neither misses the other.
+            self.query("SELECT id FROM tasks WHERE id = ANY ($1) OR id = ANY ($2) ORDER BY id FOR UPDATE")
+                .bind(&ids)
+                .bind(&parents)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let rows = self
+            .query(
+                "WITH mine AS (
+                     SELECT t.id, t.status AS was, i.status, i.result, i.error
+                       FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::jsonb[], $6::text[])
+                            AS i(id, worker, attempt, status, result, error)
+                       JOIN tasks t ON t.id = i.id AND t.worker_id = i.worker AND t.attempt = i.attempt
+                       JOIN longshore.workers w ON w.id = i.worker
+                      WHERE t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
+                        AND w.lease_until > clock_timestamp()
+                      ORDER BY t.id FOR UPDATE OF t),
+                 done AS (
+                     UPDATE tasks t
+                        SET status = mine.status, result = mine.result, error = mine.error, worker_id = NULL,
+                            completed_at = longshore.utc_now()
+                       FROM mine
+                      WHERE t.id = mine.id AND NOT (mine.was = 'cancelled' AND mine.status = 'completed')
+                  RETURNING t.id)
+                 SELECT mine.id, done.id IS NOT NULL AS done FROM mine LEFT JOIN done ON done.id = mine.id",
+            )
+            .bind(&ids)
+            .bind(
+                ended
+                    .iter()
+                    .map(|e| e.settle.lease.worker.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(ended.iter().map(|e| e.settle.lease.attempt).collect::<Vec<_>>())
+            .bind(ended.iter().map(|e| e.status.as_str()).collect::<Vec<_>>())
+            .bind(ended.iter().map(|e| &e.result).collect::<Vec<_>>())
+            .bind(ended.iter().map(|e| e.error.as_deref()).collect::<Vec<_>>())
+            .fetch_all(&mut *tx)
+            .await?;
+        let written: Vec<(TaskId, bool)> = rows
+            .iter()
+            .map(|row| (TaskId::from(row.get::<String, _>("id")), row.get("done")))
+            .collect();
+        let done = |e: &&Ended| {
+            written
+                .iter()
+                .any(|(id, done)| *done && *id == e.settle.lease.task)
+        };
+        let done: Vec<&Ended> = ended.iter().filter(done).collect();
+        let done_ids: Vec<&str> = done.iter().map(|e| e.settle.lease.task.as_str()).collect();
+        for e in &done {
+            if e.status != TaskStatus::Completed {
+                self.add_event(tx, &e.settle.lease, e.status.as_str(), &e.report.summary)
+                    .await?;
+            }
+            if let Some(ticket) = &e.settle.ticket {
+                outbox::enqueue(tx, &e.settle.lease.task, ticket, &e.report).await?;
+            }
+        }
+        let mut woken = self.release_locks(tx, &done_ids).await?;
+        if !parents.is_empty() {
+            woken |= self.wake_parents(tx, &parents, &done_ids).await?;
+        }
+        if woken {
+            self.notify(tx).await?;
+        }
+        Ok(written)
+    }
+
+    async fn wake_parents(&self, tx: &mut PgConnection, parents: &[&str], children: &[&str]) -> Sql<bool> {
+        let woken = self
+            .query(
+                "UPDATE tasks SET run_at = longshore.utc_now()
+                  WHERE id = ANY ($1) AND status = 'waiting' AND wait->'children' ?| $2",
+            )
+            .bind(parents)
+            .bind(children)
+            .execute(tx)
+            .await?;
+        Ok(woken.rows_affected() > 0)
+    }
+
+    /// Parks a task: for a wake-up, for the next attempt after a transient error, or held for a person.
+    pub async fn park(&self, settle: &Settle) -> Result<Settled> {
+        let doing = "park the task";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let settled = self.try_park(&mut tx, settle).await.doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(settled)
+    }
+
+    async fn try_park(&self, tx: &mut PgConnection, settle: &Settle) -> Sql<Settled> {
+        let lease = &settle.lease;
+        let (wait, failed, event, news) = match &settle.outcome {
+            Outcome::Park(wake) => (
+                json!(wake),
+                false,
+                ("parked", format!("waits {}", wake.why)),
+                Some(Report::new(Verdict::Waiting, format!("Waiting: {}", wake.why))),
+            ),
+            Outcome::Retry(error) => (
+                json!({"why": redact(&format!("to try again: {error}"))}),
+                true,
+                ("retried", error.to_string()),
+                None,
+            ),
+            Outcome::Hold(reason) => (
+                json!({"held": redact(reason), "why": "for a person"}),
+                false,
+                ("held", reason.clone()),
+                Some(held(lease, reason)),
+            ),
+            Outcome::Ended { .. } | Outcome::LeaseLost => return Ok(Settled::LeaseLost),
+        };
+        let wake = match &settle.outcome {
+            Outcome::Park(wake) => wake.clone(),
+            _ => Wake::default(),
+        };
+        // Rows in id order, as those who end a child or free a lock take them.
+        let mut rows: Vec<&str> = wake.children.iter().map(TaskId::as_str).collect();
+        rows.push(lease.task.as_str());
+        self.query("SELECT id FROM tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE")
+            .bind(&rows)
+            .execute(&mut *tx)
+            .await?;
+        let row = self
+            .query(
+                "SELECT t.status = 'cancelled' AND NOT EXISTS (
+                            SELECT FROM longshore.task_steps s WHERE s.task_id = t.id AND s.scope = 'unwind') AS cancel,
+                        EXISTS (SELECT FROM longshore.signals s WHERE s.task_id = t.id AND s.name = ANY ($4))
+                        OR EXISTS (SELECT FROM tasks c WHERE c.id = ANY ($5) AND c.worker_id IS NULL AND c.wait IS NULL
+                                      AND c.status IN ('completed', 'failed', 'cancelled'))
+                        OR EXISTS (SELECT FROM longshore.resource_locks l WHERE l.task_id = t.id AND l.resource = ANY ($6)
+                                      AND NOT EXISTS (SELECT FROM longshore.resource_locks b
+                                                       WHERE b.resource = l.resource AND b.position < l.position)) AS due
+                   FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
+                  WHERE t.id = $1 AND t.worker_id = $2 AND t.attempt = $3
+                    AND t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
+                    AND w.lease_until > clock_timestamp()",
+            )
+            .bind(lease.task.as_str())
+            .bind(&lease.worker)
+            .bind(lease.attempt)
+            .bind(&wake.signals)
+            .bind(wake.children.iter().map(TaskId::as_str).collect::<Vec<_>>())
+            .bind(&wake.locks)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else {
+            return Ok(Settled::LeaseLost);
+        };
+        if row.get::<bool, _>("cancel") {
+            return Ok(Settled::CancelRequested);
+        }
+        let delay = if failed {
+            Some(settle.delay.as_secs_f64())
+        } else {
+            None
+        };
+        // A parked task wakes at its deadline at the latest.
+        self.query(
+            "UPDATE tasks
+                SET status = 'waiting', worker_id = NULL, wait = $2, failures = failures + $3::int,
+                    run_at = CASE WHEN $4 THEN longshore.utc_now()
+                                  WHEN $7 THEN 'infinity'
+                                  ELSE least(coalesce(longshore.utc_now() + make_interval(secs => $5),
+                                                      $6::timestamptz AT TIME ZONE 'UTC', 'infinity'),
+                                             deadline_at) END
+              WHERE id = $1",
+        )
+        .bind(lease.task.as_str())
+        .bind(&wait)
+        .bind(i32::from(failed))
+        .bind(row.get::<bool, _>("due"))
+        .bind(delay)
+        .bind(wake.at)
+        .bind(matches!(settle.outcome, Outcome::Hold(_)))
+        .execute(&mut *tx)
+        .await?;
+        self.add_event(tx, lease, event.0, &event.1).await?;
+        if let (Some(ticket), Some(report)) = (&settle.ticket, &news) {
+            outbox::enqueue(tx, &lease.task, ticket, report).await?;
+        }
+        Ok(Settled::Written)
+    }
+}
+
+impl<'a> Ended<'a> {
+    fn of(settle: &'a Settle) -> Option<Self> {
+        let Outcome::Ended {
+            status,
+            report,
+            error,
+        } = &settle.outcome
+        else {
+            return None;
+        };
+        let report = report.redacted();
+        let mut result = serde_json::to_value(&report).unwrap_or(Value::Null);
+        strip_nul(&mut result);
+        if let (Some(_), Some(result)) = (&settle.ticket, result.as_object_mut()) {
+            result.insert("ticket".to_owned(), json!(TicketDelivery::Pending));
+        }
+        let error = error
+            .as_ref()
+            .map(|error| redact(&error.to_string().replace('\0', "\u{fffd}")).into_owned());
+        Some(Self {
+            settle,
+            status: *status,
+            report,
+            result,
+            error,
+        })
+    }
+}
+
+/// Postgres cannot store NUL.
+fn strip_nul(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(items) => items.iter_mut().for_each(strip_nul),
+        Value::Object(map) => map.values_mut().for_each(strip_nul),
+        _ => {}
+    }
+}
+
+fn held(lease: &Lease, reason: &str) -> Report {
+    Report::new(Verdict::Held, format!("Held: {reason}"))
+        .who("a person who knows the system")
+        .next_step(format!(
+            "Look at the reason, then let it go on with `longshore tasks retry {}`",
+            lease.task
+        ))
+        .next_step(format!(
+            "Or undo what was done with `longshore tasks cancel {}`",
+            lease.task
+        ))
+}

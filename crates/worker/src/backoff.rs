@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use domain::Error;
+
+use crate::Config;
+
+/// When to try again after `failures` earlier failures: evenly between zero and the exponential bound (full
+/// jitter, as in AWS's "Exponential Backoff And Jitter", 2015), but not before the far side asked us to.
+pub(crate) fn delay(config: &Config, failures: u32, error: &Error) -> Duration {
+    let bound = bound(config, failures);
+    let drawn = bound.mul_f64(rand::random_range(0.0..=1.0));
+    drawn.max(error.retry_after().unwrap_or_default())
+}
+
+fn bound(config: &Config, failures: u32) -> Duration {
+    ExponentialBuilder::default()
+        .with_min_delay(config.retry_base)
+        .with_max_delay(config.retry_max)
+        .with_factor(2.0)
+        .without_max_times()
+        .build()
+        .nth(failures.min(64) as usize)
+        .unwrap_or(config.retry_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_doubles_up_to_its_limit() {
+        let config = Config {
+            retry_base: Duration::from_secs(2),
+            retry_max: Duration::from_secs(20),
+            ..Config::default()
+        };
+        let bounds: Vec<u64> = (0..6).map(|n| bound(&config, n).as_secs()).collect();
+        assert_eq!(bounds, [2, 4, 8, 16, 20, 20]);
+    }
+
+    #[test]
+    fn the_delay_is_spread_over_the_whole_range_and_waits_at_least_as_long_as_asked() {
+        let config = Config {
+            retry_base: Duration::from_secs(10),
+            ..Config::default()
+        };
+        let error = Error::unavailable("x");
+        let drawn: Vec<Duration> = (0..1000).map(|_| delay(&config, 0, &error)).collect();
+        assert!(drawn.iter().all(|d| *d <= Duration::from_secs(10)));
+        assert!(drawn.iter().filter(|d| **d < Duration::from_secs(5)).count() > 350);
+        assert!(drawn.iter().filter(|d| **d > Duration::from_secs(5)).count() > 350);
+        let asked = Error::rate_limited("x", Some(Duration::from_secs(60)));
+        assert!(delay(&config, 0, &asked) >= Duration::from_secs(60));
+    }
+}

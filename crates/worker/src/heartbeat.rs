@@ -1,0 +1,64 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use store::{Beat, Store};
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use crate::running::Running;
+
+/// Keeps one worker's lease alive until it is lost: returns then, with everything that ran under it dropped.
+pub(crate) struct Heartbeat {
+    pub(crate) store: Store,
+    pub(crate) worker: String,
+    pub(crate) lease: Duration,
+    pub(crate) running: Running,
+    /// Asks for a beat now: somebody may have cancelled a task of ours.
+    pub(crate) now: Arc<Notify>,
+}
+
+impl Heartbeat {
+    pub(crate) async fn keep(self) {
+        let mut good_until = Instant::now() + self.lease;
+        let pause = self.lease / 3;
+        let mut wait = pause;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.now.notified() => {}
+            }
+            let asked = Instant::now();
+            let leases = self.running.leases();
+            let left = good_until.saturating_duration_since(asked);
+            // On our own clock the lease is over at the latest when it is on Postgres's: it was asked for before.
+            let beat =
+                tokio::time::timeout(left, self.store.heartbeat(&self.worker, self.lease, &leases)).await;
+            match beat {
+                Ok(Ok(Beat::Alive { cancelled, lost })) => {
+                    good_until = asked + self.lease;
+                    wait = pause;
+                    cancelled.iter().for_each(|task| self.running.cancel(task));
+                    for lease in lost {
+                        if self.running.drop_lost(&lease) {
+                            metrics::counter!("longshore_leases_lost_total").increment(1);
+                            warn!(task.id = %lease.task, "Somebody else has a task that we ran; dropped it");
+                        }
+                    }
+                }
+                Ok(Err(error)) if Instant::now() < good_until => {
+                    warn!(error = %error, "Could not prolong the lease; trying again");
+                    wait = (self.lease / 15).min(Duration::from_secs(1));
+                }
+                Ok(Ok(Beat::Expired) | Err(_)) | Err(_) => {
+                    let dropped = self.running.drop_all();
+                    metrics::counter!("longshore_leases_lost_total").increment(dropped.len() as u64);
+                    error!(
+                        tasks = dropped.len(),
+                        "The worker's lease ran out; its tasks are dropped and it starts anew"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}

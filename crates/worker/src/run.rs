@@ -1,0 +1,147 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use domain::{Error, Report, TaskStatus};
+use durable::{Attempt, CancelFlag, Journal, Limits, Outcome, drive};
+use store::{Claimed, Settle, Settled, Store, TaskJournal};
+use tracing::{info, warn};
+
+use crate::finisher::Finisher;
+use crate::{Config, Registry, backoff};
+
+/// What running one task needs.
+pub(crate) struct Runner {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) config: Config,
+    pub(crate) finisher: Finisher,
+}
+
+impl Runner {
+    /// Runs one claim to its written outcome.
+    pub(crate) async fn run(&self, claimed: Claimed, cancel: CancelFlag) {
+        let started = Instant::now();
+        let task_type = claimed.info.task_type.clone();
+        info!(task.id = %claimed.info.id, task.type = %task_type, attempt = claimed.lease.attempt, "Running a task");
+        let outcome = loop {
+            let outcome = self.attempt(&claimed, &cancel).await;
+            if outcome == Outcome::LeaseLost {
+                break "lease_lost";
+            }
+            let name = name_of(&outcome);
+            match self.settle(&claimed, outcome).await {
+                Settled::Written => break name,
+                Settled::LeaseLost => break "lease_lost",
+                Settled::CancelRequested => cancel.raise(),
+            }
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::counter!("longshore_task_runs_total", "type" => task_type.clone(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("longshore_task_run_seconds", "type" => task_type).record(seconds);
+        if outcome == "lease_lost" {
+            warn!(task.id = %claimed.info.id, "Lost the lease on a task; another worker goes on with it");
+        } else {
+            info!(task.id = %claimed.info.id, outcome, seconds, "Ran a task");
+        }
+    }
+
+    async fn attempt(&self, claimed: &Claimed, cancel: &CancelFlag) -> Outcome {
+        let journal = Arc::new(TaskJournal::new(self.store.clone(), claimed.info.ticket.clone()));
+        let handler = match &claimed.refusal {
+            Some(refusal) => Err(refusal.clone()),
+            None => self.registry.find(&claimed.info.task_type),
+        };
+        let handler = match handler {
+            Ok(handler) => handler,
+            Err(refusal) => return refuse(claimed, journal.as_ref(), refusal).await,
+        };
+        if claimed.crashes > self.config.max_crashes {
+            return Outcome::Hold(format!(
+                "{} workers died while they ran this task; look at their logs before it is tried again",
+                claimed.crashes
+            ));
+        }
+        let limits = self.config.limits_of(&claimed.info.task_type);
+        let limits = Limits {
+            failures: claimed.failures,
+            max_attempts: claimed.max_attempts.unwrap_or(limits.max_attempts),
+            run: limits.run,
+            left: claimed.left,
+            cancel_grace: self.config.cancel_grace,
+        };
+        let attempt = Attempt {
+            task: claimed.info.clone(),
+            lease: claimed.lease.clone(),
+            journal,
+            cancel: cancel.clone(),
+            limits,
+        };
+        drive(&handler, attempt).await
+    }
+
+    /// Writes the outcome. While the database is away this waits for it: the heartbeat drops us when the
+    /// lease runs out meanwhile.
+    async fn settle(&self, claimed: &Claimed, outcome: Outcome) -> Settled {
+        let delay = match &outcome {
+            Outcome::Retry(error) => backoff::delay(&self.config, claimed.failures, error),
+            _ => Duration::ZERO,
+        };
+        let ends = matches!(outcome, Outcome::Ended { .. });
+        let settle = Settle {
+            lease: claimed.lease.clone(),
+            parent: claimed.info.parent.clone(),
+            ticket: claimed.info.ticket.clone(),
+            outcome,
+            delay,
+        };
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(1))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            let written = if ends {
+                self.finisher.finish(settle.clone()).await
+            } else {
+                self.store.park(&settle).await
+            };
+            match written {
+                Ok(settled) => return settled,
+                Err(error) => {
+                    warn!(task.id = %claimed.info.id, error = %error, "Could not write a task's outcome; trying again");
+                    tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(1))).await;
+                }
+            }
+        }
+    }
+}
+
+/// A task that cannot run fails at its first attempt; one that has done something already is for a person.
+async fn refuse(claimed: &Claimed, journal: &TaskJournal, refusal: Error) -> Outcome {
+    match journal.history(&claimed.lease).await {
+        Ok(steps) if steps.is_empty() => {}
+        Ok(_) => return Outcome::Hold(format!("the task was started, but now {refusal}")),
+        Err(durable::JournalError::LeaseLost) => return Outcome::LeaseLost,
+        Err(durable::JournalError::Broken(error)) => return Outcome::Retry(error),
+    }
+    let mut report = Report::failed(&refusal);
+    report.who.clone_from(&claimed.info.created_by);
+    Outcome::Ended {
+        status: TaskStatus::Failed,
+        report: Box::new(report),
+        error: Some(refusal),
+    }
+}
+
+fn name_of(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ended { status, .. } => status.as_str(),
+        Outcome::Park(_) => "parked",
+        Outcome::Retry(_) => "retried",
+        Outcome::Hold(_) => "held",
+        Outcome::LeaseLost => "lease_lost",
+    }
+}

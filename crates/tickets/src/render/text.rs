@@ -1,0 +1,200 @@
+//! Plain text from outside as inline Markdown that says exactly that text and does nothing.
+//!
+//! A word that some forge would act on (a mention, a reference, a label, a link, a path that reads like a command)
+//! becomes a code span, which no forge looks into; everything else is escaped. Text between backticks is a code span.
+
+use super::code::{is_deceptive, span};
+
+/// At most `limit` characters of the text, in one line.
+pub(super) fn inline(text: &str, limit: usize) -> String {
+    let text: String = text.chars().filter(|c| !is_deceptive(*c)).collect();
+    let text = clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), limit);
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix(' ') {
+            out.push(' ');
+            rest = after;
+            continue;
+        }
+        let opening = rest.len() - rest.trim_start_matches(['(', '[', '{', '"', '\'']).len();
+        escape_into(&rest[..opening], &mut out);
+        rest = &rest[opening..];
+        if let Some((code, after)) = quoted(rest) {
+            out.push_str(&span(code));
+            rest = after;
+            continue;
+        }
+        let end = rest.find(' ').unwrap_or(rest.len());
+        word(&rest[..end], &mut out);
+        rest = &rest[end..];
+    }
+    out
+}
+
+/// The text cut to `limit` characters, saying so by an ellipsis.
+pub(super) fn clip(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some(_) => {
+            let end = text
+                .char_indices()
+                .nth(limit.saturating_sub(1))
+                .map_or(0, |(at, _)| at);
+            format!("{}…", text[..end].trim_end())
+        }
+    }
+}
+
+/// A link whose address can only be that of a page.
+pub(super) fn link(shown: &str, address: &str) -> String {
+    match page_address(address) {
+        Some(address) => format!("[{shown}](<{address}>)"),
+        None => shown.to_owned(),
+    }
+}
+
+/// Web addresses only; what could end the link or hide its aim is percent-encoded.
+fn page_address(address: &str) -> Option<String> {
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| {
+        address
+            .get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    })?;
+    if address.len() > 2000 || address.len() == scheme.len() {
+        return None;
+    }
+    let mut out = String::with_capacity(address.len());
+    for byte in address.bytes() {
+        if byte.is_ascii_graphic()
+            && !matches!(
+                byte,
+                b'<' | b'>' | b'\\' | b'"' | b'`' | b'{' | b'}' | b'|' | b'^'
+            )
+        {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // An entity in an address would be decoded.
+    Some(out.replace('&', "&amp;"))
+}
+
+/// `` `code` `` at the start of the text, ended before white space or punctuation.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('`')?;
+    let end = inner.find('`')?;
+    let after = &inner[end + 1..];
+    let ended = after
+        .chars()
+        .next()
+        .is_none_or(|c| c == ' ' || matches!(c, '.' | ',' | ':' | ';' | ')' | '!' | '?' | '\''));
+    (end > 0 && ended && !inner[..end].trim().is_empty()).then(|| (&inner[..end], after))
+}
+
+fn word(word: &str, out: &mut String) {
+    let core = word.trim_end_matches(['.', ',', ':', ';', ')', '!', '?', '"', '\'']);
+    if acts(core) || acts(word) {
+        let core = if core.is_empty() { word } else { core };
+        out.push_str(&span(core));
+        escape_into(&word[core.len()..], out);
+    } else {
+        escape_into(word, out);
+    }
+}
+
+/// Whether some forge would do more with the word than show it.
+fn acts(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let sigil = bytes.windows(2).any(|pair| match pair[0] {
+        b'@' | b'#' | b'~' | b'%' | b'$' | b'^' => {
+            pair[1].is_ascii_alphanumeric() || pair[1] >= 0x80 || b"\"'{(_[".contains(&pair[1])
+        }
+        b'!' | b'&' => pair[1].is_ascii_digit(),
+        // Marks of inserted and deleted text.
+        b'{' | b'[' => matches!(pair[1], b'+' | b'-'),
+        b'+' | b'-' => matches!(pair[1], b'}' | b']'),
+        _ => false,
+    });
+    sigil
+        || word.contains('`')
+        || word.contains("://")
+        || word.to_ascii_lowercase().contains("www.")
+        || word.to_ascii_lowercase().starts_with("mailto:")
+        || word.starts_with('/')
+        || is_emoji_code(word)
+        || is_commit(word)
+        || is_foreign_key(word)
+}
+
+/// `:tada:`
+fn is_emoji_code(word: &str) -> bool {
+    let mut parts = word.split(':');
+    parts.next();
+    let mut parts: Vec<&str> = parts.collect();
+    parts.pop();
+    parts.iter().any(|part| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-'))
+    })
+}
+
+/// A hash that a forge would link to.
+fn is_commit(word: &str) -> bool {
+    word.split(['.', '@', '/', '(', ')']).any(|part| {
+        (7..=64).contains(&part.len())
+            && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            && part.bytes().any(|b| b.is_ascii_digit())
+            && part.bytes().any(|b| b.is_ascii_alphabetic())
+    })
+}
+
+/// `PROJ-17`: another tracker's ticket.
+fn is_foreign_key(word: &str) -> bool {
+    word.rsplit_once('-').is_some_and(|(project, number)| {
+        project.len() >= 2
+            && project.starts_with(|c: char| c.is_ascii_uppercase())
+            && project
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            && !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+fn escape_into(text: &str, out: &mut String) {
+    for c in text.chars() {
+        let opens_block = out.is_empty() && matches!(c, '+' | '-' | ':')
+            || matches!(c, '.' | ')')
+                && !out.is_empty()
+                && out.len() <= 9
+                && out.bytes().all(|b| b.is_ascii_digit());
+        if opens_block
+            || matches!(
+                c,
+                '\\' | '`'
+                    | '*'
+                    | '_'
+                    | '['
+                    | ']'
+                    | '<'
+                    | '>'
+                    | '#'
+                    | '|'
+                    | '~'
+                    | '&'
+                    | '$'
+                    | '@'
+                    | '^'
+                    | '='
+                    | '!'
+            )
+        {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+}

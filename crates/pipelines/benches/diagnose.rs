@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p longshore-pipelines --bench diagnose`
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures with a stopwatch")]
+
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

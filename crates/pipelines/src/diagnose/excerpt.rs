@@ -3,6 +3,7 @@
 use super::clean;
 use super::ledger::Hit;
 use super::rules::Decoration;
+use super::scanner::{LINES_AFTER, LINES_BEFORE};
 
 /// Characters of one excerpt line; a longer one is cut.
 const LINE_MAX: usize = 400;
@@ -23,13 +24,10 @@ impl Excerpt {
             Some(newline) => &hit.before[..newline],
             None => &[],
         };
-        let complete = !hit.before.is_empty() && memchr::memchr(b'\n', &hit.before).is_some();
-        if complete {
-            lines.extend(
-                before
-                    .split(|byte| *byte == b'\n')
-                    .map(|line| shown(line, decoration)),
-            );
+        if !before.is_empty() || hit.before.starts_with(b"\n") {
+            let all: Vec<&[u8]> = before.split(|byte| *byte == b'\n').collect();
+            let near = &all[all.len().saturating_sub(LINES_BEFORE)..];
+            lines.extend(near.iter().map(|line| shown(line, decoration)));
         }
         let start = hit.line.saturating_sub(lines.len() as u64).max(1);
         lines.push(clean::clip(hit.text.trim_end(), LINE_MAX));
@@ -42,6 +40,7 @@ impl Excerpt {
             lines.extend(
                 after
                     .split(|byte| *byte == b'\n')
+                    .take(LINES_AFTER)
                     .map(|line| shown(line, decoration)),
             );
         }

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::rules::{MarkKind, Pick};
+use super::rules::{MarkKind, Pick, Rank};
 
 /// Matches of one rule that lie closer than this, in lines, are one run of the same failure.
-const RUN_GAP: u64 = 60;
+const RUN_GAP: u64 = 12;
 
 /// A line that matched a rule, with the raw lines around it.
 #[derive(Debug, Clone)]
@@ -17,9 +17,7 @@ pub(super) struct Hit {
     pub captures: Vec<(String, String)>,
     pub before: Vec<u8>,
     pub after: Vec<u8>,
-    /// The machinery decorated the line as an error, or as a warning.
-    pub marked_error: bool,
-    pub marked_warning: bool,
+    pub rank: Rank,
     /// The line is itself one of the machinery's marks.
     pub is_mark: bool,
 }
@@ -67,6 +65,8 @@ pub(super) struct Ledger {
     step_errors: u32,
     failed_steps: u32,
     cleaning: bool,
+    /// Where an attempt last failed: what follows is a new run.
+    retried_at: u64,
     pub first_failed: Option<Seen>,
     pub last_failed: Option<Seen>,
     /// The job's own last word.
@@ -83,7 +83,11 @@ impl Ledger {
     pub fn wants(&self, rule: u16, line: u64, pick: Pick) -> bool {
         match self.open.get(&rule) {
             None => true,
-            Some(kept) => pick == Pick::Last || line.saturating_sub(kept.last_line) > RUN_GAP,
+            Some(kept) => {
+                pick == Pick::Last
+                    || line.saturating_sub(kept.last_line) > RUN_GAP
+                    || kept.last_line < self.retried_at
+            }
         }
     }
 
@@ -164,6 +168,7 @@ impl Ledger {
                     self.step_error.get_or_insert(seen);
                 }
             }
+            MarkKind::Retrying => self.retried_at = line,
             MarkKind::Cleanup => {
                 if !self.cleaning {
                     let state = if self.step_errors > 0 {

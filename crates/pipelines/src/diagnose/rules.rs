@@ -36,6 +36,9 @@ const FILES: &[(&str, &str)] = &[
 /// builds and process managers put before a command's own output.
 const START: &str = r"^(?:\s*(?:\[[\w .:/@-]{1,60}\]|#\d+ [\d.]+|[\w.-]{1,40}\s+\||\[\w+\] \[\w+\]|[>|])[ \t])*\s*(?:\[(?:ERROR|error|err)\]\s*)?";
 
+/// Bytes that one pattern may spend on states it has met; hundreds of patterns share the process.
+const DFA_CACHE: usize = 128 * 1024;
+
 /// Why the rule files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
@@ -115,6 +118,12 @@ pub struct Rule {
     /// The rule counts only if the job, or the step around the line, ended with one of these exit codes.
     #[serde(default)]
     pub needs_exit: Vec<i32>,
+    /// The line is often the echo of a failure that stands before it.
+    #[serde(default)]
+    pub consequence: bool,
+    /// The deciding line is the nearest one before the match, at most twelve lines away, that this matches.
+    #[serde(default)]
+    pub anchor: Option<String>,
     /// What happened, for a person. `{name}` is the pattern's capture of that name. Empty in a file: the class's text.
     #[serde(default)]
     pub why: String,
@@ -160,6 +169,8 @@ pub enum MarkKind {
     StepFailed,
     /// The step reported an error; whether that ends it is not said yet.
     StepError,
+    /// An attempt failed and another follows.
+    Retrying,
     /// Only tidying up follows.
     Cleanup,
     JobOk,
@@ -182,6 +193,8 @@ pub struct Decoration {
     pub error: Vec<String>,
     /// Put before a line that is a warning or of lower rank.
     pub warning: Vec<String>,
+    /// Put before a command that the job is about to run.
+    pub echo: Vec<String>,
     /// A segment that starts so is machinery and not shown in an excerpt.
     pub section: Vec<String>,
 }
@@ -196,6 +209,7 @@ pub struct RuleSet {
     pub(super) by_literal: Vec<Vec<u32>>,
     pub(super) patterns: Vec<Pattern>,
     pub(super) unless: Vec<Vec<Regex>>,
+    pub(super) anchors: Vec<Option<Regex>>,
     /// Indices of `needs_rule`, by rule.
     pub(super) needed: Vec<Vec<u16>>,
 }
@@ -203,6 +217,16 @@ pub struct RuleSet {
 pub(super) struct Pattern {
     pub(super) regex: Regex,
     pub(super) target: Target,
+}
+
+/// What the machinery, or the line's own first word, says of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    Error,
+    Plain,
+    Warning,
+    /// A command that is about to run: its words say nothing of what happened.
+    Echo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +267,7 @@ impl RuleSet {
             if let Some(more) = file.decoration {
                 decoration.error.extend(more.error);
                 decoration.warning.extend(more.warning);
+                decoration.echo.extend(more.echo);
                 decoration.section.extend(more.section);
             }
         }
@@ -276,7 +301,7 @@ impl RuleSet {
         clean::strip_escapes(line.as_bytes(), &mut stripped);
         let candidates = self.candidates(&stripped);
         let timeless = clean::skip_time(&stripped);
-        let (plain, _, _) = self.undecorated(timeless);
+        let (plain, _) = self.undecorated(timeless);
         let mut ids: Vec<&str> = self
             .recognised(&candidates, plain)
             .map(|(rule, _)| self.rules[rule as usize].id.as_str())
@@ -333,19 +358,25 @@ impl RuleSet {
         })
     }
 
-    /// The line without the prefixes of the machinery, and whether they called it an error or a warning.
-    pub(super) fn undecorated<'t>(&self, text: &'t str) -> (&'t str, bool, bool) {
-        for prefix in &self.decoration.error {
-            if let Some(rest) = text.strip_prefix(prefix.as_str()) {
-                return (clean::skip_time(rest), true, false);
+    /// The line without the prefixes of the machinery, and what they said of it.
+    pub(super) fn undecorated<'t>(&self, text: &'t str) -> (&'t str, Rank) {
+        let ranks = [
+            (&self.decoration.error, Rank::Error),
+            (&self.decoration.warning, Rank::Warning),
+            (&self.decoration.echo, Rank::Echo),
+        ];
+        for (prefixes, rank) in ranks {
+            if let Some(rest) = prefixes
+                .iter()
+                .find_map(|prefix| text.strip_prefix(prefix.as_str()))
+            {
+                return (clean::skip_time(rest), rank);
             }
         }
-        for prefix in &self.decoration.warning {
-            if let Some(rest) = text.strip_prefix(prefix.as_str()) {
-                return (clean::skip_time(rest), false, true);
-            }
-        }
-        (text, false, false)
+        let start = &text.as_bytes()[..text.len().min(24)];
+        let warns =
+            start.windows(4).any(|word| word.eq_ignore_ascii_case(b"warn")) || text.contains("Warning: ");
+        (text, if warns { Rank::Warning } else { Rank::Plain })
     }
 }
 
@@ -359,6 +390,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
     let mut problems = Vec::new();
     let mut needed = Vec::with_capacity(rules.len());
     let mut unless = Vec::with_capacity(rules.len());
+    let mut anchors = Vec::with_capacity(rules.len());
     let mut patterns = Vec::new();
     let mut literals: HashMap<String, Vec<u32>> = HashMap::new();
     for (at, rule) in rules.iter().enumerate() {
@@ -377,6 +409,12 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
             .map(|pattern| build(&rule.id, pattern))
             .collect();
         unless.push(exceptions?);
+        anchors.push(
+            rule.anchor
+                .as_ref()
+                .map(|anchor| build(&rule.id, anchor))
+                .transpose()?,
+        );
         for pattern in &rule.patterns {
             problems.extend(
                 add(
@@ -430,6 +468,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
         by_literal,
         patterns,
         unless,
+        anchors,
         needed,
     })
 }

@@ -18,6 +18,8 @@ const PIECE: usize = 64 * 1024;
 const AROUND: usize = 8 * 1024;
 /// Lines of the excerpt before and after the deciding one.
 pub(super) const LINES_BEFORE: usize = 4;
+/// Lines before a match that an anchor may lie in.
+const LINES_BACK: usize = 12;
 pub(super) const LINES_AFTER: usize = 5;
 /// Bytes of a kept line and of a captured text.
 const KEPT_LINE: usize = 2048;
@@ -145,7 +147,7 @@ impl<'r> Scanner<'r> {
             return;
         }
         let timeless = clean::skip_time(stripped);
-        let (plain, marked_error, marked_warning) = rules.undecorated(timeless);
+        let (plain, rank) = rules.undecorated(timeless);
         let line = self.line;
         let base = |text: &str, captures| Hit {
             line,
@@ -153,8 +155,7 @@ impl<'r> Scanner<'r> {
             captures,
             before: buffer[before_start(buffer, start)..start].to_vec(),
             after: buffer[end..after_end(buffer, end)].to_vec(),
-            marked_error,
-            marked_warning,
+            rank,
             is_mark: false,
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
@@ -183,11 +184,44 @@ impl<'r> Scanner<'r> {
             }
             let mut hit = base(plain, captured(regex, plain));
             hit.is_mark = is_mark;
+            if let Some(anchor) = &rules.anchors[rule as usize] {
+                move_to_anchor(&mut hit, anchor, rules);
+            }
             self.ledger.keep(rule, hit);
         }
         for (kind, code) in marks {
             self.ledger.mark(kind, code, base(timeless, Vec::new()));
         }
+    }
+}
+
+/// Moves a hit up to the nearest line before it that the anchor matches, if one is near.
+fn move_to_anchor(hit: &mut Hit, anchor: &regex::bytes::Regex, rules: &RuleSet) {
+    let Some(before) = hit.before.strip_suffix(b"\n") else {
+        return;
+    };
+    let mut stripped = String::new();
+    let mut end = before.len();
+    for back in 1..=LINES_BACK {
+        let start = memchr::memrchr(b'\n', &before[..end]).map_or(0, |newline| newline + 1);
+        clean::strip_escapes(&before[start..end], &mut stripped);
+        let (plain, _) = rules.undecorated(clean::skip_time(&stripped));
+        if anchor.is_match(plain.as_bytes()) {
+            let text = clean::clip(plain, KEPT_LINE);
+            let mut after = before[end..].to_vec();
+            after.push(b'\n');
+            after.extend_from_slice(hit.text.as_bytes());
+            after.extend_from_slice(&hit.after);
+            hit.line = hit.line.saturating_sub(back as u64);
+            hit.before = before[..start].to_vec();
+            hit.after = after;
+            hit.text = text;
+            return;
+        }
+        if start == 0 {
+            return;
+        }
+        end = start - 1;
     }
 }
 
@@ -236,7 +270,7 @@ fn searchable(buffer: &[u8], position: usize) -> usize {
 fn before_start(buffer: &[u8], start: usize) -> usize {
     let floor = start.saturating_sub(AROUND);
     let mut at = start;
-    for _ in 0..=LINES_BEFORE {
+    for _ in 0..=LINES_BACK + LINES_BEFORE {
         match memchr::memrchr(b'\n', &buffer[floor..at]) {
             Some(newline) => at = floor + newline,
             None => return floor,

@@ -6,7 +6,7 @@ use super::class::{Class, Kind, Retry};
 use super::diagnosis::{Context, Diagnosis};
 use super::excerpt::Excerpt;
 use super::ledger::{Hit, Kept, Ledger, Seen, State};
-use super::rules::{MarkKind, Rule, RuleSet};
+use super::rules::{MarkKind, Rank, Rule, RuleSet};
 
 /// A line below this explains nothing.
 const FLOOR: f64 = 18.0;
@@ -103,11 +103,18 @@ fn score<'k>(
             State::Passed if failed => -70.0,
             State::Passed => -60.0,
         };
-        if hit.hit.marked_error {
-            score += 4.0;
-        }
-        if hit.hit.marked_warning {
-            score -= 20.0;
+        score += match hit.hit.rank {
+            Rank::Error => 4.0,
+            Rank::Plain => 0.0,
+            // Style checks and compilers warn of what fails the job.
+            Rank::Warning if matches!(rule.class, Class::Lint | Class::CompileError | Class::FlakyTest) => {
+                0.0
+            }
+            Rank::Warning => -20.0,
+            Rank::Echo => -45.0,
+        };
+        if rule.consequence && follows(rules, hit, kept) {
+            score -= 14.0;
         }
         let distance = hit.step_end.saturating_sub(hit.hit.line) as f64;
         score += NEAR_BONUS * (1.0 - (1.0 + distance).ln() / (1.0 + FAR).ln()).max(0.0);
@@ -121,6 +128,32 @@ fn score<'k>(
     }
     all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.rule.cmp(&b.rule)));
     all
+}
+
+/// Whether the surroundings of the build failed before this line, in the same step: missing files and commands are
+/// then their echo.
+fn follows(rules: &RuleSet, hit: &Kept, kept: &[(u16, Kept)]) -> bool {
+    kept.iter().any(|(other, earlier)| {
+        let rule = &rules.rules[*other as usize];
+        let surroundings = matches!(
+            rule.class,
+            Class::Network
+                | Class::Auth
+                | Class::DiskFull
+                | Class::Oom
+                | Class::ServiceUnavailable
+                | Class::RateLimit
+                | Class::Permission
+                | Class::Dependency
+                | Class::GitError
+                | Class::ImagePull
+        );
+        surroundings
+            && rule.weight >= 80
+            && matches!(earlier.hit.rank, Rank::Error | Rank::Plain)
+            && (earlier.state == hit.state || earlier.state == State::FirstFailed)
+            && earlier.hit.line < hit.hit.line
+    })
 }
 
 fn needs_met(

@@ -5,7 +5,10 @@ mod cli;
 mod cmd;
 mod config;
 mod exit;
+mod logging;
 mod output;
+mod shutdown;
+mod wiring;
 
 use std::process::ExitCode;
 

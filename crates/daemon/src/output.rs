@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
 use comfy_table::{Attribute, Cell, CellAlignment, Color as CellColor, ContentArrangement, Table, presets};
-use domain::{Error, TaskStatus};
+use domain::Error;
 use serde::Serialize;
 use serde_json::json;
 
@@ -120,14 +120,15 @@ impl Output {
         }
     }
 
-    pub fn status(&self, status: TaskStatus) -> String {
-        let paint = match status {
-            TaskStatus::Completed => Paint::Good,
-            TaskStatus::Failed => Paint::Bad,
-            TaskStatus::Waiting => Paint::Attention,
+    /// A task's state in its colour.
+    pub fn state(&self, state: &str) -> String {
+        let paint = match state {
+            "completed" => Paint::Good,
+            "failed" => Paint::Bad,
+            "waiting" | "held" | "cancelling" => Paint::Attention,
             _ => Paint::Dim,
         };
-        self.paint(paint, status.as_str())
+        self.paint(paint, state)
     }
 }
 

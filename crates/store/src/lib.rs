@@ -5,6 +5,7 @@
 
 pub mod cluster;
 mod config;
+mod desk;
 mod engine;
 mod error;
 mod memory;
@@ -13,6 +14,7 @@ pub mod outbox;
 mod pool;
 
 pub use config::{Config, Listen};
+pub use desk::{Delivery, NewRepo, Received, StepRow, TaskFilter, TaskRow};
 pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };

@@ -2,12 +2,10 @@
 
 mod backend;
 mod faulty;
-pub mod github;
 pub mod gitlab;
 pub mod matrix;
 pub mod peer;
 pub mod postgres;
-pub mod property;
 mod runner;
 pub mod scripted;
 

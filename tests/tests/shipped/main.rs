@@ -2,7 +2,6 @@
 
 mod deployment;
 mod documented;
-mod gate;
 mod peers;
 mod scripts;
 mod wrappers;

@@ -1,10 +1,18 @@
 //! The command line, as clap reads it. What a command does stands in `cmd`.
 
+mod gitlab;
+mod repos;
+mod tasks;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
+
+pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
+pub use repos::{RepoAdd, ReposCommand};
+pub use tasks::{CreateTask, ListTasks, TasksCommand, WatchTask};
 
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -82,12 +90,43 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve the API, webhooks and the page, until SIGTERM
+    Serve(Serve),
+    /// Bring the database to this version's tables
+    Migrate,
+    /// Put a task into the table
+    CreateTask(CreateTask),
+    /// Look at tasks, cancel them, retry them
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Say why a build failed, from its log
+    Diagnose(Diagnose),
+    /// Comment on GitLab issues, change, make and list them
+    #[command(subcommand)]
+    Gitlab(GitlabCommand),
+    /// Repositories that tasks are about
+    #[command(subcommand)]
+    Repos(ReposCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a completion script for a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address and port, over `api.bind`; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub bind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// The log; `-` reads standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,21 +1,32 @@
 //! What each command does.
 
 mod config;
+mod create_task;
+mod diagnose;
+mod gitlab;
+mod migrate;
+mod remote;
+mod repos;
+mod serve;
+mod tasks;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use clap::CommandFactory;
+use domain::Error;
 
 use crate::cli::{Cli, Command};
-use crate::config::Sources;
+use crate::config::{Loaded, Settings, Sources, load};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
+use crate::{logging, wiring};
 
 /// Runs one command to its end.
 pub fn run(cli: Cli, sources: &Sources) -> Exit {
     let no_color = is_set(&sources.env, "NO_COLOR");
     let out = Output::new(cli.global.json, cli.global.color, no_color);
-    match dispatch(cli, sources, out) {
+    match dispatch(cli, sources, out, no_color) {
         Ok(exit) => exit,
         Err(Failure(error)) => {
             out.error(&error);
@@ -28,12 +39,62 @@ fn is_set(env: &BTreeMap<String, String>, name: &str) -> bool {
     env.get(name).is_some_and(|value| !value.is_empty())
 }
 
-fn dispatch(cli: Cli, sources: &Sources, out: Output) -> Outcome {
-    match cli.command {
-        Command::Config(command) => config::run(&command, sources, out),
+fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome {
+    // What needs no configuration works with a broken one too.
+    match &cli.command {
+        Command::Config(command) => return config::run(command, sources, out),
+        Command::Diagnose(command) => return diagnose::run(command, out),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "longshore", &mut std::io::stdout());
-            Ok(Exit::Done)
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "longshore", &mut script);
+            out.text(&String::from_utf8_lossy(&script))?;
+            return Ok(Exit::Done);
         }
+        _ => {}
+    }
+    let Loaded { mut settings, .. } = load(&with_flags_of(&cli.command, sources))?;
+    let service = matches!(&cli.command, Command::Serve(_));
+    if !service && cli.global.log_level.is_none() {
+        // A command's answer is what it prints; its log is for when something is wrong.
+        quieten(&mut settings);
+    }
+    wiring::install_redaction(&settings);
+    logging::install(&settings, no_color);
+    // Two providers are linked in by our dependencies; naming one here keeps TLS from panicking. A second
+    // call is refused, and changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(_) => serve::run(&settings).await,
+            Command::Migrate => migrate::run(&settings, out).await,
+            Command::CreateTask(command) => create_task::run(command, &settings, out).await,
+            Command::Tasks(command) => tasks::run(command, &settings, out).await,
+            Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
+            Command::Repos(command) => repos::run(command, &settings, out).await,
+            Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),
+        }
+    })
+}
+
+/// The flags of single commands that stand over configuration keys.
+fn with_flags_of(command: &Command, sources: &Sources) -> Sources {
+    use crate::config::Flag;
+    let mut sources = sources.clone();
+    let flag = |name, key, value: Option<String>| value.map(|value| Flag { name, key, value });
+    let own = match command {
+        Command::Serve(serve) => flag("--bind", "api.bind", serve.bind.clone()),
+        _ => None,
+    };
+    sources.flags.extend(own);
+    sources
+}
+
+fn quieten(settings: &mut Settings) {
+    if settings.log.level == Settings::default().log.level {
+        settings.log.level = "error".to_owned();
     }
 }

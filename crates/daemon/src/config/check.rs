@@ -76,29 +76,28 @@ fn worker(found: &mut Found<'_>) {
     let worker = &found.loaded.settings.worker;
     found.positive("worker.slots", worker.slots);
     found.positive("worker.max_attempts", worker.max_attempts);
+    found.positive("worker.max_crashes", worker.max_crashes);
     for (key, span) in [
         ("worker.poll", worker.poll),
-        ("worker.lease", worker.lease),
-        ("worker.heartbeat", worker.heartbeat),
         ("worker.retry_first", worker.retry_first),
-        ("worker.time_limit", worker.time_limit),
+        ("worker.run_limit", worker.run_limit),
     ] {
         found.lasting(key, span);
+    }
+    // A lease is prolonged every third of it; below this, one slow answer of the database would cost it.
+    if worker.lease < Span::seconds(1) {
+        found.add(
+            "worker.lease",
+            format!(
+                "is {}; less than 1s does not outlast one slow answer of the database",
+                worker.lease
+            ),
+        );
     }
     if worker.agents.is_empty() || worker.agents.iter().any(|agent| agent.trim().is_empty()) {
         found.add(
             "worker.agents",
             "must name at least one agent, each with a name, such as [\"devops\"]",
-        );
-    }
-    // Two heartbeats may fail before a lease runs out.
-    if worker.heartbeat.0 * 3 > worker.lease.0 {
-        found.add(
-            "worker.heartbeat",
-            format!(
-                "is {}: at least three must fit into `worker.lease` ({}), or one slow answer costs every running task its lease",
-                worker.heartbeat, worker.lease
-            ),
         );
     }
     if worker.retry_first > worker.retry_longest {
@@ -110,8 +109,19 @@ fn worker(found: &mut Found<'_>) {
             ),
         );
     }
-    for (task_type, limit) in &worker.time_limits {
-        found.lasting(&format!("worker.time_limits.{task_type}"), *limit);
+    if let Some(deadline) = worker.deadline {
+        found.lasting("worker.deadline", deadline);
+    }
+    for (table, limits) in [
+        ("run_limits", &worker.run_limits),
+        ("deadlines", &worker.deadlines),
+    ] {
+        for (task_type, limit) in limits {
+            found.lasting(&format!("worker.{table}.{task_type}"), *limit);
+        }
+    }
+    for (task_type, attempts) in &worker.attempts {
+        found.positive(&format!("worker.attempts.{task_type}"), *attempts);
     }
 }
 
@@ -119,10 +129,10 @@ fn api(found: &mut Found<'_>) {
     let api = &found.loaded.settings.api;
     found.lasting("api.request_timeout", api.request_timeout);
     for token in &api.tokens {
-        if token.len() < SHORTEST_TOKEN {
+        if token.size() < SHORTEST_TOKEN {
             found.add(
                 "api.tokens",
-                format!("holds a token of {} characters; use at least {SHORTEST_TOKEN}, for example from `openssl rand -hex 24`", token.len()),
+                format!("holds a token of {} characters; use at least {SHORTEST_TOKEN}, for example from `openssl rand -hex 24`", token.size()),
             );
         }
     }

@@ -51,35 +51,41 @@ impl Default for Database {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Worker {
-    pub name: Option<String>,
     pub agents: Vec<String>,
     pub slots: u32,
     pub poll: Span,
     pub lease: Span,
-    pub heartbeat: Span,
     pub grace: Span,
+    pub cancel_grace: Span,
     pub max_attempts: u32,
+    pub max_crashes: u32,
     pub retry_first: Span,
     pub retry_longest: Span,
-    pub time_limit: Span,
-    pub time_limits: BTreeMap<String, Span>,
+    pub run_limit: Span,
+    pub deadline: Option<Span>,
+    pub run_limits: BTreeMap<String, Span>,
+    pub deadlines: BTreeMap<String, Span>,
+    pub attempts: BTreeMap<String, u32>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            name: None,
             agents: vec!["devops".to_owned()],
-            slots: 8,
+            slots: 16,
             poll: Span::seconds(1),
             lease: Span::seconds(15),
-            heartbeat: Span::seconds(5),
             grace: Span::seconds(30),
+            cancel_grace: Span::seconds(10),
             max_attempts: 5,
+            max_crashes: 3,
             retry_first: Span::seconds(2),
             retry_longest: Span::seconds(300),
-            time_limit: Span::seconds(7200),
-            time_limits: BTreeMap::new(),
+            run_limit: Span::seconds(15 * 60),
+            deadline: None,
+            run_limits: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            attempts: BTreeMap::new(),
         }
     }
 }

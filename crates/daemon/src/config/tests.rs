@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use super::values::MASK;
 use super::*;
 
 const SHIPPED: &str = include_str!("../../../../config/longshore.toml");
@@ -138,7 +139,7 @@ fn a_wrong_variable_names_the_nearest_one() {
 #[test]
 fn broken_toml_and_contradictions_are_told_together() {
     insta::assert_snapshot!(problems("[worker]\nslots = = 3\n", &[]).join("\n"));
-    let text = "[api]\nbind = \"0.0.0.0:80\"\n[worker]\nheartbeat = \"10s\"\nslots = 0\nagents = []\n[gitlab]\nurl = \"ftp://x\"\n";
+    let text = "[api]\nbind = \"0.0.0.0:80\"\n[worker]\nlease = \"10ms\"\nslots = 0\nagents = []\n[gitlab]\nurl = \"ftp://x\"\n";
     insta::assert_snapshot!(problems(text, &[]).join("\n"));
 }
 
@@ -161,8 +162,8 @@ fn other_machines_need_a_token_unless_told_otherwise() {
 fn a_table_with_free_keys_takes_them_from_both_sides() {
     let loaded = load(
         &case(
-            "[worker.time_limits]\nfix_build = \"20m\"\n",
-            &[("LONGSHORE_WORKER_TIME_LIMITS_DEPLOY", "3h")],
+            "[worker.run_limits]\nfix_build = \"20m\"\n",
+            &[("LONGSHORE_WORKER_RUN_LIMITS_DEPLOY", "3h")],
         )
         .sources,
     )
@@ -170,7 +171,7 @@ fn a_table_with_free_keys_takes_them_from_both_sides() {
     let limits: Vec<String> = loaded
         .settings
         .worker
-        .time_limits
+        .run_limits
         .iter()
         .map(|(name, limit)| format!("{name} {limit}"))
         .collect();
@@ -199,10 +200,7 @@ token = "hunter2"
 
 #[test]
 fn what_is_printed_reads_back_as_the_same() {
-    let case = case(
-        "[worker]\nslots = 3\n[worker.time_limits]\ndeploy = \"1h\"\n",
-        &[],
-    );
+    let case = case("[worker]\nslots = 3\n[worker.run_limits]\ndeploy = \"1h\"\n", &[]);
     let printed = load(&case.sources).unwrap().to_toml();
     let again = super::tests::case(&printed, &[]);
     assert_eq!(

@@ -20,9 +20,6 @@ impl Span {
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
-    pub const fn millis(millis: u64) -> Self {
-        Self(Duration::from_millis(millis))
-    }
 }
 
 const UNITS: [(&str, u64); 5] = [
@@ -113,11 +110,9 @@ impl Secret {
     pub fn is_blank(&self) -> bool {
         self.0.expose_secret().trim().is_empty()
     }
-    pub fn len(&self) -> usize {
+    /// In bytes.
+    pub fn size(&self) -> usize {
         self.0.expose_secret().len()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

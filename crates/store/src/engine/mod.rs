@@ -19,3 +19,5 @@ pub use journal::TaskJournal;
 pub use lease::{Beat, WorkerRow};
 pub use maintenance::Housekeeping;
 pub use settle::{Settle, Settled};
+
+pub(crate) use repo::read_repo;

@@ -21,13 +21,13 @@ impl Store {
             .await
             .doing("look up repositories")?;
         rows.iter()
-            .map(read)
+            .map(read_repo)
             .collect::<std::result::Result<_, sqlx::Error>>()
             .doing("read a repository")
     }
 }
 
-fn read(row: &PgRow) -> std::result::Result<Repo, sqlx::Error> {
+pub(crate) fn read_repo(row: &PgRow) -> std::result::Result<Repo, sqlx::Error> {
     let text = |name| {
         row.try_get::<Option<String>, _>(name)
             .map(Option::unwrap_or_default)

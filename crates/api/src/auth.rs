@@ -1,0 +1,197 @@
+//! Who may call. Tokens are compared in constant time; where none are configured, a web page that a person
+//! happens to have open must still not be able to call a loopback API in their name.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::{Choice, ConstantTimeEq};
+use url::Url;
+
+use crate::Config;
+use crate::error::{ApiError, ApiResult};
+
+/// Lets a request through that carries a token, or needs none.
+pub async fn require(State(config): State<Arc<Config>>, request: Request, next: Next) -> Response {
+    match allowed(&config, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn allowed(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
+    if config.tokens.is_empty() {
+        return from_here(config, headers);
+    }
+    let Some(sent) = token(headers) else {
+        return Err(
+            ApiError::unauthorised("this API asks for a token and none was sent")
+                .next("Send `Authorization: Bearer TOKEN`; a browser may send the token as the password"),
+        );
+    };
+    if matches_any(&sent, &config.tokens) {
+        Ok(())
+    } else {
+        Err(
+            ApiError::unauthorised("the token that was sent is not one of this API's")
+                .next("Ask the operator for one of `api.tokens`"),
+        )
+    }
+}
+
+/// A bearer token, or the password of HTTP basic, which is all that a browser can send by itself.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        let pair = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+        return pair.split_once(':').map(|(_, password)| password.to_owned());
+    }
+    None
+}
+
+/// Every secret is looked at, whichever matches, so that the time taken tells nothing.
+pub fn matches_any(sent: &str, secrets: &[SecretString]) -> bool {
+    let found = secrets
+        .iter()
+        .fold(Choice::from(0), |found, secret| found | same(sent, secret));
+    found.into()
+}
+
+/// Compared as digests, whose length does not tell the secret's.
+fn same(sent: &str, secret: &SecretString) -> Choice {
+    use sha2::{Digest, Sha256};
+    let sent = Sha256::digest(sent.as_bytes());
+    let secret = Sha256::digest(secret.expose_secret().as_bytes());
+    sent.as_slice().ct_eq(secret.as_slice())
+}
+
+/// Without tokens: no calls from another site's page, nor through a name that was made to point at us.
+fn from_here(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &header::HeaderValue| value.to_str().ok())
+    };
+    let host = text(header::HOST).unwrap_or("");
+    if config.loopback_only && !is_loopback_name(host) {
+        return Err(refused(format!(
+            "this API serves this machine only, and was called as {host:?}"
+        ))
+        .next("Call it as http://127.0.0.1:PORT, or set `api.tokens`"));
+    }
+    match text(header::ORIGIN) {
+        Some(origin) if Url::parse(origin).ok().map(|url| authority(&url)) != Some(host.to_lowercase()) => {
+            Err(refused(format!("a page of {origin:?} may not call this API")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(what: String) -> ApiError {
+    domain::Error::denied(what).into()
+}
+
+fn authority(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or("").to_owned(),
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn config(tokens: &[&str]) -> Config {
+        Config {
+            tokens: tokens.iter().map(|token| (*token).into()).collect(),
+            gitlab_webhook_secret: None,
+            loopback_only: true,
+            request_timeout: Duration::from_secs(1),
+            agent: "devops".to_owned(),
+            version: "0",
+        }
+    }
+
+    fn status(config: &Config, headers: &[(&str, &str)]) -> u16 {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.parse::<header::HeaderName>().unwrap(),
+                    value.parse().unwrap(),
+                )
+            })
+            .collect();
+        allowed(config, &headers).map_or_else(|error| error.status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn any_configured_token_opens_and_no_other() {
+        let config = config(&["first-token-00000", "second-token-0000"]);
+        assert_eq!(
+            status(&config, &[("authorization", "Bearer second-token-0000")]),
+            200
+        );
+        assert_eq!(
+            status(&config, &[("authorization", "bearer first-token-00000")]),
+            200
+        );
+        // base64 of "me:first-token-00000"
+        assert_eq!(
+            status(
+                &config,
+                &[("authorization", "Basic bWU6Zmlyc3QtdG9rZW4tMDAwMDA=")]
+            ),
+            200
+        );
+        for wrong in [
+            "Bearer ",
+            "Bearer first-token-0000",
+            "Bearer first-token-000000",
+            "Token x",
+            "Basic !!",
+            "",
+        ] {
+            assert_eq!(status(&config, &[("authorization", wrong)]), 401, "{wrong}");
+        }
+        assert_eq!(status(&config, &[("host", "localhost")]), 401);
+    }
+
+    #[test]
+    fn without_tokens_only_this_machine_and_no_foreign_page() {
+        let config = config(&[]);
+        for host in ["localhost:8844", "127.0.0.1:8844", "[::1]:8844", "LOCALHOST"] {
+            assert_eq!(status(&config, &[("host", host)]), 200, "{host}");
+        }
+        assert_eq!(status(&config, &[("host", "rebound.example.com:8844")]), 403);
+        let page = |origin| status(&config, &[("host", "localhost:8844"), ("origin", origin)]);
+        assert_eq!(page("http://localhost:8844"), 200);
+        assert_eq!(page("http://localhost:9000"), 403);
+        assert_eq!(page("https://evil.example"), 403);
+        assert_eq!(page("null"), 403);
+    }
+}

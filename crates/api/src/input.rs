@@ -1,0 +1,352 @@
+//! The body of `POST /api/tasks`, judged field by field before it touches the database. `longshore create-task`
+//! judges by the same rules.
+
+use domain::{NewTask, Priority, TaskId};
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, ApiResult};
+
+/// Longest payload, in bytes of JSON as Postgres writes it. The database holds to the same limit.
+pub const PAYLOAD_BYTES: usize = 1024 * 1024;
+/// Deepest nesting of a payload; the payload itself is level 1.
+pub const PAYLOAD_DEPTH: usize = 64;
+/// Longest id, name or type, in characters.
+const NAME_CHARS: usize = 200;
+
+const FIELDS: [&str; 7] = [
+    "type",
+    "to",
+    "priority",
+    "created_by",
+    "repo_id",
+    "parent_task_id",
+    "payload",
+];
+/// The columns' names for the same.
+const COLUMNS: [(&str, &str); 2] = [("task_type", "type"), ("assigned_to", "to")];
+
+/// Reads a new task from a request's JSON. The first thing wrong is named, with what would be right.
+pub fn new_task(body: Value) -> ApiResult<NewTask> {
+    let Value::Object(mut body) = body else {
+        return Err(
+            ApiError::unreadable(format!("the body is {}, not an object", kind(&body)))
+                .next(r#"Send {"type": "fix_build", "payload": {…}}"#),
+        );
+    };
+    for (column, field) in COLUMNS {
+        if let Some(value) = body.remove(column) {
+            if body.contains_key(field) {
+                return Err(ApiError::field(
+                    column,
+                    format!("`{column}` and `{field}` are the same field; send one of them"),
+                ));
+            }
+            body.insert(field.to_owned(), value);
+        }
+    }
+    if let Some(unknown) = body.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(
+            ApiError::field(unknown.clone(), format!("there is no field `{unknown}`")).next(format!(
+                "Known are {}; what the task is about goes into `payload`",
+                FIELDS.join(", ")
+            )),
+        );
+    }
+
+    let Some(task_type) = name(&body, "type")? else {
+        return Err(ApiError::field("type", "`type` is missing: it says what kind of task this is")
+            .next("Types that longshore serves are fix_build, deploy, rollback, manage_pipeline and infrastructure"));
+    };
+    let payload = match body.remove("payload") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(payload)) => payload,
+        Some(other) => {
+            return Err(
+                ApiError::field("payload", format!("`payload` is {}, not an object", kind(&other)))
+                    .next(r#"Send {"instruction": "…"} or the fields that the task type takes"#),
+            );
+        }
+    };
+    let payload = Value::Object(payload);
+    judge_payload(&payload)?;
+
+    let mut task = NewTask::new(task_type, Value::Null);
+    task.assigned_to = name(&body, "to")?;
+    task.created_by = name(&body, "created_by")?;
+    task.parent = name(&body, "parent_task_id")?.map(TaskId::from);
+    task.repo_id = match name(&body, "repo_id")? {
+        Some(id) => Some(id),
+        // Agents often name the repository inside the payload alone.
+        None => payload["repo_id"]
+            .as_str()
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
+    };
+    task.priority = priority(body.get("priority"))?;
+    task.payload = payload;
+    Ok(task)
+}
+
+fn priority(value: Option<&Value>) -> ApiResult<Priority> {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return Ok(Priority::DEFAULT);
+    };
+    let Some(number) = value.as_i64() else {
+        return Err(ApiError::field(
+            "priority",
+            format!("`priority` is {}, not a whole number from 1 to 10", kind(value)),
+        ));
+    };
+    Priority::try_from(number).map_err(|error| ApiError::field("priority", error.to_string()))
+}
+
+fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
+    let text = match body.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(other) => {
+            return Err(ApiError::field(
+                field,
+                format!("`{field}` is {}, not text", kind(other)),
+            ));
+        }
+    };
+    if text.trim().is_empty() {
+        return Err(ApiError::field(
+            field,
+            format!("`{field}` is blank; leave it out where there is none"),
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ApiError::field(
+            field,
+            format!("`{field}` holds control characters (such as NUL or a line's end)"),
+        ));
+    }
+    let length = text.chars().count();
+    if length > NAME_CHARS {
+        return Err(ApiError::field(
+            field,
+            format!("`{field}` has {length} characters; at most {NAME_CHARS} are taken"),
+        ));
+    }
+    Ok(Some(text.clone()))
+}
+
+/// What Postgres would refuse or nobody could read: NUL characters, bottomless nesting, too much.
+fn judge_payload(payload: &Value) -> ApiResult<()> {
+    if let Some(path) = too_deep(payload) {
+        return Err(ApiError::field(
+            "payload",
+            format!("`payload` is nested deeper than {PAYLOAD_DEPTH} levels, at {path}…"),
+        )
+        .next("Send the inner part as text, or a link to it"));
+    }
+    if let Some(path) = nul(payload, "payload") {
+        return Err(ApiError::field(
+            path.clone(),
+            format!("`{path}` holds a NUL character (\\u0000), which Postgres cannot store"),
+        )
+        .next("Take it out, for example with `tr -d '\\000'`"));
+    }
+    let bytes = stored_bytes(payload);
+    if bytes > PAYLOAD_BYTES {
+        return Err(ApiError::too_large(
+            Some("payload"),
+            format!("`payload` is {bytes} bytes of JSON; at most {PAYLOAD_BYTES} (1 MiB) are taken"),
+        )
+        .next("Send a link to what is large, or the end of the log"));
+    }
+    Ok(())
+}
+
+/// The path to the first value below the deepest level that is taken. Without recursion: depth is the question.
+fn too_deep(payload: &Value) -> Option<String> {
+    let mut open: Vec<(&Value, usize, String)> = vec![(payload, 1, "payload".to_owned())];
+    while let Some((value, level, path)) = open.pop() {
+        if level > PAYLOAD_DEPTH {
+            return Some(path.chars().take(100).collect());
+        }
+        let inner = |value: &Value| value.is_object() || value.is_array();
+        match value {
+            Value::Object(fields) => open.extend(
+                fields
+                    .iter()
+                    .filter(|(_, value)| inner(value))
+                    .map(|(name, value)| (value, level + 1, format!("{path}.{name}"))),
+            ),
+            Value::Array(items) => open.extend(
+                items
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, value)| inner(value))
+                    .map(|(at, value)| (value, level + 1, format!("{path}[{at}]"))),
+            ),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn nul(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(at, value)| nul(value, &format!("{path}[{at}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match name.contains('\0') {
+            true => Some(path.to_owned()),
+            false => nul(value, &format!("{path}.{name}")),
+        }),
+        _ => None,
+    }
+}
+
+/// The length of the JSON as Postgres writes it: as ours, with a space after each `:` and `,`.
+fn stored_bytes(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => {
+            2 + 2 * items.len().saturating_sub(1) + items.iter().map(stored_bytes).sum::<usize>()
+        }
+        Value::Object(fields) => {
+            let separators = 2 * fields.len() + 2 * fields.len().saturating_sub(1);
+            let inner: usize = fields
+                .iter()
+                .map(|(name, value)| text_bytes(name) + stored_bytes(value))
+                .sum();
+            2 + separators + inner
+        }
+        Value::String(text) => text_bytes(text),
+        other => other.to_string().len(),
+    }
+}
+
+fn text_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number that does not fit",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(body: Value) -> (u16, String, String) {
+        let error = new_task(body).unwrap_err();
+        (
+            error.status.as_u16(),
+            error.field.unwrap_or_default(),
+            error.error.to_string(),
+        )
+    }
+
+    #[test]
+    fn the_contracts_body_is_a_task() {
+        let task = new_task(json!({
+            "type": "deploy", "to": "devops", "priority": 7, "created_by": "pm", "repo_id": "r1", "parent_task_id": "p1",
+            "payload": {"instruction": "deploy v1.4.2 to staging", "repo_id": "r1"}
+        }))
+        .unwrap();
+        assert_eq!((task.task_type.as_str(), task.priority.get()), ("deploy", 7));
+        assert_eq!(task.assigned_to.as_deref(), Some("devops"));
+        assert_eq!(task.parent.unwrap().as_str(), "p1");
+        assert_eq!(task.payload["instruction"], "deploy v1.4.2 to staging");
+    }
+
+    #[test]
+    fn absent_and_null_are_the_same_and_the_payload_may_name_the_repository() {
+        let task = new_task(
+            json!({"task_type": "fix_build", "to": null, "priority": null, "payload": {"repo_id": "r2"}}),
+        )
+        .unwrap();
+        assert_eq!(task.priority, Priority::DEFAULT);
+        assert_eq!((task.assigned_to, task.repo_id.as_deref()), (None, Some("r2")));
+    }
+
+    #[test]
+    fn each_fault_names_its_field() {
+        for (body, status, field) in [
+            (json!([]), 400, ""),
+            (json!({}), 422, "type"),
+            (json!({"type": 4}), 422, "type"),
+            (json!({"type": " "}), 422, "type"),
+            (json!({"type": "x", "type_": "y"}), 422, "type_"),
+            (json!({"type": "x", "task_type": "y"}), 422, "task_type"),
+            (json!({"type": "x", "priority": 11}), 422, "priority"),
+            (json!({"type": "x", "priority": 0}), 422, "priority"),
+            (json!({"type": "x", "priority": 2.5}), 422, "priority"),
+            (json!({"type": "x", "priority": "7"}), 422, "priority"),
+            (json!({"type": "x", "to": ["devops"]}), 422, "to"),
+            (json!({"type": "x", "repo_id": "a\u{0}b"}), 422, "repo_id"),
+            (
+                json!({"type": "x", "created_by": "n".repeat(201)}),
+                422,
+                "created_by",
+            ),
+            (json!({"type": "x", "payload": "instruction"}), 422, "payload"),
+            (
+                json!({"type": "x", "payload": {"a": [1, {"b": "x\u{0}"}]}}),
+                422,
+                "payload.a[1].b",
+            ),
+            (json!({"type": "x", "payload": {"a\u{0}": 1}}), 422, "payload"),
+        ] {
+            let shown = body.to_string();
+            let (got_status, got_field, text) = refused(body);
+            assert_eq!(
+                (got_status, got_field.as_str()),
+                (status, field),
+                "{shown}: {text}"
+            );
+        }
+    }
+
+    fn nested(levels: usize) -> Value {
+        (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
+    }
+
+    #[test]
+    fn sixty_four_levels_are_taken_and_one_more_is_not() {
+        assert!(new_task(json!({"type": "x", "payload": nested(64)})).is_ok());
+        let (status, field, text) = refused(json!({"type": "x", "payload": nested(65)}));
+        assert_eq!((status, field.as_str()), (422, "payload"));
+        assert!(text.contains("64"), "{text}");
+    }
+
+    #[test]
+    fn a_mebibyte_is_taken_and_one_byte_more_is_not() {
+        let around = stored_bytes(&json!({"log": ""}));
+        let fits = json!({"type": "x", "payload": {"log": "y".repeat(PAYLOAD_BYTES - around)}});
+        assert!(new_task(fits).is_ok());
+        let over = json!({"type": "x", "payload": {"log": "y".repeat(PAYLOAD_BYTES - around + 1)}});
+        let error = new_task(over).unwrap_err();
+        assert_eq!(
+            (error.status, error.field.as_deref()),
+            (StatusCode::PAYLOAD_TOO_LARGE, Some("payload"))
+        );
+    }
+
+    #[test]
+    fn the_length_is_counted_as_postgres_writes() {
+        // select octet_length('{"a":[1,2,{}],"b":"x\n\u0001\"é"}'::jsonb::text) is 39.
+        assert_eq!(stored_bytes(&json!({"a": [1, 2, {}], "b": "x\n\u{1}\"é"})), 39);
+    }
+}

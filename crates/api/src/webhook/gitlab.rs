@@ -1,0 +1,310 @@
+//! GitLab's `Pipeline Hook` (<https://docs.gitlab.com/user/project/integrations/webhook_events/#pipeline-events>)
+//! read into a task.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use domain::{NewTask, Priority};
+use serde_json::{Map, Value, json};
+
+use crate::auth;
+use crate::error::{ApiError, ApiResult};
+use crate::server::Api;
+use crate::tasks::read_json;
+use store::{Delivery, Received};
+
+/// What a delivered event asks of us.
+#[derive(Debug, PartialEq)]
+pub enum Wanted {
+    /// A task, and the key under which the same event is known again.
+    Task { task: Box<NewTask>, project: Project },
+    /// Nothing, for this reason.
+    Nothing(String),
+}
+
+/// The project that an event is about, in the ways in which a repository's row may name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    pub id: String,
+    pub path: Option<String>,
+}
+
+/// The name under which an event is stored: told apart by what happened, not by its delivery, so that GitLab's
+/// own retry and a second webhook on the same project are one.
+pub fn dedupe_key(event: &str, uuid: Option<&str>, body: &Value) -> String {
+    let attributes = &body["object_attributes"];
+    match (
+        event,
+        body["project"]["id"].as_i64(),
+        attributes["id"].as_i64(),
+        attributes["status"].as_str(),
+    ) {
+        ("Pipeline Hook", Some(project), Some(pipeline), Some(status)) => {
+            // A pipeline whose job was retried may fail again: that is another event.
+            let finished = attributes["finished_at"].as_str().unwrap_or("");
+            format!("pipeline:{project}:{pipeline}:{status}:{finished}")
+        }
+        _ => match uuid {
+            Some(uuid) => format!("uuid:{uuid}"),
+            None => {
+                use sha2::{Digest, Sha256};
+                let digest = Sha256::digest(format!("{event}\n{body}"));
+                format!(
+                    "body:{}",
+                    digest
+                        .iter()
+                        .map(|byte| format!("{byte:02x}"))
+                        .collect::<String>()
+                )
+            }
+        },
+    }
+}
+
+/// Reads an event. A `Pipeline Hook` without what makes it one is an error that names the field.
+pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
+    if event != "Pipeline Hook" {
+        return Ok(Wanted::Nothing(format!(
+            "a {event} asks nothing of longshore yet"
+        )));
+    }
+    let attributes = &body["object_attributes"];
+    let status = text(attributes, "status", "object_attributes.status")?;
+    if status != "failed" {
+        return Ok(Wanted::Nothing(format!(
+            "the pipeline's status is {status}; only failed ones are worked on"
+        )));
+    }
+    let pipeline_id = number(attributes, "id", "object_attributes.id")?;
+    let project_id = number(&body["project"], "id", "project.id")?;
+    let project = &body["project"];
+    let mut about = Map::new();
+    about.insert("id".to_owned(), project_id.into());
+    for field in ["path_with_namespace", "web_url", "default_branch"] {
+        about.insert(field.to_owned(), project[field].clone());
+    }
+    let mut pipeline = json!({
+        "id": pipeline_id,
+        "status": status,
+        "ref": attributes["ref"],
+        "sha": attributes["sha"],
+        "url": attributes["url"],
+    });
+    // Older instances send no address.
+    if pipeline["url"].is_null()
+        && let Some(web) = project["web_url"].as_str()
+    {
+        pipeline["url"] = format!("{web}/-/pipelines/{pipeline_id}").into();
+    }
+    let mut payload = json!({ "project": about, "pipeline": pipeline });
+    if let Some(iid) = body["merge_request"]["iid"].as_u64() {
+        payload["merge_request"] = json!({ "iid": iid });
+    }
+    let mut task = NewTask::new("fix_build", payload)
+        .assigned_to(agent)
+        .priority(Priority::DEFAULT);
+    task.created_by = Some("gitlab-webhook".to_owned());
+    Ok(Wanted::Task {
+        task: Box::new(task),
+        project: Project {
+            id: project_id.to_string(),
+            path: project["path_with_namespace"].as_str().map(str::to_owned),
+        },
+    })
+}
+
+fn number(object: &Value, name: &str, path: &str) -> ApiResult<u64> {
+    object[name]
+        .as_u64()
+        .ok_or_else(|| missing(path, "a whole number"))
+}
+
+fn text<'a>(object: &'a Value, name: &str, path: &str) -> ApiResult<&'a str> {
+    object[name].as_str().ok_or_else(|| missing(path, "text"))
+}
+
+fn missing(path: &str, what: &str) -> ApiError {
+    ApiError::field(
+        path,
+        format!("`{path}` is not {what}, so this is no Pipeline Hook as GitLab sends it"),
+    )
+}
+
+/// `POST /webhook/gitlab`. The body is stored before the 2xx; the task that it asks for is made in the same
+/// transaction, so that a delivery that was acknowledged is never lost and one that is sent again makes nothing twice.
+pub async fn receive(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(secret) = &api.config.gitlab_webhook_secret else {
+        return Err(
+            ApiError::from(domain::Error::denied("webhooks from GitLab are not taken here"))
+                .next("The operator sets `gitlab.webhook_secret` to the secret token of GitLab's webhook"),
+        );
+    };
+    if !auth::matches_any(
+        header("x-gitlab-token").unwrap_or(""),
+        std::slice::from_ref(secret),
+    ) {
+        return Err(ApiError::unauthorised("X-Gitlab-Token is missing or wrong")
+            .next("The webhook's secret token in GitLab must be `gitlab.webhook_secret` of this longshore"));
+    }
+    let Some(event) = header("x-gitlab-event") else {
+        return Err(ApiError::unreadable(
+            "the header X-Gitlab-Event is missing, which names the event",
+        ));
+    };
+    let body = read_json(body)?;
+    let key = dedupe_key(event, header("x-gitlab-event-uuid"), &body);
+    let wanted = wanted(event, &body, &api.config.agent)?;
+    let (task, why_not, hint) = match wanted {
+        Wanted::Nothing(reason) => (None, Some(reason), None),
+        Wanted::Task { mut task, project } => {
+            task.repo_id = registered(&api, &project).await?;
+            let hint = task.repo_id.is_none().then(|| unregistered(&project));
+            (Some(task), None, hint)
+        }
+    };
+    let delivery = Delivery {
+        source: "gitlab",
+        key: &key,
+        event,
+        body: &body,
+    };
+    let (status, mut answer) = match (api.store.receive(&delivery, task.as_deref()).await?, why_not) {
+        (_, Some(reason)) => (StatusCode::OK, json!({ "status": "ignored", "reason": reason })),
+        (Received::New(id), None) => (StatusCode::CREATED, json!({ "status": "created", "task_id": id })),
+        (Received::Known(id), None) => (StatusCode::OK, json!({ "status": "known", "task_id": id })),
+    };
+    if let Some(hint) = hint {
+        answer["next"] = hint.into();
+    }
+    tracing::info!(webhook.source = "gitlab", webhook.event = event, webhook.answer = %answer["status"], "a webhook was stored");
+    Ok((status, Json(answer)))
+}
+
+/// The id of the repository that the project is registered as. A task for one that is not is made all the same:
+/// it fails in the open, where an event that was dropped would be missed.
+async fn registered(api: &Api, project: &Project) -> ApiResult<Option<String>> {
+    for name in [Some(&project.id), project.path.as_ref()].into_iter().flatten() {
+        if let Some(repo) = api.store.find_repo(name).await? {
+            return Ok(Some(repo.id));
+        }
+    }
+    Ok(None)
+}
+
+fn unregistered(project: &Project) -> String {
+    let name = project.path.as_ref().unwrap_or(&project.id);
+    format!(
+        "The project {name} is not registered, so its builds cannot be read: `longshore repos add --project {name}`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> Value {
+        json!({
+            "object_kind": "pipeline",
+            "object_attributes": {
+                "id": 31, "iid": 3, "ref": "main", "tag": false, "sha": "bcbb5ec396a2c0f828686f14fac9b80b780504f2",
+                "source": "push", "status": "failed", "detailed_status": "failed", "finished_at": "2026-08-12 15:26:29 UTC",
+                "url": "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"
+            },
+            "merge_request": null,
+            "user": {"id": 1, "name": "Administrator"},
+            "project": {
+                "id": 1, "name": "Gitlab Test", "web_url": "http://example.com/gitlab-org/gitlab-test",
+                "path_with_namespace": "gitlab-org/gitlab-test", "default_branch": "master"
+            },
+            "builds": []
+        })
+    }
+
+    #[test]
+    fn a_failed_pipeline_is_a_fix_build_task() {
+        let Wanted::Task { task, project } = wanted("Pipeline Hook", &failed(), "devops").unwrap() else {
+            panic!("no task");
+        };
+        assert_eq!(task.task_type, "fix_build");
+        assert_eq!(task.assigned_to.as_deref(), Some("devops"));
+        assert_eq!(
+            task.payload,
+            json!({
+                "project": {"id": 1, "path_with_namespace": "gitlab-org/gitlab-test",
+                            "web_url": "http://example.com/gitlab-org/gitlab-test", "default_branch": "master"},
+                "pipeline": {"id": 31, "status": "failed", "ref": "main", "sha": "bcbb5ec396a2c0f828686f14fac9b80b780504f2",
+                             "url": "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"}
+            })
+        );
+        assert_eq!(
+            project,
+            Project {
+                id: "1".to_owned(),
+                path: Some("gitlab-org/gitlab-test".to_owned())
+            }
+        );
+    }
+
+    #[test]
+    fn a_merge_requests_pipeline_is_told_on_the_merge_request_and_an_old_instance_gets_an_address() {
+        let mut body = failed();
+        body["merge_request"] = json!({"id": 9, "iid": 4});
+        body["object_attributes"].as_object_mut().unwrap().remove("url");
+        let Wanted::Task { task, .. } = wanted("Pipeline Hook", &body, "devops").unwrap() else {
+            panic!("no task");
+        };
+        assert_eq!(task.payload["merge_request"], json!({"iid": 4}));
+        assert_eq!(
+            task.payload["pipeline"]["url"],
+            "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"
+        );
+    }
+
+    #[test]
+    fn other_events_and_states_ask_nothing() {
+        let mut body = failed();
+        body["object_attributes"]["status"] = "success".into();
+        assert!(
+            matches!(wanted("Pipeline Hook", &body, "d").unwrap(), Wanted::Nothing(why) if why.contains("success"))
+        );
+        assert!(matches!(
+            wanted("Note Hook", &json!({}), "d").unwrap(),
+            Wanted::Nothing(_)
+        ));
+    }
+
+    #[test]
+    fn a_hook_without_its_parts_names_the_missing_one() {
+        for field in ["id", "status"] {
+            let mut body = failed();
+            body["object_attributes"].as_object_mut().unwrap().remove(field);
+            let error = wanted("Pipeline Hook", &body, "d").unwrap_err();
+            assert_eq!(
+                error.field.as_deref(),
+                Some(format!("object_attributes.{field}").as_str())
+            );
+        }
+    }
+
+    #[test]
+    fn one_failure_is_one_event_however_it_is_delivered() {
+        let key = |uuid: &str, body: &Value| dedupe_key("Pipeline Hook", Some(uuid), body);
+        assert_eq!(key("a", &failed()), key("b", &failed()));
+        let mut again = failed();
+        again["object_attributes"]["finished_at"] = "2026-08-12 16:00:00 UTC".into();
+        assert_ne!(key("a", &failed()), key("a", &again));
+        let note = json!({"object_kind": "note"});
+        assert_eq!(dedupe_key("Note Hook", Some("a"), &note), "uuid:a");
+        assert_ne!(
+            dedupe_key("Note Hook", None, &note),
+            dedupe_key("Issue Hook", None, &note)
+        );
+    }
+}

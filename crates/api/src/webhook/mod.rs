@@ -1,0 +1,3 @@
+//! What other systems tell us: stored before it is answered, and turned into tasks.
+
+pub mod gitlab;

@@ -1,0 +1,87 @@
+use clap::{Args, Subcommand};
+use domain::TaskStatus;
+
+/// Put a task into the table
+///
+/// With --dashboard-url (or DASHBOARD_URL) the task goes to that API, else straight into the database.
+#[derive(Debug, Args)]
+pub struct CreateTask {
+    /// Agent that is to do it; without it, any that serves the type
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// What kind of task: fix_build, deploy, rollback, manage_pipeline, infrastructure…
+    #[arg(long, value_name = "TYPE")]
+    pub task_type: String,
+    /// 1 to 10; 10 is taken first [default: 5]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i64>,
+    /// Repository that it is about
+    #[arg(long, value_name = "ID")]
+    pub repo_id: Option<String>,
+    /// Task that it belongs to
+    #[arg(long, value_name = "ID")]
+    pub parent_task_id: Option<String>,
+    /// What to do, in words; becomes `payload.instruction`
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
+    /// The payload as a JSON object; `-` reads it from standard input
+    #[arg(long, value_name = "JSON|-")]
+    pub payload_json: Option<String>,
+    /// Who asks
+    #[arg(long, value_name = "NAME")]
+    pub created_by: Option<String>,
+    /// Base address of a longshore API to send the task to
+    #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
+    pub dashboard_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TasksCommand {
+    /// List tasks, newest first
+    List(ListTasks),
+    /// Show one task: its state, steps, history and result
+    Show {
+        #[arg(value_name = "TASK")]
+        id: String,
+    },
+    /// Follow a task's history until it ends; the exit code tells how
+    Watch(WatchTask),
+    /// Cancel a task; a running one is told, undoes what it did and ends as `cancelled`
+    Cancel {
+        #[arg(value_name = "TASK", required = true)]
+        ids: Vec<String>,
+    },
+    /// Run a failed, cancelled or held task again
+    Retry {
+        #[arg(value_name = "TASK", required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ListTasks {
+    /// Only these states; may be given more than once
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub status: Vec<TaskStatus>,
+    /// Only this type
+    #[arg(long, value_name = "TYPE")]
+    pub task_type: Option<String>,
+    /// Only this agent's
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only this repository's
+    #[arg(long, value_name = "ID")]
+    pub repo_id: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct WatchTask {
+    #[arg(value_name = "TASK")]
+    pub id: String,
+    /// Give up after so many seconds with exit code 3
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}

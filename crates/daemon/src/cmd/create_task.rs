@@ -1,0 +1,121 @@
+//! `longshore create-task`: by the API's own rules, into the database or to an API elsewhere.
+
+use std::io::Read;
+
+use domain::Error;
+use serde_json::{Map, Value, json};
+
+use super::remote;
+use crate::cli::CreateTask;
+use crate::config::Settings;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Output, harmless};
+use crate::wiring::{self, As};
+
+pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outcome {
+    let body = body(&command)?;
+    // Judged here too, so that a wrong field is told in this command's words, wherever the task goes.
+    let task = api::new_task(body.clone()).map_err(flag_error)?;
+    let answer = match &command.dashboard_url {
+        Some(url) => remote::create_task(url, &body, settings).await?,
+        None => {
+            let store = wiring::store(settings, As::Command).await?;
+            let id = store.create_task(&task).await?;
+            store.close().await;
+            json!({
+                "status": "created",
+                "task_id": id,
+                "repo_id": task.repo_id,
+                "assigned_to": task.assigned_to,
+            })
+        }
+    };
+    out.answer(&answer, |_| {
+        let id = answer["task_id"].as_str().unwrap_or("(the API named no id)");
+        let whom = task
+            .assigned_to
+            .as_deref()
+            .map_or_else(String::new, |agent| format!(" for {agent}"));
+        harmless(&format!(
+            "Created {} task {id}{whom}, priority {}.",
+            task.task_type,
+            task.priority.get()
+        ))
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The body that `POST /api/tasks` takes.
+fn body(command: &CreateTask) -> Result<Value, Failure> {
+    let mut payload = payload(command.payload_json.as_deref())?;
+    if let Some(instruction) = &command.instruction {
+        payload.insert("instruction".to_owned(), instruction.clone().into());
+    }
+    if payload.is_empty() {
+        return Err(Failure(
+            Error::invalid("the task says nothing of what to do")
+                .next("Give --instruction \"…\" or --payload-json '{…}'; docs/cli.md shows both"),
+        ));
+    }
+    if let Some(repo_id) = &command.repo_id {
+        payload.entry("repo_id").or_insert_with(|| repo_id.clone().into());
+    }
+    let mut body = json!({ "type": command.task_type, "payload": payload });
+    for (field, value) in [
+        ("to", &command.agent),
+        ("created_by", &command.created_by),
+        ("repo_id", &command.repo_id),
+        ("parent_task_id", &command.parent_task_id),
+    ] {
+        if let Some(value) = value {
+            body[field] = value.clone().into();
+        }
+    }
+    if let Some(priority) = command.priority {
+        body["priority"] = priority.into();
+    }
+    Ok(body)
+}
+
+fn payload(given: Option<&str>) -> Result<Map<String, Value>, Failure> {
+    let wrong = |what: String| {
+        Failure(
+            Error::invalid(what)
+                .next(r#"--payload-json takes one JSON object, such as '{"pipeline": {"id": 31}}'"#),
+        )
+    };
+    let text = match given {
+        None => return Ok(Map::new()),
+        Some("-") => {
+            let mut text = String::new();
+            // A little over the limit is enough to say that it is too much.
+            std::io::stdin()
+                .lock()
+                .take(8 * api::PAYLOAD_BYTES as u64)
+                .read_to_string(&mut text)
+                .map_err(|error| wrong(format!("could not read the payload from standard input: {error}")))?;
+            text
+        }
+        Some(text) => text.to_owned(),
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(payload)) => Ok(payload),
+        Ok(_) => Err(wrong("the payload is not a JSON object".to_owned())),
+        Err(error) => Err(wrong(format!("the payload is not JSON: {error}"))),
+    }
+}
+
+/// The API's error, with the flag in place of the field where they differ in name.
+fn flag_error(error: api::ApiError) -> Error {
+    let flag = match error.field.as_deref() {
+        Some("type") => "--task-type",
+        Some("to") => "--agent",
+        Some("priority") => "--priority",
+        Some("created_by") => "--created-by",
+        Some("repo_id") => "--repo-id",
+        Some("parent_task_id") => "--parent-task-id",
+        Some(_) => "the payload",
+        None => return error.error,
+    };
+    error.error.context(format!("{flag} cannot be used"))
+}

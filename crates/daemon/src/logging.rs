@@ -1,0 +1,68 @@
+//! Logs go to standard error: one event on one line, for people on a terminal, as JSON elsewhere or as told.
+//! Every line passes through redaction, whatever wrote it.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{LogFormat, Settings};
+
+/// Installs the process's one subscriber. A second call changes nothing.
+pub fn install(settings: &Settings, no_color: bool) {
+    let terminal = io::stderr().is_terminal();
+    let json = match settings.log.format {
+        LogFormat::Json => true,
+        LogFormat::Human => false,
+        LogFormat::Auto => !terminal,
+    };
+    // The level was checked with the rest of the configuration.
+    let filter = EnvFilter::try_new(&settings.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Redacted)
+        .with_ansi(terminal && !no_color);
+    let installed = if json {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init()
+    } else {
+        builder.try_init()
+    };
+    if installed.is_err() {
+        tracing::debug!("a log subscriber stands already");
+    }
+}
+
+/// Standard error behind redaction.
+struct Redacted;
+
+impl<'a> MakeWriter<'a> for Redacted {
+    type Writer = Line;
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::new())
+    }
+}
+
+/// The formatter writes an event in one or more pieces; it is redacted whole, when its writer is dropped.
+struct Line(Vec<u8>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.0);
+        // Nobody is left to tell when standard error is gone.
+        let _ = io::stderr().lock().write_all(domain::redact(&text).as_bytes());
+    }
+}

@@ -1,0 +1,76 @@
+//! SIGTERM and Ctrl-C: the first drains, the second ends.
+
+use std::future::Future;
+
+use domain::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Two tokens for everything that runs: `drain` asks it to come to an end, `kill` cuts it short.
+#[derive(Clone)]
+pub struct Shutdown {
+    pub drain: CancellationToken,
+    pub kill: CancellationToken,
+    /// The exit code of the last signal.
+    last: watch::Receiver<Exit>,
+}
+
+impl Shutdown {
+    /// Listens from now on; made before anything runs, so that no signal is missed.
+    pub fn listen() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::internal("could not listen for signals").because(&error))
+        };
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let (tell, last) = watch::channel(Exit::Done);
+        let shutdown = Self {
+            drain: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            last,
+        };
+        tokio::spawn(shutdown.clone().follow(interrupt, terminate, tell));
+        Ok(shutdown)
+    }
+
+    async fn follow(self, mut interrupt: Signal, mut terminate: Signal, tell: watch::Sender<Exit>) {
+        for token in [&self.drain, &self.kill] {
+            let exit = tokio::select! {
+                _ = interrupt.recv() => Exit::Interrupted,
+                _ = terminate.recv() => Exit::Terminated,
+            };
+            tell.send_replace(exit);
+            if self.drain.is_cancelled() {
+                tracing::warn!("a second signal: ending at once");
+            } else {
+                tracing::info!(
+                    "stopping: what runs is finished or handed back; a second signal ends at once"
+                );
+            }
+            token.cancel();
+        }
+    }
+
+    /// The exit code for a command that a signal cut short.
+    pub fn exit(&self) -> Exit {
+        *self.last.borrow()
+    }
+
+    /// The future's answer, or nothing when a signal comes first.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.drain.cancelled() => None,
+        }
+    }
+
+    /// Runs a service to its end. A second signal drops it and gives its own exit code.
+    pub async fn until_killed(&self, work: impl Future<Output = Result<(), Error>>) -> Outcome {
+        tokio::select! {
+            done = work => done.map(|()| Exit::Done).map_err(Failure::from),
+            () = self.kill.cancelled() => Ok(self.exit()),
+        }
+    }
+}

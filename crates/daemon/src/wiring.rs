@@ -1,0 +1,172 @@
+//! From the configuration to what each crate wants to be told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use adapter_forge::{HostConfig, Provider};
+use domain::{Error, Redactor};
+use secrecy::{ExposeSecret, SecretString};
+use store::{Listen, Store};
+
+use crate::config::Settings;
+use crate::exit::Failure;
+
+/// What our connections are called in `pg_stat_activity`; statements of the worker do not wake the workers.
+#[derive(Clone, Copy, Debug)]
+pub enum As {
+    Worker,
+    Api,
+    Command,
+}
+
+impl As {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "longshore-worker",
+            Self::Api => "longshore-api",
+            Self::Command => "longshore",
+        }
+    }
+}
+
+/// How to reach the database, or what to set when nothing says.
+pub fn store_config(settings: &Settings, who: As) -> Result<store::Config, Failure> {
+    let database = &settings.database;
+    let Some(url) = &database.url else {
+        return Err(Failure(Error::invalid("no database is configured").next(
+            "Set DATABASE_URL or `database.url` to postgres://user:password@host:5432/name, or try `longshore dev`, which brings its own",
+        )));
+    };
+    let mut config = store::Config::new(url.secret().expose_secret());
+    config.pooler = database.pooler;
+    config.listen = match (&database.direct_url, database.listen) {
+        (_, false) => Listen::Off,
+        (Some(direct), true) => Listen::Direct(direct.secret().expose_secret().to_owned()),
+        (None, true) => Listen::Same,
+    };
+    config.pool_size = database.connections;
+    config.acquire_timeout = database.acquire_timeout.0;
+    config.statement_timeout = database.statement_timeout.0;
+    config.connect_timeout = match who {
+        // A person waits for the answer; a service is started before its database often enough.
+        As::Command => database.connect_timeout.0.min(std::time::Duration::from_secs(5)),
+        As::Worker | As::Api => database.connect_timeout.0,
+    };
+    config.application_name = who.name().to_owned();
+    Ok(config)
+}
+
+pub async fn store(settings: &Settings, who: As) -> Result<Store, Failure> {
+    Ok(Store::connect(store_config(settings, who)?).await?)
+}
+
+pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
+    api::Config {
+        tokens: settings.api.tokens.iter().map(|token| token.secret()).collect(),
+        loopback_only: bind.ip().is_loopback() && !settings.api.open,
+        gitlab_webhook_secret: settings
+            .gitlab
+            .webhook_secret
+            .as_ref()
+            .map(|secret| secret.secret()),
+        request_timeout: settings.api.request_timeout.0,
+        agent: settings
+            .worker
+            .agents
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "devops".to_owned()),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+/// From here on no configured secret reaches a log, a note or a result.
+pub fn install_redaction(settings: &Settings) {
+    let mut secrets: Vec<SecretString> = settings.api.tokens.iter().map(|token| token.secret()).collect();
+    let single = [
+        &settings.gitlab.token,
+        &settings.gitlab.webhook_secret,
+        &settings.github.token,
+    ];
+    secrets.extend(single.into_iter().flatten().map(|secret| secret.secret()));
+    for url in [&settings.database.url, &settings.database.direct_url]
+        .into_iter()
+        .flatten()
+    {
+        let password = url::Url::parse(url.secret().expose_secret())
+            .ok()
+            .and_then(|url| url.password().map(SecretString::from));
+        secrets.extend(password);
+    }
+    Redactor::with_literals(secrets.iter().map(|secret| secret.expose_secret())).install();
+}
+
+/// `listens`: whether the store wakes this worker, so that polling is only the net behind it.
+pub fn worker_config(settings: &Settings, host: String) -> worker::Config {
+    let worker = &settings.worker;
+    let general = worker::TypeLimits {
+        run: worker.run_limit.0,
+        deadline: worker.deadline.map(|span| span.0),
+        max_attempts: worker.max_attempts,
+    };
+    let mut limits: BTreeMap<String, worker::TypeLimits> = BTreeMap::new();
+    let mut of = |task_type: &String, set: &dyn Fn(&mut worker::TypeLimits)| {
+        set(limits.entry(task_type.clone()).or_insert_with(|| general.clone()));
+    };
+    for (task_type, limit) in &worker.run_limits {
+        of(task_type, &|limits| limits.run = limit.0);
+    }
+    for (task_type, deadline) in &worker.deadlines {
+        of(task_type, &|limits| limits.deadline = Some(deadline.0));
+    }
+    for (task_type, attempts) in &worker.attempts {
+        of(task_type, &|limits| limits.max_attempts = *attempts);
+    }
+    worker::Config {
+        agents: worker.agents.clone(),
+        slots: worker.slots,
+        lease: worker.lease.0,
+        poll: worker.poll.0,
+        listens: settings.database.listen,
+        grace: worker.grace.0,
+        cancel_grace: worker.cancel_grace.0,
+        retry_base: worker.retry_first.0,
+        retry_max: worker.retry_longest.0,
+        max_crashes: worker.max_crashes,
+        max_payload_depth: api::PAYLOAD_DEPTH,
+        default_limits: general,
+        limits,
+        host,
+        pid: std::process::id(),
+        ..worker::Config::default()
+    }
+}
+
+/// The instances that have a token or are named.
+pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
+    let mut hosts = Vec::new();
+    for (provider, url, token, timeout, rate) in [
+        (
+            Provider::Gitlab,
+            &settings.gitlab.url,
+            &settings.gitlab.token,
+            settings.gitlab.timeout,
+            settings.gitlab.requests_per_minute,
+        ),
+        (
+            Provider::Github,
+            &settings.github.url,
+            &settings.github.token,
+            settings.github.timeout,
+            settings.github.requests_per_minute,
+        ),
+    ] {
+        let mut host = HostConfig::new(provider);
+        host.url = url.clone();
+        host.token = token.as_ref().map(|token| token.secret());
+        host.timeout = timeout.0;
+        host.requests_per_minute = rate;
+        hosts.push(host);
+    }
+    adapter_forge::Config { hosts, local: None }
+}

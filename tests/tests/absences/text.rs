@@ -48,7 +48,7 @@ fn is_log_data(file: &str) -> bool {
 /// Small files with one idea each; past this, ask what second idea moved in.
 #[test]
 fn files_are_small() {
-    const MOST_LINES: usize = 500;
+    const MOST_LINES: usize = 600;
     let found: Vec<_> = files()
         .iter()
         .filter(|f| f.ends_with(".rs") || f.ends_with(".sql") || f.starts_with("scripts/"))

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::{Error, NewTask, Report, Staged, TaskId, TaskInfo, TaskStatus};
+use domain::{Error, NewTask, Repo, Report, Staged, TaskId, TaskInfo, TaskStatus};
 use serde_json::Value;
 
 use crate::{JournalError, Lease, Outcome, Record, Wake};
@@ -16,6 +16,7 @@ pub(super) struct State {
     pub(super) now: DateTime<Utc>,
     made: u64,
     pub(super) tasks: BTreeMap<TaskId, Row>,
+    repos: HashMap<String, Repo>,
     /// Waiting and holding tasks of each resource, the holder first.
     pub(super) locks: HashMap<String, Vec<TaskId>>,
     pub(super) staged: Vec<Staged>,
@@ -28,6 +29,7 @@ impl Default for State {
             now: DateTime::UNIX_EPOCH,
             made: 0,
             tasks: BTreeMap::new(),
+            repos: HashMap::new(),
             locks: HashMap::new(),
             staged: Vec::new(),
             told: Vec::new(),
@@ -103,7 +105,7 @@ impl State {
             created_by: task.created_by,
             assigned_to: task.assigned_to,
             parent: task.parent,
-            repo: None,
+            repo: task.repo_id.and_then(|id| self.repos.get(&id).cloned()),
             ticket,
         };
         self.tasks.insert(
@@ -185,6 +187,11 @@ impl World {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a repository known, for tasks that name its id.
+    pub fn register(&self, repo: Repo) {
+        self.state().repos.insert(repo.id.clone(), repo);
     }
 
     pub fn enqueue(&self, task: NewTask) -> TaskId {

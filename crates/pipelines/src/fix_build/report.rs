@@ -53,7 +53,7 @@ pub(super) fn told(
         Done { ask: Some(_), .. } => Verdict::ActionNeeded,
         _ => Verdict::Succeeded,
     };
-    let mut report = Report::new(verdict, summary(root, done));
+    let mut report = Report::new(verdict, summary(root, done, &config.builder));
     if done.ask.is_some() {
         report.who = Some("whoever owns this build".to_owned());
     }
@@ -126,7 +126,7 @@ pub(super) fn brief(pipeline: Option<&Pipeline>, findings: &[Finding], link: Lin
         ""
     };
     json!({
-        "instruction": format!("{} {}{again} {}", capital(&summary(root, &Done::default())), diagnosis.why, diagnosis.advice).trim().to_owned(),
+        "instruction": format!("{} {}{again} {}", capital(&summary(root, &Done::default(), "")), diagnosis.why, diagnosis.advice).trim().to_owned(),
         "diagnosis": {
             "class": diagnosis.class,
             "confidence": diagnosis.confidence,
@@ -148,7 +148,7 @@ pub(super) fn brief(pipeline: Option<&Pipeline>, findings: &[Finding], link: Lin
     })
 }
 
-fn summary(root: &Finding, done: &Done) -> String {
+fn summary(root: &Finding, done: &Done, builder: &str) -> String {
     let class = root.diagnosis.class;
     let job = root
         .job
@@ -159,7 +159,8 @@ fn summary(root: &Finding, done: &Done) -> String {
     let found = match class {
         Class::Success => format!("{subject} passed: its log shows no failure"),
         Class::Unknown => format!("{subject} failed, and the cause is not in its log"),
-        _ => format!("{subject} failed: {}", words(class)),
+        _ if root.diagnosis.why.is_empty() => format!("{subject} failed: {}", words(class)),
+        _ => format!("{subject} failed: {} ({})", words(class), root.diagnosis.why.trim_end_matches('.')),
     };
     let acted = if !done.retried.is_empty() {
         match done.retried.len() {
@@ -167,7 +168,7 @@ fn summary(root: &Finding, done: &Done) -> String {
             n => format!("; {n} jobs were run again"),
         }
     } else if done.follow_on.is_some() {
-        "; handed to whoever mends the code".to_owned()
+        format!("; handed to {builder}")
     } else {
         String::new()
     };
@@ -202,9 +203,6 @@ fn facts(mut report: Report, root: &Finding) -> Report {
     }
     if let Some(reason) = root.job.as_ref().and_then(|job| job.failure_reason.as_ref()) {
         report = report.fact("Reason given", reason);
-    }
-    if !diagnosis.why.is_empty() {
-        report = report.fact("Why", &diagnosis.why);
     }
     if root.retried_before > 0 {
         report = report.fact(

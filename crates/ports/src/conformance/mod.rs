@@ -9,6 +9,7 @@
 
 mod breakage;
 pub mod forge;
+pub mod memory;
 pub mod tickets;
 
 pub use breakage::Breakage;

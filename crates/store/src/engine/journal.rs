@@ -240,9 +240,7 @@ impl Journal for TaskJournal {
                 return Ok(());
             }
             self.finish(&mut tx, lease, at, kind, outcome).await?;
-            memory::apply(&mut tx, &lease.task, &staged)
-                .await
-                .map_err(broken("record what a step remembers"))?;
+            memory::apply(&self.store, &mut tx, &lease.task, &staged).await?;
             self.commit(tx).await
         })
         .await

@@ -1,0 +1,336 @@
+//! `fix_build` over a forge in memory: what it decides, does and says, and that no crash does it twice.
+
+use std::sync::Arc;
+
+use domain::{Autonomy, NewTask, Repo, RepoRef, RepoStatus, Report, TaskStatus, Verdict};
+use durable::memory::World;
+use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
+use pipelines::diagnose::RuleSet;
+use pipelines::{FixBuild, FixBuildConfig};
+use ports::fake::{FakeBudget, FakeFlakes, FakeForge};
+use ports::{Job, JobRef, JobStatus, Pipeline};
+use serde_json::{Value, json};
+use testkit::{Matrix, Scene};
+
+const COMPILE_ERROR: &str = "\
+$ cargo build --locked
+   Compiling app v0.1.0 (/builds/group/app)
+error[E0425]: cannot find value `totl` in this scope
+ --> src/main.rs:12:20
+  |
+12 |     println!(\"{}\", totl);
+  |                    ^^^^ help: a local variable with a similar name exists: `total`
+
+error: could not compile `app` (bin \"app\") due to 1 previous error
+Cleaning up project directory and file based variables
+ERROR: Job failed: exit code 101
+";
+
+const NETWORK: &str = "\
+$ npm ci
+npm ERR! code ECONNRESET
+npm ERR! network request to https://registry.npmjs.org/left-pad failed, reason: read ECONNRESET
+npm ERR! network This is a problem related to network connectivity.
+Cleaning up project directory and file based variables
+ERROR: Job failed: exit code 1
+";
+
+fn repo() -> Repo {
+    Repo {
+        id: "app".to_owned(),
+        name: "app".to_owned(),
+        slug: None,
+        at: at(),
+        default_branch: "main".to_owned(),
+        autonomy_mode: Autonomy::Full,
+        settings: Value::Null,
+        status: RepoStatus::Active,
+    }
+}
+
+fn at() -> RepoRef {
+    RepoRef {
+        provider: "fake".to_owned(),
+        url: String::new(),
+        project: "group/app".to_owned(),
+    }
+}
+
+fn job(id: u64, name: &str) -> Job {
+    Job {
+        at: JobRef { repo: at(), id },
+        name: name.to_owned(),
+        stage: "test".to_owned(),
+        status: JobStatus::Failed,
+        pipeline: 10,
+        attempt: 1,
+        git_ref: "main".to_owned(),
+        sha: "0123456789abcdef".to_owned(),
+        url: format!("https://forge.example/group/app/jobs/{id}"),
+        allow_failure: false,
+        failure_reason: Some("script_failure".to_owned()),
+        exit_code: None,
+        started_at: None,
+        finished_at: None,
+        duration: None,
+    }
+}
+
+/// A pipeline whose failed jobs wrote these logs.
+fn forge(logs: &[(&str, &str)]) -> FakeForge {
+    let forge = FakeForge::new();
+    forge.add_pipeline(
+        &at(),
+        Pipeline {
+            id: 10,
+            status: JobStatus::Failed,
+            git_ref: "main".to_owned(),
+            sha: "0123456789abcdef".to_owned(),
+            url: "https://forge.example/group/app/pipelines/10".to_owned(),
+        },
+    );
+    for (id, (name, log)) in (1..).zip(logs) {
+        let job = job(id, name);
+        forge.set_log(&job.at, (*log).to_owned());
+        forge.add_job(job);
+    }
+    forge
+}
+
+#[derive(Clone)]
+struct Bench {
+    world: World,
+    forge: FakeForge,
+    flakes: FakeFlakes,
+    budget: FakeBudget,
+    config: FixBuildConfig,
+}
+
+impl Bench {
+    fn of(forge: FakeForge) -> Self {
+        let world = World::new();
+        world.register(repo());
+        Self {
+            world,
+            forge,
+            flakes: FakeFlakes::default(),
+            budget: FakeBudget::default(),
+            config: FixBuildConfig::default(),
+        }
+    }
+
+    fn handler(&self) -> AnyHandler {
+        AnyHandler::new(FixBuild::new(
+            Arc::new(self.forge.clone()),
+            Arc::new(self.flakes.clone()),
+            Arc::new(self.budget.clone()),
+            RuleSet::builtin().expect("the built-in rules"),
+            self.config.clone(),
+        ))
+    }
+
+    /// Runs one task to its end and answers its status and report.
+    async fn run(&self, payload: Value) -> (TaskStatus, Report) {
+        let id = self
+            .world
+            .enqueue(NewTask::new("fix_build", payload).repo(Some("app".to_owned())));
+        while let Some(claimed) = self.world.claim("w") {
+            if claimed.info.task_type != "fix_build" {
+                continue;
+            }
+            let attempt = Attempt {
+                task: claimed.info,
+                lease: claimed.lease.clone(),
+                journal: Arc::new(self.world.clone()),
+                cancel: CancelFlag::default(),
+                limits: Limits::default(),
+            };
+            let outcome = drive(&self.handler(), attempt).await;
+            self.world.settle(&claimed.lease, outcome);
+        }
+        self.world
+            .staged()
+            .iter()
+            .for_each(|staged| self.flakes.apply(staged));
+        let view = self.world.view(&id).expect("the task");
+        let report = view
+            .report
+            .clone()
+            .unwrap_or_else(|| panic!("no report: {view:?}"));
+        (view.status, report)
+    }
+
+    fn follow_ons(&self) -> Vec<String> {
+        let tasks = self.world.tasks();
+        tasks
+            .iter()
+            .filter(|(_, view)| view.task_type == "implement_fix")
+            .map(|(id, _)| id.to_string())
+            .collect()
+    }
+}
+
+fn fix_pipeline() -> Value {
+    json!({"pipeline": {"id": 10}})
+}
+
+#[tokio::test]
+async fn a_compile_error_is_explained_and_handed_to_the_builder() {
+    let bench = Bench::of(forge(&[("build", COMPILE_ERROR)]));
+    let (status, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::Succeeded)
+    );
+    assert_eq!(report.data["class"], "compile_error");
+    assert_eq!(report.data["line"], 3);
+    assert_eq!(report.data["exit_code"], 101);
+    assert_eq!(report.follow_ons.len(), 1);
+    assert_eq!(bench.follow_ons(), [report.follow_ons[0].task_id.to_string()]);
+    assert!(bench.forge.retried().is_empty());
+    insta::assert_json_snapshot!("compile_error_report", report);
+}
+
+#[tokio::test]
+async fn a_network_fault_is_run_again_once_and_not_hidden_when_it_comes_back() {
+    let bench = Bench::of(forge(&[("install", NETWORK)]));
+    let (status, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::Succeeded)
+    );
+    assert_eq!(report.data["action"], "retried");
+    assert_eq!(report.data["flake"], true);
+    assert_eq!(bench.forge.retried().len(), 1);
+    assert!(bench.follow_ons().is_empty());
+    // The new run fails the same way: a second task must not run it again.
+    let again = bench.forge.retried()[0].made.at.clone();
+    bench.forge.set_status(&again, JobStatus::Failed);
+    bench.forge.set_log(&again, NETWORK);
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(
+        (report.verdict, &report.data["action"]),
+        (Verdict::ActionNeeded, &json!("asked"))
+    );
+    assert_eq!(bench.forge.retried().len(), 1);
+}
+
+#[tokio::test]
+async fn a_real_failure_beside_a_flaky_one_is_not_hidden_by_a_retry() {
+    let bench = Bench::of(forge(&[("install", NETWORK), ("build", COMPILE_ERROR)]));
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(
+        (&report.data["class"], &report.data["action"]),
+        (&json!("compile_error"), &json!("handed_over"))
+    );
+    assert!(bench.forge.retried().is_empty());
+    assert!(
+        report
+            .facts
+            .iter()
+            .any(|fact| fact.value.contains("install: network")),
+        "{:?}",
+        report.facts
+    );
+}
+
+#[tokio::test]
+async fn a_spent_budget_and_a_ban_leave_the_job_alone() {
+    let mut bench = Bench::of(forge(&[("install", NETWORK)]));
+    bench.config.retries_per_day = 0;
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(report.verdict, Verdict::ActionNeeded);
+    assert!(
+        report
+            .facts
+            .iter()
+            .any(|f| f.label == "Not run again" && f.value.contains("0 retries a day"))
+    );
+    let bench = Bench::of(forge(&[("install", NETWORK)]));
+    let (_, report) = bench.run(json!({"pipeline": {"id": 10}, "retry": false})).await;
+    assert_eq!(report.verdict, Verdict::ActionNeeded);
+    assert!(bench.forge.retried().is_empty());
+}
+
+#[tokio::test]
+async fn an_inline_log_needs_no_forge() {
+    let bench = Bench::of(FakeForge::new());
+    let (status, report) = bench
+        .run(json!({"log": COMPILE_ERROR, "job": {"name": "build", "stage": "build"}}))
+        .await;
+    assert_eq!(status, TaskStatus::Completed);
+    assert_eq!(
+        report.summary,
+        "Job build failed: compile error (rustc E0425: cannot find value `totl` in this scope); handed to builder"
+    );
+    assert!(bench.forge.calls().is_empty());
+    let (_, report) = bench.run(json!({"log": "all is well\nJob succeeded\n"})).await;
+    assert_eq!(
+        (report.verdict, report.data["class"].as_str()),
+        (Verdict::Succeeded, Some("success"))
+    );
+    let (_, report) = bench.run(json!({"log": "doing things\nmore things\n"})).await;
+    assert_eq!(
+        (report.verdict, report.data["class"].as_str()),
+        (Verdict::ActionNeeded, Some("unknown"))
+    );
+    assert!(
+        report.summary.contains("the cause is not in its log"),
+        "{}",
+        report.summary
+    );
+}
+
+#[tokio::test]
+async fn what_is_asked_for_wrongly_fails_at_once_and_shows_the_right_forms() {
+    let bench = Bench::of(FakeForge::new());
+    let (status, report) = bench.run(json!({"instruction": "make it work"})).await;
+    assert_eq!(status, TaskStatus::Failed);
+    assert!(
+        report.summary.contains("\"make it work\" is not understood"),
+        "{}",
+        report.summary
+    );
+    assert!(report.next_steps[0].contains("`fix pipeline 4711`"));
+    let (status, report) = bench.run(json!({"pipeline": {"id": 99}})).await;
+    assert_eq!(status, TaskStatus::Failed);
+    assert!(report.summary.contains("99"), "{}", report.summary);
+}
+
+#[tokio::test]
+async fn wherever_it_is_killed_there_is_one_retry() {
+    let scene = || scene(&[("install", NETWORK)]);
+    let findings = Matrix::of(scene).run(async || world()).await;
+    findings.assert_clean();
+    assert!(findings.cases > 50, "{} cases", findings.cases);
+}
+
+#[tokio::test]
+async fn wherever_it_is_killed_there_is_one_follow_on() {
+    Matrix::of(|| scene(&[("build", COMPILE_ERROR)]))
+        .run(async || world())
+        .await
+        .assert_clean();
+}
+
+fn world() -> World {
+    let world = World::new();
+    world.register(repo());
+    world
+}
+
+fn scene(logs: &[(&str, &str)]) -> Scene {
+    let bench = Bench::of(forge(logs));
+    let forge = bench.forge.clone();
+    Scene::new(bench.handler())
+        .task(NewTask::new("fix_build", fix_pipeline()).repo(Some("app".to_owned())))
+        .fingerprint(move || {
+            json!(
+                forge
+                    .retried()
+                    .iter()
+                    .map(|retried| retried.of.id)
+                    .collect::<Vec<_>>()
+            )
+        })
+}

@@ -126,7 +126,7 @@ pub(super) fn brief(pipeline: Option<&Pipeline>, findings: &[Finding], link: Lin
         ""
     };
     json!({
-        "instruction": format!("{} {}{again} {}", capital(&summary(root, &Done::default(), "")), diagnosis.why, diagnosis.advice).trim().to_owned(),
+        "instruction": format!("{}.{again} {}", summary(root, &Done::default(), ""), diagnosis.advice).trim().to_owned(),
         "diagnosis": {
             "class": diagnosis.class,
             "confidence": diagnosis.confidence,
@@ -160,7 +160,11 @@ fn summary(root: &Finding, done: &Done, builder: &str) -> String {
         Class::Success => format!("{subject} passed: its log shows no failure"),
         Class::Unknown => format!("{subject} failed, and the cause is not in its log"),
         _ if root.diagnosis.why.is_empty() => format!("{subject} failed: {}", words(class)),
-        _ => format!("{subject} failed: {} ({})", words(class), root.diagnosis.why.trim_end_matches('.')),
+        _ => format!(
+            "{subject} failed: {} ({})",
+            words(class),
+            root.diagnosis.why.trim_end_matches('.')
+        ),
     };
     let acted = if !done.retried.is_empty() {
         match done.retried.len() {

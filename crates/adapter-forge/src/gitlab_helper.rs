@@ -307,6 +307,9 @@ impl GitlabHelper {
         let mut url = Url::parse(&format!("{}/{}", self.gitlab.host.api, call.endpoint()))
             .map_err(|error| Error::internal("a request has no address").because(&error))?;
         call.parameters().add_to_url(&mut url);
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
         let body = built(call.body())?.map(|(kind, body)| describe(kind, &body));
         let request = json!({ "method": call.method().as_str(), "url": url.as_str(), "body": body });
         Ok(json!({ "dry_run": true, "request": request }))

@@ -233,7 +233,7 @@ fn file_name(project: &str) -> String {
     for byte in project.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
-            b'/' => name.push_str("__"),
+            b'/' => name.push('+'),
             other => name.push_str(&format!("%{other:02x}")),
         }
     }

@@ -34,6 +34,7 @@ pub(crate) fn message(body: &[u8]) -> String {
         return String::new();
     }
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.trim_end_matches('.').to_owned();
     match line.char_indices().nth(MOST_SHOWN) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,

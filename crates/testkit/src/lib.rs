@@ -2,6 +2,7 @@
 
 mod backend;
 mod faulty;
+pub mod github;
 pub mod gitlab;
 pub mod matrix;
 pub mod peer;

@@ -39,17 +39,17 @@ impl Gitlab {
             }
             for bridge in self.bridges(&at, pipeline).await? {
                 match &bridge.downstream_pipeline {
-                    Some(below) => {
-                        if depth < DEEPEST && seen.len() < MOST_PIPELINES && seen.insert(below.id) {
-                            let (there, id) = self.repo_below(&at, project_id, below);
-                            open.push_back((there, id, below.id, depth + 1));
-                        }
+                    Some(below)
+                        if depth < DEEPEST && seen.len() < MOST_PIPELINES && seen.insert(below.id) =>
+                    {
+                        let (there, id) = self.repo_below(&at, project_id, below);
+                        open.push_back((there, id, below.id, depth + 1));
                     }
                     // The pipeline could not even be made: the trigger job itself is what failed.
                     None if status(&bridge.status) == ports::JobStatus::Failed => {
                         failed.push(bridge.into_job(&at));
                     }
-                    None => {}
+                    _ => {}
                 }
             }
         }

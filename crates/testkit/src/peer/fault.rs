@@ -13,6 +13,8 @@ pub enum Fault {
     Status(u16),
     /// Carried out, and answered with this status all the same, as a proxy in front may do.
     DoneThenStatus(u16),
+    /// Refused with this status and a message that repeats the request's token, as a careless proxy might.
+    Echo(u16),
     /// Refused with 429 and the demand to wait.
     RateLimited(Duration),
     /// Nothing is done and the connection is cut without an answer.

@@ -2,6 +2,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http;
@@ -20,7 +21,7 @@ use super::{Fault, Logged, Phase, Reply, Request, When};
 pub trait Site: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Reply;
     /// How it words the refusal of a fault.
-    fn refuse(&self, status: u16, retry_after: Option<std::time::Duration>) -> Reply;
+    fn refuse(&self, status: u16, retry_after: Option<Duration>) -> Reply;
     /// All that it holds, for tests that look from another process.
     fn state(&self) -> Value;
 }
@@ -178,6 +179,12 @@ async fn handle(
             answer(&shared)
         }
         Some(Fault::Status(status)) => shared.site.refuse(status, None),
+        Some(Fault::Echo(status)) => {
+            let token = ["private-token", "authorization"]
+                .iter()
+                .find_map(|name| request.header(name));
+            Reply::message(status, &format!("refused: {}", token.unwrap_or("no token")))
+        }
         Some(Fault::RateLimited(wait)) => shared.site.refuse(429, Some(wait)),
         Some(Fault::DoneThenStatus(status)) => {
             answer(&shared);
@@ -274,7 +281,11 @@ fn cut_body(reply: Reply, after: usize) -> Reply {
         let more = piece.as_ref().is_ok_and(|piece| !piece.is_empty());
         async move { more }
     });
-    let cut = stream::iter([Err(io::Error::other(CutOff))]);
+    // The error must not overtake the bytes before it.
+    let cut = stream::once(async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(io::Error::other(CutOff))
+    });
     Reply {
         body: Body::from_stream(pieces.chain(cut)),
         ..reply

@@ -1,0 +1,528 @@
+//! What the adapter for GitLab promises beyond the ports' suites.
+
+use std::time::{Duration, Instant};
+
+use adapter_forge::gitlab_helper::{IssueFilter, IssueUpdate, IssueWanted, NewIssue, StateChange, Webhook};
+use adapter_forge::{Config, Forges, HostConfig, Provider};
+use domain::{ErrorKind, Idem, RepoRef};
+use futures_util::StreamExt;
+use ports::conformance::forge::{JobSeed, PipelineSeed};
+use ports::{Forge, JobStatus, Tickets};
+use serde_json::json;
+use testkit::gitlab::{ChildLink, FakeGitlab, LogText, Role, Scope, TOKEN};
+use testkit::peer::{Fault, When};
+
+const PROJECT: &str = "group/app";
+
+fn host(fake: &FakeGitlab) -> HostConfig {
+    let mut host = HostConfig::new(Provider::Gitlab);
+    host.url = Some(fake.url().parse().expect("the fake's address"));
+    host.token = Some(TOKEN.into());
+    host.timeout = Duration::from_secs(2);
+    host.requests_per_minute = 100_000;
+    host
+}
+
+fn forges(hosts: Vec<HostConfig>) -> Forges {
+    Forges::new(&Config { hosts, local: None }).expect("a usable configuration")
+}
+
+fn failed(names: &[&str]) -> PipelineSeed {
+    PipelineSeed::failed(
+        names
+            .iter()
+            .map(|name| JobSeed::new(name, JobStatus::Failed))
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_first_call() {
+    let fake = FakeGitlab::start();
+    let forges = forges(vec![host(&fake)]);
+    assert_eq!(fake.requests(), []);
+    let at = fake.open_issue(PROJECT, &[]);
+    forges.ticket(&at).await.expect("reads");
+    let paths: Vec<String> = fake.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/api/v4/projects/group%2Fapp/issues/1"]);
+}
+
+#[tokio::test]
+async fn a_project_may_be_named_by_its_number() {
+    let fake = FakeGitlab::start();
+    let placed = fake.add_pipeline(PROJECT, &failed(&["test"]));
+    let number = fake.with(|world| world.project(PROJECT)).to_string();
+    let repo = RepoRef {
+        project: number,
+        ..placed.repo
+    };
+    let jobs = forges(vec![host(&fake)])
+        .failed_jobs(&repo, placed.pipeline)
+        .await
+        .expect("reads");
+    assert_eq!(jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_huge_log_flows_through_little_memory() {
+    let fake = FakeGitlab::start();
+    let placed = fake.add_pipeline(PROJECT, &failed(&["loud"]));
+    let piece = vec![b'x'; 64 << 10];
+    let times = 3200;
+    fake.with(|world| {
+        let build = world.builds.get_mut(&placed.jobs[0].id).expect("the job");
+        build.log = LogText::Repeated { piece, times };
+    });
+    let before = resident_mib();
+    let mut log = forges(vec![host(&fake)])
+        .log(&placed.jobs[0])
+        .await
+        .expect("opens");
+    let (mut read, mut most) = (0_u64, before);
+    let mut pieces = 0_u64;
+    while let Some(piece) = log.next().await {
+        read += piece.expect("reads").len() as u64;
+        pieces += 1;
+        if pieces.is_multiple_of(500) {
+            most = most.max(resident_mib());
+        }
+    }
+    assert_eq!(read, 200 << 20);
+    assert!(most - before < 40, "grew by {} MiB", most - before);
+}
+
+/// This process's resident memory.
+fn resident_mib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
+    (pages * 4096) >> 20
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_off_is_an_error_and_no_short_log() {
+    let fake = FakeGitlab::start();
+    let mut seed = failed(&["test"]);
+    seed.jobs[0].log = vec![b'x'; 300_000];
+    let placed = fake.add_pipeline(PROJECT, &seed);
+    fake.fault(&When::on("GET", "/trace"), &Fault::CutBody(100_000));
+    let mut log = forges(vec![host(&fake)])
+        .log(&placed.jobs[0])
+        .await
+        .expect("opens");
+    let mut last = None;
+    while let Some(piece) = log.next().await {
+        last = Some(piece);
+    }
+    let error = last.expect("something came").expect_err("the cut shows");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(
+        error.to_string().contains(&format!("job {}", placed.jobs[0].id)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_trigger_job_that_made_no_pipeline_is_a_failed_job() {
+    let fake = FakeGitlab::start();
+    let placed = fake.add_pipeline(PROJECT, &failed(&[]));
+    fake.with(|world| {
+        let pipeline = world.pipelines.get_mut(&placed.pipeline).expect("the pipeline");
+        pipeline.children.push(ChildLink {
+            id: 9001,
+            name: "deploy elsewhere".to_owned(),
+            status: "failed".to_owned(),
+            pipeline: None,
+        });
+    });
+    let jobs = forges(vec![host(&fake)])
+        .failed_jobs(&placed.repo, placed.pipeline)
+        .await
+        .expect("reads");
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(
+        jobs[0].failure_reason.as_deref(),
+        Some("downstream_pipeline_creation_failed")
+    );
+}
+
+#[tokio::test]
+async fn a_body_of_commands_alone_is_refused_in_clear_words() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(PROJECT, &[]);
+    let error = forges(vec![host(&fake)])
+        .create_note(&at, "/close")
+        .await
+        .expect_err("no note");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("commands"), "{error}");
+    assert_eq!(fake.with(|world| world.quick_actions.len()), 1);
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_kind_for_reads_and_for_writes() {
+    use ErrorKind::{Conflict, Denied, Invalid, NotFound, RateLimited, Timeout, Unavailable};
+    for (fault, read, write) in [
+        (Fault::Status(400), Invalid, Invalid),
+        (Fault::Status(401), Denied, Denied),
+        (Fault::Status(403), Denied, Denied),
+        (Fault::Status(404), NotFound, NotFound),
+        (Fault::Status(409), Conflict, Conflict),
+        (Fault::Status(413), Invalid, Invalid),
+        (Fault::Status(422), Invalid, Invalid),
+        (Fault::Status(500), Unavailable, Timeout),
+        (Fault::Status(502), Unavailable, Timeout),
+        (Fault::Status(503), Unavailable, Unavailable),
+        (Fault::Cut, Unavailable, Timeout),
+        (Fault::DoneThenStatus(504), Unavailable, Timeout),
+        (
+            Fault::RateLimited(Duration::from_secs(1)),
+            RateLimited,
+            RateLimited,
+        ),
+    ] {
+        let fake = FakeGitlab::start();
+        let at = fake.open_issue(PROJECT, &[]);
+        let reader = forges(vec![host(&fake)]);
+        fake.fault(&When::any(), &fault);
+        let error = reader.ticket(&at).await.expect_err("read");
+        assert_eq!(error.kind, read, "{fault:?}: {error}");
+        let writer = forges(vec![host(&fake)]);
+        fake.fault(&When::any(), &fault);
+        let error = writer.create_note(&at, "hello").await.expect_err("write");
+        assert_eq!(error.kind, write, "{fault:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_unavailable_even_for_a_write() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(PROJECT, &[]);
+    let forges = forges(vec![host(&fake)]);
+    drop(fake);
+    let error = forges
+        .create_note(&at, "hello")
+        .await
+        .expect_err("nobody listens");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("can be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn the_pause_that_was_asked_for_is_kept_without_asking_again() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(PROJECT, &[]);
+    let forges = forges(vec![host(&fake)]);
+    fake.fault(&When::any(), &Fault::RateLimited(Duration::from_secs(60)));
+    forges.ticket(&at).await.expect_err("refused");
+    let error = forges.ticket(&at).await.expect_err("held back");
+    assert_eq!(error.kind, ErrorKind::RateLimited);
+    let wait = error.retry_after().expect("says how long");
+    assert!(
+        wait > Duration::from_secs(50) && wait <= Duration::from_secs(60),
+        "{wait:?}"
+    );
+    assert_eq!(fake.requests().len(), 1, "the second call stayed at home");
+}
+
+#[tokio::test]
+async fn our_own_rate_is_kept() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(PROJECT, &[]);
+    let mut slow = host(&fake);
+    // A burst of 120, then two a second.
+    slow.requests_per_minute = 120;
+    let forges = forges(vec![slow]);
+    for _ in 0..120 {
+        forges.ticket(&at).await.expect("within the burst");
+    }
+    let started = Instant::now();
+    for _ in 0..2 {
+        forges.ticket(&at).await.expect("waits its turn");
+    }
+    assert!(
+        started.elapsed() > Duration::from_millis(400),
+        "took {:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn the_message_says_what_is_missing_and_where() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(PROJECT, &[]);
+    let forges = forges(vec![host(&fake)]);
+    fake.with(|world| world.limit_token(Scope::ReadApi, Role::Developer));
+    let error = forges
+        .create_note(&at, "hello")
+        .await
+        .expect_err("read-only token");
+    let told = error
+        .to_string()
+        .replace(fake.url().trim_start_matches("http://"), "HOST");
+    assert_eq!(
+        told,
+        "could not write a note on issue 1 of group/app at HOST: the answer was 403 Forbidden: insufficient_scope: \
+         The request requires higher privileges than provided by the access token. \
+         The token may not do this: give it the `api` scope and at least the Reporter role"
+    );
+}
+
+#[tokio::test]
+async fn the_host_in_the_address_decides_which_token_is_sent() {
+    let (one, two) = (FakeGitlab::start(), FakeGitlab::start());
+    let forges = forges(vec![host(&one), host(&two)]);
+    let at = two.open_issue(PROJECT, &[]);
+    forges.ticket(&at).await.expect("reads");
+    assert_eq!((one.requests().len(), two.requests().len()), (0, 1));
+
+    for (provider, url, kind, words) in [
+        (
+            "gitlab",
+            "https://elsewhere.example/group/app",
+            ErrorKind::Denied,
+            "no token for elsewhere.example",
+        ),
+        (
+            "github",
+            "https://github.com/group/app",
+            ErrorKind::Denied,
+            "no token for github.com",
+        ),
+        ("gitlab", "not an address", ErrorKind::Invalid, "no web address"),
+        (
+            "bitbucket",
+            "",
+            ErrorKind::Invalid,
+            "`bitbucket`, which is unknown",
+        ),
+        ("local", "", ErrorKind::Invalid, "no ticket folder"),
+    ] {
+        let mut at = at.clone();
+        at.repo.provider = provider.to_owned();
+        at.repo.url = url.to_owned();
+        let error = forges.ticket(&at).await.expect_err(words);
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_token_fails_the_calls_that_need_it_and_nothing_else() {
+    let (with, without) = (FakeGitlab::start(), FakeGitlab::start());
+    let mut bare = host(&without);
+    bare.token = None;
+    let forges = forges(vec![bare, host(&with)]);
+    forges
+        .ticket(&with.open_issue(PROJECT, &[]))
+        .await
+        .expect("the other one works");
+    let error = forges
+        .ticket(&without.open_issue(PROJECT, &[]))
+        .await
+        .expect_err("no token");
+    assert_eq!(error.kind, ErrorKind::Denied);
+    assert!(error.to_string().contains("Set the token"), "{error}");
+    assert_eq!(without.requests(), []);
+}
+
+#[tokio::test]
+async fn the_webhook_is_made_once_and_put_right_after() {
+    let fake = FakeGitlab::start();
+    let repo = fake.repo(PROJECT);
+    fake.with(|world| world.limit_token(Scope::Api, Role::Maintainer));
+    let helper = forges(vec![host(&fake)]).gitlab(&repo).expect("a GitLab project");
+    let wanted = Webhook {
+        url: "https://longshore.example/webhook/gitlab"
+            .parse()
+            .expect("an address"),
+        secret: None,
+    };
+    let plan = helper.webhook_ensure(&wanted, true).await.expect("plans");
+    assert_eq!(
+        (plan["action"].as_str(), plan["dry_run"].as_bool()),
+        (Some("created"), Some(true))
+    );
+    assert_eq!(fake.with(|world| world.hooks.len()), 0, "a plan changes nothing");
+
+    let made = helper.webhook_ensure(&wanted, false).await.expect("makes");
+    assert_eq!(made["action"], "created");
+    let again = helper.webhook_ensure(&wanted, false).await.expect("looks");
+    assert_eq!(again["action"], "unchanged");
+
+    fake.with(|world| {
+        world.hooks[0].events.insert("pipeline_events".to_owned(), false);
+        world.hooks[0].events.insert("job_events".to_owned(), true);
+    });
+    let righted = helper.webhook_ensure(&wanted, false).await.expect("puts right");
+    assert_eq!(righted["action"], "updated");
+    let secret = Webhook {
+        secret: Some("hook-secret-123".into()),
+        ..wanted
+    };
+    let plan = helper.webhook_ensure(&secret, true).await.expect("plans");
+    assert!(!plan.to_string().contains("hook-secret-123"), "{plan}");
+    helper
+        .webhook_ensure(&secret, false)
+        .await
+        .expect("sets the secret");
+    fake.with(|world| {
+        assert_eq!(world.hooks.len(), 1);
+        let hook = &world.hooks[0];
+        assert_eq!(hook.token.as_deref(), Some("hook-secret-123"));
+        assert!(
+            hook.events["pipeline_events"] && hook.events["job_events"],
+            "others' choices stay"
+        );
+        assert!(!hook.events["push_events"]);
+    });
+}
+
+#[tokio::test]
+async fn the_helper_does_what_its_commands_say() {
+    let fake = FakeGitlab::start();
+    let repo = fake.repo(PROJECT);
+    let helper = forges(vec![host(&fake)]).gitlab(&repo).expect("a GitLab project");
+    let new = NewIssue {
+        title: "Staging is down".to_owned(),
+        description: "Since noon".to_owned(),
+        labels: vec!["incident".to_owned(), "env::staging".to_owned()],
+    };
+    let plan = helper.issue_create(&new, true).await.expect("plans");
+    assert_eq!(
+        plan,
+        json!({
+            "dry_run": true,
+            "request": {
+                "method": "POST",
+                "url": format!("{}/api/v4/projects/group%2Fapp/issues", fake.url()),
+                "body": {
+                    "title": "Staging is down",
+                    "description": "Since noon",
+                    "labels": "incident,env::staging",
+                },
+            },
+        })
+    );
+    let issue = helper.issue_create(&new, false).await.expect("opens");
+    let iid = issue["iid"].as_u64().expect("a number");
+
+    let change = IssueUpdate {
+        add_labels: vec!["done".to_owned()],
+        remove_labels: vec!["incident".to_owned()],
+        state: Some(StateChange::Close),
+        ..IssueUpdate::default()
+    };
+    let plan = helper.issue_update(iid, &change, true).await.expect("plans");
+    assert_eq!(plan["request"]["method"], "PUT");
+    assert_eq!(
+        helper.issue_get(iid).await.expect("reads")["state"],
+        "opened",
+        "a plan changes nothing"
+    );
+    helper.issue_update(iid, &change, false).await.expect("changes");
+    let closed = helper.issue_get(iid).await.expect("reads");
+    assert_eq!(closed["state"], "closed");
+    assert_eq!(closed["labels"], json!(["env::staging", "done"]));
+    let nothing = helper.issue_update(iid, &IssueUpdate::default(), false).await;
+    assert_eq!(nothing.expect_err("nothing to do").kind, ErrorKind::Invalid);
+
+    let note = helper
+        .issue_comment(iid, "Back again", false)
+        .await
+        .expect("writes");
+    assert_eq!(note["body"], "Back again");
+    helper
+        .issue_comment(iid, "Only a plan", true)
+        .await
+        .expect("plans");
+    assert_eq!(fake.with(|world| world.notes.len()), 1);
+
+    for number in 0..30 {
+        let new = NewIssue {
+            title: format!("Number {number}"),
+            ..NewIssue::default()
+        };
+        helper.issue_create(&new, false).await.expect("opens");
+    }
+    let filter = IssueFilter {
+        state: Some(IssueWanted::Opened),
+        search: Some("number".to_owned()),
+        page: Some(2),
+        per_page: Some(20),
+        ..IssueFilter::default()
+    };
+    let page = helper.issue_list(&filter).await.expect("lists");
+    assert_eq!(page.as_array().map(Vec::len), Some(10));
+    let labelled = IssueFilter {
+        labels: vec!["done".to_owned()],
+        ..IssueFilter::default()
+    };
+    let found = helper.issue_list(&labelled).await.expect("lists");
+    assert_eq!(found.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn no_error_holds_the_token() {
+    let token_of = |number: u32| format!("glpat-secret{number:08}");
+    let faults = [400, 401, 403, 404, 409, 422, 429, 500, 502, 503].map(Fault::Status);
+    let others = [Fault::Cut, Fault::CutBody(3), Fault::Hang, Fault::DoneThenCut];
+    for (number, fault) in faults.into_iter().chain(others).enumerate() {
+        let fake = FakeGitlab::start();
+        let token = token_of(u32::try_from(number).expect("small"));
+        fake.with(|world| {
+            let ours = world.tokens[TOKEN].clone();
+            world.tokens.insert(token.clone(), ours);
+        });
+        let placed = fake.add_pipeline(PROJECT, &failed(&["test"]));
+        let at = fake.open_issue(PROJECT, &[]);
+        // Credentials in the repository's address must not come out either.
+        let with_password = |repo: &RepoRef| RepoRef {
+            url: repo.url.replace("http://", &format!("http://oauth2:{token}@")),
+            ..repo.clone()
+        };
+        let mut at = at;
+        at.repo = with_password(&at.repo);
+        let repo = with_password(&placed.repo);
+        let mut job = placed.jobs[0].clone();
+        job.repo = repo.clone();
+        let idem = Idem::new("t/s/k");
+        for call in 0..7 {
+            let mut host = host(&fake);
+            host.token = Some(token.as_str().into());
+            host.timeout = Duration::from_millis(200);
+            let forges = forges(vec![host]);
+            fake.clear_faults();
+            fake.faults(3, &When::any(), &fault);
+            let error = match call {
+                0 => forges.ticket(&at).await.err(),
+                1 => forges.create_note(&at, "hello").await.err(),
+                2 => forges.own_notes(&at).await.err(),
+                3 => forges.failed_jobs(&repo, placed.pipeline).await.err(),
+                4 => forges.retry_job(&job, &idem).await.err(),
+                5 => forges.job(&job).await.err(),
+                _ => match forges.log(&job).await {
+                    Err(error) => Some(error),
+                    Ok(mut log) => log.next().await.and_then(Result::err),
+                },
+            };
+            let Some(error) = error else { continue };
+            let whole = format!("{error} {error:?} {}", json!(error));
+            assert!(!whole.contains(&token), "{fault:?}, call {call}: {whole}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_our_token_is_masked() {
+    let fake = FakeGitlab::start();
+    let at = fake.open_issue(&format!("group/{TOKEN}"), &[]);
+    let forges = forges(vec![host(&fake)]);
+    fake.fault(&When::any(), &Fault::Echo(418));
+    let error = forges.ticket(&at).await.expect_err("refused");
+    let causes = error.causes.join(" ");
+    assert!(causes.contains("[token]") && !causes.contains(TOKEN), "{error}");
+}

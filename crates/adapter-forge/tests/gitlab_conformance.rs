@@ -1,0 +1,147 @@
+//! The adapter for GitLab against the fake, over real HTTP: both suites of the ports.
+
+use std::time::Duration;
+
+use adapter_forge::{Config, Forges, HostConfig, Provider};
+use async_trait::async_trait;
+use domain::{TicketKind, TicketRef};
+use ports::conformance::Breakage;
+use ports::conformance::forge::{ForgeWorld, PipelineSeed, Placed};
+use ports::conformance::tickets::TicketsWorld;
+use ports::{Forge, NoteId, Tickets};
+use testkit::gitlab::{FakeGitlab, OTHER_USER, Role, Scope, TOKEN};
+use testkit::peer::{Fault, When};
+
+const PROJECT: &str = "group/sub/app";
+
+struct GitlabWorld {
+    fake: FakeGitlab,
+    forges: Forges,
+    kind: TicketKind,
+}
+
+fn start() -> GitlabWorld {
+    let fake = FakeGitlab::start();
+    let mut host = HostConfig::new(Provider::Gitlab);
+    host.url = Some(fake.url().parse().expect("the fake's address"));
+    host.token = Some(TOKEN.into());
+    host.timeout = Duration::from_millis(1500);
+    host.settle = Duration::ZERO;
+    host.requests_per_minute = 100_000;
+    let config = Config {
+        hosts: vec![host],
+        local: None,
+    };
+    GitlabWorld {
+        fake,
+        forges: Forges::new(&config).expect("a usable configuration"),
+        kind: TicketKind::Issue,
+    }
+}
+
+fn start_with_merge_requests() -> GitlabWorld {
+    GitlabWorld {
+        kind: TicketKind::MergeRequest,
+        ..start()
+    }
+}
+
+impl GitlabWorld {
+    fn alter(&self, at: &TicketRef, change: impl FnOnce(&mut testkit::gitlab::Ticket)) {
+        self.fake.with(|world| {
+            change(
+                world
+                    .ticket(&at.repo.project, at.kind, at.iid)
+                    .expect("the ticket"),
+            );
+        });
+    }
+
+    fn break_write(&self, breakage: Breakage) {
+        let fault = match breakage {
+            Breakage::RateLimited(wait) => Fault::RateLimited(wait),
+            Breakage::OutOfOrder => Fault::Status(503),
+            Breakage::DoneThenCut => Fault::DoneThenCut,
+            Breakage::NoAnswer => Fault::Hang,
+        };
+        self.fake.fault(&When::write(), &fault);
+    }
+}
+
+#[async_trait]
+impl TicketsWorld for GitlabWorld {
+    fn port(&self) -> &dyn Tickets {
+        &self.forges
+    }
+    async fn open(&self, labels: &[&str]) -> TicketRef {
+        self.fake.open_ticket(PROJECT, self.kind, labels)
+    }
+    fn missing(&self) -> TicketRef {
+        TicketRef {
+            repo: self.fake.repo(PROJECT),
+            kind: self.kind,
+            iid: 4711,
+        }
+    }
+    async fn close(&self, at: &TicketRef) {
+        self.alter(at, |ticket| ticket.open = false);
+    }
+    async fn lock(&self, at: &TicketRef) {
+        self.alter(at, |ticket| ticket.locked = true);
+        // Members may write on locked tickets.
+        self.fake
+            .with(|world| world.limit_token(Scope::Api, Role::NoMember));
+    }
+    async fn delete(&self, at: &TicketRef) {
+        self.fake
+            .with(|world| world.delete_ticket(&at.repo.project, at.kind, at.iid));
+    }
+    async fn foreign_note(&self, at: &TicketRef, body: &str) -> NoteId {
+        let id = self
+            .fake
+            .with(|world| world.add_note(&at.repo.project, at.kind, at.iid, OTHER_USER, body));
+        NoteId(id)
+    }
+    async fn notes(&self, at: &TicketRef) -> Vec<String> {
+        self.fake.notes(at)
+    }
+    async fn deny_writes(&self) {
+        self.fake
+            .with(|world| world.limit_token(Scope::ReadApi, Role::Developer));
+    }
+    async fn break_next(&self, breakage: Breakage) {
+        self.break_write(breakage);
+    }
+}
+
+#[async_trait]
+impl ForgeWorld for GitlabWorld {
+    fn port(&self) -> &dyn Forge {
+        &self.forges
+    }
+    async fn pipeline(&self, seed: PipelineSeed) -> Placed {
+        self.fake.add_pipeline(PROJECT, &seed)
+    }
+    async fn retries(&self) -> usize {
+        self.fake.retries()
+    }
+    async fn deny_writes(&self) {
+        self.fake
+            .with(|world| world.limit_token(Scope::Api, Role::Reporter));
+    }
+    async fn break_next(&self, breakage: Breakage) {
+        self.break_write(breakage);
+    }
+}
+
+mod issues {
+    ports::tickets_conformance!(super::start());
+}
+
+mod merge_requests {
+    ports::tickets_conformance!(super::start_with_merge_requests());
+}
+
+mod builds {
+    ports::forge_conformance!(super::start());
+}

@@ -219,6 +219,9 @@ impl<B: Backend> Faults<B> {
                 }
                 Fault::Broken => return Err(Error::unavailable("the journal cannot be reached").into()),
                 Fault::LeaseLoss => {
+                    if self.inner().lost.contains(lease) {
+                        continue;
+                    }
                     if let Some(claimed) = self.backend.take_over(&lease.task, "rival").await {
                         let mut inner = self.inner();
                         inner.lost.insert(lease.clone());

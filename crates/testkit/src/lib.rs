@@ -7,6 +7,7 @@ pub mod gitlab;
 pub mod matrix;
 pub mod peer;
 pub mod postgres;
+pub mod property;
 mod runner;
 pub mod scripted;
 

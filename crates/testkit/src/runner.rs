@@ -218,10 +218,7 @@ impl<B: Backend> Runner<B> {
                 biased;
                 event = self.events.recv() => match event {
                     Some(Event::Crashed(dead)) => {
-                        // Whoever had lost its lease before it died leaves nothing behind.
-                        if !self.faults.inner().lost.contains(&dead) {
-                            self.hand_over(&dead).await;
-                        }
+                        self.hand_over(&dead).await;
                         return;
                     }
                     Some(Event::Paused(paused)) => {
@@ -241,6 +238,9 @@ impl<B: Backend> Runner<B> {
 
     /// The lease of a worker that is dead, or looks so, ran out: the next one has the task.
     async fn hand_over(&mut self, lease: &Lease) {
+        if self.faults.inner().lost.contains(lease) {
+            return;
+        }
         self.workers += 1;
         let had = self.backend.one(&lease.task).await;
         if had.is_over() {
@@ -311,13 +311,21 @@ impl<B: Backend> Runner<B> {
             let mut done = task.done.clone();
             // Branches run side by side: only the order within each scope means something.
             done.sort_by_key(|step| step.rsplit_once('/').map(|(scope, _)| scope.to_owned()));
+            let mut told: Vec<Value> = self
+                .backend
+                .told(&task.id)
+                .await
+                .iter()
+                .map(|told| json!(told))
+                .collect();
+            told.sort_by_key(Value::to_string);
             let value = json!({
                 "status": task.status,
                 "held": task.held,
                 "report": task.report,
                 "error": task.error,
                 "steps": done,
-                "told": self.backend.told(&task.id).await,
+                "told": told,
             });
             let name = names
                 .iter()

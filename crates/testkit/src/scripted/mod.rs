@@ -2,10 +2,12 @@
 //! stuff that crash matrices and random tests are made of.
 
 mod draw;
+mod generate;
 mod handler;
 mod outside;
 
 pub use draw::Rng;
+pub use generate::{Generator, faults, smaller};
 pub use handler::Scripted;
 pub use outside::Outside;
 

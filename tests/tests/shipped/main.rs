@@ -2,6 +2,7 @@
 
 mod deployment;
 mod documented;
+mod gate;
 mod peers;
 mod scripts;
 mod wrappers;

@@ -6,7 +6,7 @@ use adapter_forge::gitlab_helper::{IssueFilter, IssueUpdate, IssueWanted, NewIss
 use adapter_forge::{Config, Forges, HostConfig, Provider};
 use domain::{ErrorKind, Idem, RepoRef};
 use futures_util::StreamExt;
-use ports::conformance::forge::{JobSeed, PipelineSeed};
+use ports::conformance::forge::{ChildSeed, JobSeed, PipelineSeed};
 use ports::{Forge, JobStatus, Tickets};
 use serde_json::json;
 use testkit::gitlab::{ChildLink, FakeGitlab, LogText, Role, Scope, TOKEN};
@@ -126,27 +126,54 @@ async fn a_log_that_breaks_off_is_an_error_and_no_short_log() {
 }
 
 #[tokio::test]
-async fn a_trigger_job_that_made_no_pipeline_is_a_failed_job() {
+async fn a_trigger_job_that_started_no_pipeline_is_told_when_nothing_else_failed() {
     let fake = FakeGitlab::start();
-    let placed = fake.add_pipeline(PROJECT, &failed(&[]));
-    fake.with(|world| {
-        let pipeline = world.pipelines.get_mut(&placed.pipeline).expect("the pipeline");
-        pipeline.children.push(ChildLink {
-            id: 9001,
-            name: "deploy elsewhere".to_owned(),
-            status: "failed".to_owned(),
-            pipeline: None,
+    let forges = forges(vec![host(&fake)]);
+    for (names, found) in [(vec!["test"], 1), (vec![], 0)] {
+        let placed = fake.add_pipeline(PROJECT, &failed(&names));
+        fake.with(|world| {
+            let pipeline = world.pipelines.get_mut(&placed.pipeline).expect("the pipeline");
+            pipeline.children.push(ChildLink {
+                id: 9001,
+                name: "deploy elsewhere".to_owned(),
+                status: "failed".to_owned(),
+                pipeline: None,
+            });
         });
-    });
-    let jobs = forges(vec![host(&fake)])
-        .failed_jobs(&placed.repo, placed.pipeline)
-        .await
-        .expect("reads");
-    assert_eq!(jobs.len(), 1);
-    assert_eq!(
-        jobs[0].failure_reason.as_deref(),
-        Some("downstream_pipeline_creation_failed")
-    );
+        match forges.failed_jobs(&placed.repo, placed.pipeline).await {
+            Ok(jobs) => assert_eq!(jobs.len(), found, "a job with a log comes first"),
+            Err(error) => {
+                assert_eq!((found, error.kind), (0, ErrorKind::Rejected), "{error}");
+                let told = error.to_string();
+                assert!(told.contains("`deploy elsewhere`"), "{told}");
+                assert!(told.contains("downstream_pipeline_creation_failed"), "{told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_downstream_project_that_we_may_not_see_hides_nothing_else() {
+    let fake = FakeGitlab::start();
+    let forges = forges(vec![host(&fake)]);
+    for (names, found) in [(vec!["test"], 1), (vec![], 0)] {
+        let mut seed = failed(&names);
+        seed.children.push(ChildSeed {
+            pipeline: failed(&["hidden"]),
+            in_another_project: true,
+            points_back: false,
+        });
+        let placed = fake.add_pipeline(PROJECT, &seed);
+        let below = fake.with(|world| world.project("group/downstream"));
+        fake.fault(
+            &When::on("GET", &format!("/projects/{below}/")),
+            &Fault::Status(404),
+        );
+        match forges.failed_jobs(&placed.repo, placed.pipeline).await {
+            Ok(jobs) => assert_eq!(jobs.len(), found),
+            Err(error) => assert_eq!((found, error.kind), (0, ErrorKind::NotFound), "{error}"),
+        }
+    }
 }
 
 #[tokio::test]

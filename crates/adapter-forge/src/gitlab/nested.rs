@@ -19,7 +19,8 @@ impl Gitlab {
     /// Walks from a pipeline down to its children and downstream pipelines and gathers the jobs that failed.
     pub(super) async fn failed_below(&self, repo: &RepoRef, top: RawPipeline) -> Result<Vec<Job>> {
         let mut failed = Vec::new();
-        let mut unreadable: Option<Error> = None;
+        // What failed where no job with a log did.
+        let mut otherwise: Option<Error> = None;
         let mut seen = HashSet::from([top.id]);
         let mut open = VecDeque::from([(repo.clone(), top.project_id, top.id, 0_usize)]);
         while let Some((at, project_id, pipeline, depth)) = open.pop_front() {
@@ -32,7 +33,7 @@ impl Gitlab {
                         forge.pipeline = pipeline,
                         "A downstream pipeline cannot be read with our token"
                     );
-                    unreadable.get_or_insert(error);
+                    otherwise.get_or_insert(error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -45,15 +46,15 @@ impl Gitlab {
                         let (there, id) = self.repo_below(&at, project_id, below);
                         open.push_back((there, id, below.id, depth + 1));
                     }
-                    // The pipeline could not even be made: the trigger job itself is what failed.
+                    // The pipeline could not even be made. Such a job has no log and cannot be read as a job.
                     None if status(&bridge.status) == ports::JobStatus::Failed => {
-                        failed.push(bridge.into_job(&at));
+                        otherwise.get_or_insert_with(|| no_pipeline(&at, pipeline, &bridge));
                     }
                     _ => {}
                 }
             }
         }
-        if let (true, Some(error)) = (failed.is_empty(), unreadable) {
+        if let (true, Some(error)) = (failed.is_empty(), otherwise) {
             return Err(error);
         }
         failed.sort_by_key(|job| (job.allow_failure, job.finished_at, job.at.id));
@@ -107,6 +108,18 @@ impl Gitlab {
             _ => (above.clone(), above_id),
         }
     }
+}
+
+fn no_pipeline(repo: &RepoRef, pipeline: u64, bridge: &RawJob) -> Error {
+    let reason = bridge.failure_reason.as_deref().unwrap_or("no reason is given");
+    Error::rejected(format!(
+        "the trigger job `{}` of pipeline {pipeline} of {} started no pipeline: {reason}",
+        bridge.name, repo.project
+    ))
+    .next(format!(
+        "Check that the project and branch that it names exist and that its user may run pipelines there: {}",
+        bridge.web_url
+    ))
 }
 
 fn is_hidden(error: &Error) -> bool {

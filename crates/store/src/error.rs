@@ -18,6 +18,16 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
         (sqlx::Error::PoolTimedOut, _) => {
             described.next("All connections were busy: raise the pool's size or look for slow statements")
         }
+        // Our own words, raised by a migration: they stand for themselves.
+        (sqlx::Error::Database(refusal), Some("LS001")) => {
+            let hint = refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.hint());
+            Error::conflict(format!("could not {what}: {}", refusal.message())).next(hint.unwrap_or_default())
+        }
+        // Our own words, raised by a migration: they stand for themselves.
+        (sqlx::Error::Database(refusal), Some("LS001")) => {
+            let hint = refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.hint());
+            Error::conflict(format!("could not {what}: {}", refusal.message())).next(hint.unwrap_or_default())
+        }
         (_, Some("42P01" | "3F000")) => described.next("Run `longshore migrate` on this database"),
         (_, Some("55P03")) => {
             described.next("Another program holds a lock on the table: try again when it is idle")

@@ -21,6 +21,8 @@ pub struct Config {
     pub statement_timeout: Duration,
     /// Shown in `pg_stat_activity`. Statements of `longshore-worker` do not notify the workers.
     pub application_name: String,
+    /// The agents whose tasks are ours to cancel and retry, besides those of the workers that are registered.
+    pub agents: Vec<String>,
 }
 
 /// Where `LISTEN` gets its dedicated connection.
@@ -46,6 +48,7 @@ impl Config {
             connect_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(30),
             application_name: "longshore".to_owned(),
+            agents: vec!["devops".to_owned()],
         }
     }
 }

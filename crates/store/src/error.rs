@@ -20,12 +20,9 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
         }
         // Our own words, raised by a migration: they stand for themselves.
         (sqlx::Error::Database(refusal), Some("LS001")) => {
-            let hint = refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.hint());
-            Error::conflict(format!("could not {what}: {}", refusal.message())).next(hint.unwrap_or_default())
-        }
-        // Our own words, raised by a migration: they stand for themselves.
-        (sqlx::Error::Database(refusal), Some("LS001")) => {
-            let hint = refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|e| e.hint());
+            let hint = refusal
+                .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                .and_then(|e| e.hint());
             Error::conflict(format!("could not {what}: {}", refusal.message())).next(hint.unwrap_or_default())
         }
         (_, Some("42P01" | "3F000")) => described.next("Run `longshore migrate` on this database"),
@@ -37,7 +34,6 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
 }
 
 /// The driver's words for a refused value stand in `DETAIL` and the constraint's name, which it leaves out.
-#[allow(dead_code)]
 pub(crate) fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }

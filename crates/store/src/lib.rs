@@ -5,18 +5,25 @@
 
 pub mod cluster;
 mod config;
-mod desk;
 mod engine;
 mod error;
+mod inbox;
+mod listen;
 mod memory;
 mod migrate;
+mod nul;
 pub mod outbox;
 mod pool;
+mod repos;
+mod tasks;
 
 pub use config::{Config, Listen};
-pub use desk::{Delivery, NewRepo, Received, StepRow, TaskFilter, TaskRow};
 pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };
+pub use inbox::{Delivery, Received};
+pub use listen::Listener;
 pub use migrate::schema_fingerprint;
 pub use pool::Store;
+pub use repos::NewRepo;
+pub use tasks::{Cursor, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, StepRow, TaskFilter, TaskRow, check_payload};

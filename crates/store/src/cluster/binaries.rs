@@ -69,7 +69,7 @@ fn candidates() -> Vec<PathBuf> {
             ))
         })
         .collect();
-    versions.sort_by(|a, b| b.0.cmp(&a.0));
+    versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     let mut dirs: Vec<PathBuf> = versions.into_iter().map(|(_, dir)| dir).collect();
     dirs.extend(
         [

@@ -19,5 +19,3 @@ pub use journal::TaskJournal;
 pub use lease::{Beat, WorkerRow};
 pub use maintenance::Housekeeping;
 pub use settle::{Settle, Settled};
-
-pub(crate) use repo::read_repo;

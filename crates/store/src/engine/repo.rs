@@ -27,7 +27,7 @@ impl Store {
     }
 }
 
-pub(crate) fn read_repo(row: &PgRow) -> std::result::Result<Repo, sqlx::Error> {
+fn read_repo(row: &PgRow) -> std::result::Result<Repo, sqlx::Error> {
     let text = |name| {
         row.try_get::<Option<String>, _>(name)
             .map(Option::unwrap_or_default)

@@ -1,0 +1,181 @@
+use domain::{Error, Result, TaskId, TaskStatus};
+use sqlx::PgConnection;
+
+use super::row::TaskRow;
+use crate::Store;
+use crate::error::SqlResult;
+
+impl Store {
+    /// Cancels a task: one that never began ends at once, any other is told to undo what it did. Cancelling
+    /// twice is once. `Conflict` when it is over already, `Denied` when it is another agent's.
+    pub async fn cancel_task(&self, id: &TaskId) -> Result<TaskRow> {
+        let doing = "cancel the task";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let task = self.lock_ours(&mut tx, id, doing).await?;
+        if task.status.is_terminal() && !task.is_cancelling() {
+            return Err(over(&task, "cancelled"));
+        }
+        if !task.is_cancelling() {
+            // Steps of an earlier run must be undone by a worker; without any there is nothing to undo.
+            self.query(
+                "UPDATE tasks t
+                    SET status = 'cancelled',
+                        wait = CASE WHEN s.begun THEN coalesce(t.wait, '{\"why\": \"for a worker that undoes it\"}') END,
+                        completed_at = CASE WHEN s.begun OR t.worker_id IS NOT NULL THEN t.completed_at
+                                            ELSE longshore.utc_now() END
+                   FROM (SELECT $2 AND EXISTS (SELECT FROM longshore.task_steps WHERE task_id = $1) AS begun) AS s
+                  WHERE t.id = $1",
+            )
+            .bind(id.as_str())
+            .bind(task.worker_id.is_none())
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+            self.add_event_by_hand(&mut tx, &task, "cancel asked", "Cancelled by hand")
+                .await?;
+        }
+        let task = self.task_in(&mut tx, id).await?;
+        tx.commit().await.doing(doing)?;
+        Ok(task)
+    }
+
+    /// Tries a failed or cancelled task anew, from its first step; lets a waiting or held one go on now.
+    pub async fn retry_task(&self, id: &TaskId) -> Result<TaskRow> {
+        let doing = "retry the task";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let task = self.lock_ours(&mut tx, id, doing).await?;
+        match task.status {
+            TaskStatus::Completed => return Err(over(&task, "tried again")),
+            TaskStatus::Cancelled if task.is_cancelling() => {
+                return Err(Error::conflict(format!("task {id} is being cancelled"))
+                    .next("Wait until what it did is undone, then retry it"));
+            }
+            TaskStatus::Claimed | TaskStatus::InProgress => {
+                return Err(Error::conflict(format!("task {id} is being worked on"))
+                    .next("Cancel it first, or wait for its end"));
+            }
+            TaskStatus::Failed | TaskStatus::Cancelled => self.start_anew(&mut tx, &task).await?,
+            TaskStatus::Waiting => self.let_go_on(&mut tx, &task).await?,
+            TaskStatus::Pending => {
+                self.query("UPDATE tasks SET run_at = longshore.utc_now(), status = status WHERE id = $1")
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await
+                    .doing(doing)?;
+            }
+        }
+        let task = self.task_in(&mut tx, id).await?;
+        tx.commit().await.doing(doing)?;
+        Ok(task)
+    }
+
+    async fn start_anew(&self, tx: &mut PgConnection, task: &TaskRow) -> Result<()> {
+        for forget in [
+            "DELETE FROM longshore.task_steps WHERE task_id = $1",
+            "DELETE FROM longshore.resource_locks WHERE task_id = $1",
+            "DELETE FROM longshore.signals WHERE task_id = $1",
+            // The attempt keeps rising: it fences what an earlier one may still try to write.
+            "UPDATE tasks
+                SET status = 'pending', run_at = longshore.utc_now(), failures = 0, crashes = 0, wait = NULL,
+                    worker_id = NULL, handler_version = NULL, result = NULL, error = NULL, claimed_at = NULL,
+                    started_at = NULL, completed_at = NULL, deadline_at = NULL
+              WHERE id = $1",
+        ] {
+            self.query(forget)
+                .bind(task.id.as_str())
+                .execute(&mut *tx)
+                .await
+                .doing("retry the task")?;
+        }
+        self.add_event_by_hand(tx, task, "retry asked", "Retried by hand, from its first step")
+            .await
+    }
+
+    async fn let_go_on(&self, tx: &mut PgConnection, task: &TaskRow) -> Result<()> {
+        self.query(
+            "UPDATE tasks
+                SET run_at = longshore.utc_now(), status = status, failures = 0, crashes = 0,
+                    wait = CASE WHEN wait ? 'held' THEN '{\"why\": \"for a worker; a person let it go on\"}'::jsonb
+                                ELSE coalesce(wait, '{\"why\": \"for a worker\"}') END
+              WHERE id = $1",
+        )
+        .bind(task.id.as_str())
+        .execute(&mut *tx)
+        .await
+        .doing("let the task go on")?;
+        let said = if task.held().is_some() {
+            "Let go on by hand"
+        } else {
+            "Woken by hand"
+        };
+        self.add_event_by_hand(tx, task, "resumed", said).await
+    }
+
+    /// The row under a lock, if it is ours to change: assigned to an agent of ours, run or parked by us, or
+    /// unassigned, untaken and of a type that we serve.
+    async fn lock_ours(&self, tx: &mut PgConnection, id: &TaskId, doing: &str) -> Result<TaskRow> {
+        let ours = self
+            .query(
+                "SELECT t.worker_id IS NOT NULL OR t.wait IS NOT NULL
+                        OR t.assigned_to = ANY ($2)
+                        OR EXISTS (SELECT FROM longshore.workers w WHERE t.assigned_to = ANY (w.agents))
+                        OR (t.assigned_to IS NULL AND t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')
+                            AND (NOT EXISTS (SELECT FROM longshore.workers)
+                                 OR EXISTS (SELECT FROM longshore.workers w, unnest(w.serves) AS serves
+                                             WHERE split_part(serves, '/', 1) = t.task_type))) AS ours
+                   FROM tasks t WHERE t.id = $1 FOR UPDATE",
+            )
+            .bind(id.as_str())
+            .bind(&self.config().agents)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing(doing)?;
+        let task = self.task_in(tx, id).await?;
+        let ours = ours
+            .map(|row| sqlx::Row::try_get::<bool, _>(&row, "ours"))
+            .transpose()
+            .doing(doing)?;
+        if ours == Some(true) {
+            return Ok(task);
+        }
+        let whose = task.assigned_to.as_ref().map_or_else(
+            || {
+                format!(
+                    "is of the type {}, which no worker of ours serves",
+                    task.task_type
+                )
+            },
+            |agent| format!("belongs to the agent {agent}"),
+        );
+        Err(Error::denied(format!("could not {doing}: {id} {whose}"))
+            .next("Ask the program that works for that agent; longshore changes only its own tasks"))
+    }
+
+    async fn add_event_by_hand(
+        &self,
+        tx: &mut PgConnection,
+        task: &TaskRow,
+        kind: &str,
+        said: &str,
+    ) -> Result<()> {
+        self.query(
+            "INSERT INTO longshore.task_events (task_id, kind, attempt, summary) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(task.id.as_str())
+        .bind(kind)
+        .bind(task.attempt)
+        .bind(said)
+        .execute(tx)
+        .await
+        .doing("write the task's history")?;
+        Ok(())
+    }
+}
+
+fn over(task: &TaskRow, wish: &str) -> Error {
+    Error::conflict(format!(
+        "task {} is {} already and cannot be {wish}",
+        task.id, task.status
+    ))
+    .next("Create a new task for what is still to be done")
+}

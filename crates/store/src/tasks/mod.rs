@@ -1,0 +1,12 @@
+//! Tasks for those who are not workers: made, read, cancelled, tried again.
+
+mod change;
+mod create;
+mod payload;
+mod read;
+mod row;
+mod stale;
+
+pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, check_payload};
+pub use read::{Cursor, StepRow, TaskFilter};
+pub use row::TaskRow;

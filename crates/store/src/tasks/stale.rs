@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use domain::{Result, TaskId};
+use sqlx::Row;
+
+use crate::Store;
+use crate::error::SqlResult;
+
+impl Store {
+    /// Puts back to `pending` what was claimed longer than `older` ago and has no live worker of ours, whoever
+    /// claimed it: the caller says that those are dead. Waiting tasks and running ones are left alone.
+    pub async fn reset_stale(&self, older: Duration) -> Result<Vec<TaskId>> {
+        let doing = "reset stale tasks";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let rows = self
+            .query(
+                "WITH stale AS (
+                     SELECT t.id FROM tasks t
+                      WHERE t.status IN ('claimed', 'in_progress')
+                        AND coalesce(t.claimed_at, t.started_at, t.created_at)
+                            <= longshore.utc_now() - make_interval(secs => $1)
+                        AND NOT EXISTS (SELECT FROM longshore.workers w
+                                         WHERE w.id = t.worker_id AND w.lease_until > clock_timestamp())
+                      ORDER BY t.id FOR UPDATE SKIP LOCKED),
+                 reset AS (
+                     UPDATE tasks t
+                        SET status = 'pending', worker_id = NULL, claimed_at = NULL, run_at = longshore.utc_now()
+                       FROM stale WHERE t.id = stale.id
+                  RETURNING t.id, t.attempt),
+                 told AS (
+                     INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+                     SELECT id, 'reset', attempt, 'Put back by hand: its claim was stale' FROM reset)
+                 SELECT id FROM reset ORDER BY id",
+            )
+            .bind(older.as_secs_f64())
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        rows.iter()
+            .map(|row| row.try_get::<String, _>("id").map(TaskId::from))
+            .collect::<Result<_, sqlx::Error>>()
+            .doing(doing)
+    }
+}

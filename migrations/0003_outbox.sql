@@ -40,7 +40,7 @@ CREATE TABLE longshore.ticket_outbox (
     PRIMARY KEY (task_id, moment)
 );
 
-CREATE INDEX ticket_outbox_due ON longshore.ticket_outbox (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX ticket_outbox_due ON longshore.ticket_outbox (host, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ticket_outbox_sweep ON longshore.ticket_outbox (sweep_at) WHERE sweep_at IS NOT NULL;
 
 -- Hosts that asked us to wait.

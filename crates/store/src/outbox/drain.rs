@@ -76,9 +76,9 @@ impl Store {
 }
 
 impl Outbox {
-    /// Rows that are due, at most `per_host` for each far side, the longest due first. They stay ours for `lease`
+    /// Rows that are due, at most `per_host` for each far side that is not `busy`, the longest due first. They stay ours for `lease`
     /// and may be taken by another drainer after that. A task's notes are delivered in their order.
-    pub async fn take(&self, per_host: u32, lease: Duration) -> Result<Vec<Due>> {
+    pub async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
         const DOING: &str = "take notes for tickets";
         let token = Uuid::new_v4();
         let mut tx = self.begin(DOING).await?;
@@ -97,7 +97,7 @@ impl Outbox {
                         AND NOT EXISTS (SELECT FROM longshore.ticket_outbox e
                                          WHERE e.task_id = o.task_id AND e.moment < o.moment AND e.due_at IS NOT NULL)
                       ORDER BY o.due_at LIMIT $1 FOR UPDATE OF o SKIP LOCKED) AS due
-                  WHERE p.paused_until IS NULL OR p.paused_until <= longshore.now())
+                  WHERE (p.paused_until IS NULL OR p.paused_until <= longshore.now()) AND h.host <> ALL ($4))
              UPDATE longshore.ticket_outbox o
                 SET lease = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
                FROM mine WHERE o.task_id = mine.task_id AND o.moment = mine.moment
@@ -110,6 +110,7 @@ impl Outbox {
         .bind(i64::from(per_host))
         .bind(token)
         .bind(lease.as_secs_f64())
+        .bind(busy)
         .persistent(false)
         .fetch_all(&mut *tx)
         .await

@@ -4,6 +4,8 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use super::CHANNEL;
+use crate::Store;
+use crate::error::SqlResult;
 
 /// Earlier tellings that a note keeps; the oldest go first.
 const HISTORY: i32 = 50;
@@ -41,6 +43,21 @@ pub async fn enqueue(
         .execute(&mut *conn)
         .await?;
     Ok(())
+}
+
+impl Store {
+    /// Tells a ticket something in a transaction of its own; see [`enqueue`].
+    pub async fn tell_ticket(
+        &self,
+        task: &TaskId,
+        ticket: &TicketRef,
+        report: &Report,
+    ) -> domain::Result<()> {
+        const DOING: &str = "write to the outbox";
+        let mut tx = self.pool().begin().await.doing(DOING)?;
+        enqueue(&mut tx, task, ticket, report).await.doing(DOING)?;
+        tx.commit().await.doing(DOING)
+    }
 }
 
 /// The living row stands already. The lock keeps a drainer from posting it in between.

@@ -9,4 +9,4 @@ mod text;
 
 pub use fit::{living, moment};
 pub use marker::{Kind, Marker};
-pub use page::{Earlier, Subject};
+pub use page::Subject;

@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use domain::{Evidence, Report, TaskId, Verdict};
+use store::outbox::Earlier;
 
 use super::code::{fence, span};
 use super::text::{clip, inline, link};
@@ -13,14 +14,6 @@ pub struct Subject<'a> {
     pub history: &'a [Earlier],
     /// When this was told.
     pub at: DateTime<Utc>,
-}
-
-/// One line of a task's history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
-    pub at: DateTime<Utc>,
-    pub verdict: Verdict,
-    pub summary: String,
 }
 
 /// How much of each part is shown; smaller ones are tried until the note fits.

@@ -1,0 +1,138 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::{Result, TaskId};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use ports::Tickets;
+use store::outbox::Due;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::pace::Pace;
+use crate::{Config, Queue};
+
+/// Delivers the outbox. Any number may run, here and elsewhere, and each may be killed at any instruction.
+pub struct Drainer {
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) tickets: Arc<dyn Tickets>,
+    pub(crate) config: Config,
+    pub(crate) pace: Pace,
+    wake: Arc<Notify>,
+}
+
+/// How many tickets are swept in one go; there is seldom one.
+const SWEEPS: u32 = 4;
+
+impl Drainer {
+    pub fn new(store: &store::Store, tickets: Arc<dyn Tickets>, config: Config) -> Self {
+        Self::over(Arc::new(store.outbox()), tickets, config)
+    }
+
+    pub fn over(queue: Arc<dyn Queue>, tickets: Arc<dyn Tickets>, config: Config) -> Self {
+        let pace = Pace::per_minute(config.per_minute);
+        Self {
+            queue,
+            tickets,
+            config,
+            pace,
+            wake: Arc::default(),
+        }
+    }
+
+    /// Notified, it looks for due notes at once. Whoever listens on [`store::outbox::CHANNEL`] does that.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Delivers until shutdown; then lets what is under way end within [`Config::grace`].
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut under_way = FuturesUnordered::new();
+        let mut held: HashMap<(TaskId, u32), Due> = HashMap::new();
+        let mut poll = tokio::time::interval(self.config.poll);
+        let mut renew = tokio::time::interval(self.config.lease / 3);
+        loop {
+            let room = self.config.concurrency.saturating_sub(held.len());
+            if room > 0 {
+                for due in self.take(&held, room).await {
+                    held.insert((due.task.clone(), due.moment), due.clone());
+                    under_way.push(self.deliver_owned(due));
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(done) = under_way.next() => { held.remove(&done); }
+                () = self.wake.notified() => {}
+                _ = poll.tick() => self.sweep_due().await,
+                _ = renew.tick() => self.renew(&held).await,
+            }
+        }
+        let ended = tokio::time::timeout(self.config.grace, async {
+            while under_way.next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::info!(
+                notes = under_way.len(),
+                "comments under way are left to the next drainer"
+            );
+        }
+    }
+
+    /// Delivers what is due now and sweeps what is to be swept; answers how many rows it took.
+    pub async fn drain_once(&self) -> Result<usize> {
+        let due = self
+            .queue
+            .take(self.config.per_host, &[], self.config.lease)
+            .await?;
+        let sweeps = self.queue.take_sweeps(SWEEPS, self.config.lease).await?;
+        join_all(due.iter().map(|due| self.deliver(due))).await;
+        join_all(sweeps.iter().map(|sweep| self.sweep(sweep))).await;
+        Ok(due.len() + sweeps.len())
+    }
+
+    async fn deliver_owned(&self, due: Due) -> (TaskId, u32) {
+        self.deliver(&due).await;
+        (due.task, due.moment)
+    }
+
+    async fn take(&self, held: &HashMap<(TaskId, u32), Due>, room: usize) -> Vec<Due> {
+        let mut hosts: HashMap<&str, usize> = HashMap::new();
+        for due in held.values() {
+            *hosts.entry(&due.host).or_default() += 1;
+        }
+        let per_host = self.config.per_host as usize;
+        let busy: Vec<String> = hosts
+            .into_iter()
+            .filter(|(_, count)| *count >= per_host)
+            .map(|(host, _)| host.to_owned())
+            .collect();
+        let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.config.per_host);
+        match self.queue.take(limit, &busy, self.config.lease).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(error = %error, "the outbox cannot be read; trying again");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn renew(&self, held: &HashMap<(TaskId, u32), Due>) {
+        if held.is_empty() {
+            return;
+        }
+        let rows: Vec<Due> = held.values().cloned().collect();
+        if let Err(error) = self.queue.renew(&rows, self.config.lease).await {
+            tracing::warn!(error = %error, "the leases of comments under way could not be renewed");
+        }
+    }
+
+    async fn sweep_due(&self) {
+        match self.queue.take_sweeps(SWEEPS, self.config.lease).await {
+            Ok(sweeps) => {
+                join_all(sweeps.iter().map(|sweep| self.sweep(sweep))).await;
+            }
+            Err(error) => tracing::warn!(error = %error, "tickets to be swept cannot be read; trying again"),
+        }
+    }
+}

@@ -95,6 +95,12 @@ impl Database {
         }
     }
 
+    /// As [`Database::session`], where the server may have no place left.
+    pub async fn try_session(&self) -> Result<Session, String> {
+        let connection = PgConnection::connect(&self.url).await.map_err(words)?;
+        Ok(Session { connection })
+    }
+
     /// Stops this database's clock at `start`; from now on only the test moves it.
     pub async fn manual_clock(&self, start: DateTime<Utc>) -> ManualClock {
         ManualClock::install(self.url.clone(), start).await

@@ -39,7 +39,7 @@ fn main() {
     let newlines = rate(all.len(), || memchr::memchr_iter(b'\n', black_box(&all)).count());
     println!("  counting newlines (memory limit)    {newlines:8.0} MB/s");
     let pass = rate(all.len(), || rules.count_literals(black_box(&all)));
-    println!("  the automaton alone (engine limit)  {pass:8.0} MB/s");
+    println!("  looking for literals (engine limit) {pass:8.0} MB/s");
     let whole = rate(all.len(), || {
         diagnose_bytes(rules, black_box(&all), &Context::default()).lines as usize
     });

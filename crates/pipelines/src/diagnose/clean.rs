@@ -89,6 +89,19 @@ pub fn skip_time(text: &str) -> &str {
     if !starts_with_time {
         return text;
     }
+    // The usual form by hand: it stands on every line of many logs.
+    let bytes = text.as_bytes();
+    if bytes.len() > 20
+        && (bytes[4], bytes[7], bytes[10], bytes[13]) == (b'-', b'-', b'T', b':')
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && let Some(space) = memchr::memchr(b' ', &bytes[..bytes.len().min(36)])
+        && bytes[space - 1] == b'Z'
+        && !bytes
+            .get(space + 1)
+            .is_some_and(|next| next.is_ascii_digit() || *next == b'[')
+    {
+        return &text[space + 1..];
+    }
     match TIME_PREFIX
         .as_ref()
         .and_then(|prefix| prefix.find(text.as_bytes()))

@@ -1,14 +1,14 @@
 //! Which literals a line must contain for a pattern to match it.
 //!
-//! One Aho-Corasick pass over the raw bytes looks for all of them; only a line that holds one is cleaned and
+//! One pass over the raw bytes looks for all of them; only a line that holds one is cleaned and
 //! shown to the patterns. Literals are lower case, because that pass ignores ASCII case.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Longer literals select no better and make the automaton larger.
-const MAX_LEN: usize = 14;
+/// A repeated text is written out this many times at most.
+const MAX_REPEAT: u32 = 14;
 /// Shorter ones hit every other line.
-const MIN_LEN: usize = 3;
+const MIN_LEN: usize = super::prefilter::GRAM;
 /// More alternatives than this are not multiplied out.
 const MOST: usize = 24;
 
@@ -27,19 +27,11 @@ pub fn required(pattern: &str) -> Option<Vec<String>> {
     }
     let mut texts = Vec::with_capacity(set.len());
     for bytes in set {
-        texts.push(cut(&String::from_utf8(bytes).ok()?).to_owned());
+        texts.push(String::from_utf8(bytes).ok()?);
     }
     texts.sort();
     texts.dedup();
     Some(texts)
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_LEN);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
@@ -50,7 +42,7 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
         HirKind::Capture(capture) => best(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => match finite(&repetition.sub) {
             Some(texts) if texts.len() == 1 => Some(vec![
-                texts.concat().repeat(repetition.min.min(MAX_LEN as u32) as usize),
+                texts.concat().repeat(repetition.min.min(MAX_REPEAT) as usize),
             ]),
             _ => best(&repetition.sub),
         },
@@ -64,7 +56,9 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
         HirKind::Concat(parts) => {
             let mut candidates: Vec<Vec<Vec<u8>>> = Vec::new();
             let mut run = vec![Vec::new()];
-            for part in parts {
+            let mut flat = Vec::new();
+            flatten(parts, &mut flat);
+            for part in flat {
                 // An assertion such as a word boundary is the empty text: it does not break a run.
                 match finite(part).and_then(|texts| product(&run, &texts)) {
                     Some(longer) => run = longer,
@@ -85,10 +79,32 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             candidates
                 .into_iter()
                 .filter(|set| shortest(set) > 0)
-                .max_by_key(|set| (shortest(set).min(8), usize::MAX - set.len()))
+                .min_by_key(|set| (worst(set), set.len()))
         }
         _ => None,
     }
+}
+
+/// A sequence without the groups that only name a part of it.
+fn flatten<'h>(parts: &'h [Hir], flat: &mut Vec<&'h Hir>) {
+    for part in parts {
+        match part.kind() {
+            HirKind::Capture(capture) => match capture.sub.kind() {
+                HirKind::Concat(inner) => flatten(inner, flat),
+                _ => flat.push(&capture.sub),
+            },
+            HirKind::Concat(inner) => flatten(inner, flat),
+            _ => flat.push(part),
+        }
+    }
+}
+
+/// The cost of the set's commonest literal.
+fn worst(set: &[Vec<u8>]) -> u32 {
+    set.iter()
+        .map(|literal| super::prefilter::literal_cost(literal).unwrap_or(u32::MAX))
+        .max()
+        .unwrap_or(u32::MAX)
 }
 
 fn shortest(set: &[Vec<u8>]) -> usize {
@@ -174,12 +190,12 @@ mod tests {
 
     #[test]
     fn case_is_folded_and_optional_parts_do_not_count() {
-        assert_eq!(of(r"(?i)No Space(?: at all)? left"), ["no space"]);
+        assert_eq!(of(r"(?i)No Space(?: at all)? left"), [" left"]);
     }
 
     #[test]
     fn short_classes_are_multiplied_out_while_the_literal_is_short() {
-        assert_eq!(of(r"\bMD[01]\d{2}\b"), ["md0", "md1"]);
+        assert_eq!(of(r"\bMDX[01]\d{2}\b"), ["mdx0", "mdx1"]);
         assert_eq!(of(r"\S+\.(?:hs|lhs):\d+"), [".hs:", ".lhs:"]);
     }
 

@@ -11,6 +11,7 @@ mod diagnosis;
 mod excerpt;
 mod ledger;
 mod literals;
+mod prefilter;
 pub mod render;
 mod rules;
 mod scanner;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::class::{Class, Retry};
+use super::prefilter::Prefilter;
 use super::{clean, literals};
 
 /// The version of the rule files' form that this code reads.
@@ -56,7 +56,7 @@ pub enum RuleError {
         source: Box<regex::Error>,
     },
     #[error(
-        "{id}: the pattern `{pattern}` demands no literal of three or more bytes, so no pass can look for it"
+        "{id}: the pattern `{pattern}` demands no literal of four or more bytes, so no pass can look for it"
     )]
     NoLiteral { id: String, pattern: String },
     #[error("{id}: says neither why nor what to do, and its class has no text either")]
@@ -67,8 +67,6 @@ pub enum RuleError {
     Unknown { id: String, other: String },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<RuleError>),
-    #[error("the literals of the rules do not compile")]
-    Literals(#[from] aho_corasick::BuildError),
 }
 
 #[derive(Debug, Deserialize)]
@@ -204,7 +202,7 @@ pub struct RuleSet {
     pub(super) rules: Vec<Rule>,
     pub(super) marks: Vec<Mark>,
     pub(super) decoration: Decoration,
-    pub(super) literals: AhoCorasick,
+    pub(super) literals: Prefilter,
     /// For each literal, the patterns that a line holding it is shown to.
     pub(super) by_literal: Vec<Vec<u32>>,
     pub(super) patterns: Vec<Pattern>,
@@ -233,8 +231,6 @@ pub(super) enum Rank {
 pub(super) enum Target {
     Rule(u16),
     Mark(u16),
-    /// The escape character: the line has to be cleaned before literals can be looked for.
-    Escape,
 }
 
 impl RuleSet {
@@ -319,15 +315,17 @@ impl RuleSet {
 
     /// How many places of `bytes` hold a literal: the scan's first pass alone, for measuring against.
     pub fn count_literals(&self, bytes: &[u8]) -> usize {
-        self.literals.find_iter(bytes).count()
+        let mut count = 0;
+        self.literals.all(bytes, |_| count += 1);
+        count
     }
 
     /// The patterns whose literals the text holds, in order.
     pub(super) fn candidates(&self, text: &str) -> Vec<u32> {
         let mut candidates: Vec<u32> = Vec::new();
-        for found in self.literals.find_overlapping_iter(text) {
-            candidates.extend_from_slice(&self.by_literal[found.pattern().as_usize()]);
-        }
+        self.literals.all(text.as_bytes(), |literal| {
+            candidates.extend_from_slice(&self.by_literal[literal as usize]);
+        });
         candidates.sort_unstable();
         candidates.dedup();
         candidates
@@ -445,26 +443,15 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
     if !problems.is_empty() {
         return Err(RuleError::Several(problems));
     }
-    let escape = patterns.len() as u32;
-    patterns.push(Pattern {
-        regex: build("escape", "\x1b")?,
-        target: Target::Escape,
-    });
-    literals.insert("\x1b".to_owned(), vec![escape]);
-
     let mut texts: Vec<(String, Vec<u32>)> = literals.into_iter().collect();
     texts.sort();
-    let automaton = AhoCorasick::builder()
-        .kind(Some(AhoCorasickKind::DFA))
-        .match_kind(MatchKind::Standard)
-        .ascii_case_insensitive(true)
-        .build(texts.iter().map(|(text, _)| text))?;
+    let prefilter = Prefilter::new(texts.iter().map(|(text, _)| text.clone()).collect());
     let by_literal = texts.into_iter().map(|(_, patterns)| patterns).collect();
     Ok(RuleSet {
         rules,
         marks,
         decoration,
-        literals: automaton,
+        literals: prefilter,
         by_literal,
         patterns,
         unless,
@@ -499,6 +486,7 @@ fn expanded(pattern: &str) -> String {
 fn build(id: &str, pattern: &str) -> Result<Regex, RuleError> {
     RegexBuilder::new(&expanded(pattern))
         .unicode(false)
+        .dfa_size_limit(DFA_CACHE)
         .build()
         .map_err(|source| RuleError::Pattern {
             id: id.to_owned(),

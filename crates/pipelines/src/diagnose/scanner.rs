@@ -97,15 +97,10 @@ impl<'r> Scanner<'r> {
         };
         let mut at = self.position;
         let mut counted = self.position;
-        while at < limit {
-            let Some(found) = self
-                .rules
-                .literals
-                .find(aho_corasick::Input::new(&buffer[..limit]).range(at..))
-            else {
-                break;
-            };
-            let hit = found.start();
+        // An escape sequence may stand inside a literal, so a line that has one is looked at too.
+        let mut escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
+        let mut literal = self.rules.literals.find(&buffer[..limit], at);
+        while let Some(hit) = [escape, literal].into_iter().flatten().min() {
             let floor = at.max(hit.saturating_sub(PIECE));
             let start =
                 memchr::memrchr(b'\n', &buffer[floor..hit]).map_or(floor, |newline| floor + newline + 1);
@@ -114,7 +109,13 @@ impl<'r> Scanner<'r> {
             self.line += memchr::memchr_iter(b'\n', &buffer[counted..start]).count() as u64;
             counted = start;
             self.look(&buffer, start, end);
-            at = end.max(found.end());
+            at = end.max(hit + 1);
+            if escape.is_some_and(|found| found < at) {
+                escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
+            }
+            if literal.is_some_and(|found| found < at) {
+                literal = self.rules.literals.find(&buffer[..limit], at);
+            }
         }
         self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
         self.buffer = buffer;

@@ -1,5 +1,6 @@
 //! What is shipped around the binary: the wrapper scripts, the deployment files, the documented commands.
 
+mod commands;
 mod deployment;
 mod documented;
 mod gate;

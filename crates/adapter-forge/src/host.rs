@@ -240,7 +240,8 @@ impl Host {
     async fn refused(&self, method: &Method, status: StatusCode, response: reqwest::Response) -> CallError {
         let headers = response.headers().clone();
         let body = refusal::start_of(response).await;
-        let message = self.mask(&refusal::message(&body));
+        // Masked before it is cut short, so that no half of a token stays.
+        let message = refusal::message(self.mask(&String::from_utf8_lossy(&body)).as_bytes());
         if !refusal::is_rate_limit(status, &headers, &message) {
             return self.failed(method, Failure::Refused { status, message });
         }
@@ -298,15 +299,26 @@ fn addresses(config: &HostConfig) -> Result<(Url, Url)> {
             return Err(Error::invalid(format!("{url} is not the web address of a forge")).next(next));
         }
     }
-    let root = web.as_str().trim_end_matches('/');
-    let api = match (&config.api_url, config.provider) {
-        (Some(api), _) => api.as_str().trim_end_matches('/').to_owned(),
-        (None, Provider::Gitlab) => format!("{root}/api/v4"),
-        (None, Provider::Github) if web.host_str() == Some("github.com") => {
-            "https://api.github.com".to_owned()
+    let (web, api) = match (web.as_str().trim_end_matches('/'), config.provider) {
+        // Whoever names the API means its instance.
+        ("https://api.github.com" | "https://github.com", Provider::Github) => (
+            "https://github.com".to_owned(),
+            "https://api.github.com".to_owned(),
+        ),
+        (named, provider) => {
+            let suffix = match provider {
+                Provider::Gitlab => "/api/v4",
+                Provider::Github => "/api/v3",
+            };
+            let root = named.strip_suffix(suffix).unwrap_or(named);
+            (root.to_owned(), format!("{root}{suffix}"))
         }
-        (None, Provider::Github) => format!("{root}/api/v3"),
     };
+    let web = Url::parse(&web).map_err(|error| wrong("url", &error))?;
+    let api = config
+        .api_url
+        .as_ref()
+        .map_or(api, |api| api.as_str().trim_end_matches('/').to_owned());
     let api = Url::parse(&api).map_err(|error| wrong("api_url", &error))?;
     Ok((web, api))
 }
@@ -345,4 +357,43 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_may_be_named_by_its_pages_or_by_its_api() {
+        let of = |provider, url: Option<&str>| {
+            let mut config = HostConfig::new(provider);
+            config.url = url.map(|url| url.parse().expect("an address"));
+            let (web, api) = addresses(&config).expect("usable");
+            (web.to_string(), api.to_string())
+        };
+        let pair = |web: &str, api: &str| (web.to_owned(), api.to_owned());
+        let github = pair("https://github.com/", "https://api.github.com/");
+        for url in [None, Some("https://github.com"), Some("https://api.github.com/")] {
+            assert_eq!(of(Provider::Github, url), github);
+        }
+        let enterprise = pair("https://git.example.com/", "https://git.example.com/api/v3");
+        for url in ["https://git.example.com", "https://git.example.com/api/v3/"] {
+            assert_eq!(of(Provider::Github, Some(url)), enterprise);
+        }
+        assert_eq!(
+            of(Provider::Gitlab, None),
+            pair("https://gitlab.com/", "https://gitlab.com/api/v4")
+        );
+        let below = pair("https://example.com/git", "https://example.com/git/api/v4");
+        assert_eq!(of(Provider::Gitlab, Some("https://example.com/git/")), below);
+    }
+
+    #[test]
+    fn an_address_with_credentials_is_refused_without_repeating_them() {
+        let mut config = HostConfig::new(Provider::Gitlab);
+        config.url = Some("https://bot:geheim@git.example.com".parse().expect("an address"));
+        let error = addresses(&config).expect_err("refused");
+        assert_eq!(error.kind, domain::ErrorKind::Invalid);
+        assert!(!error.to_string().contains("geheim"), "{error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The adapter for GitHub against the fake, over real HTTP: both suites of the ports, and what is special to it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adapter_forge::{Config, Forges, HostConfig, Provider};
@@ -18,25 +19,31 @@ const REPO: &str = "octo-org/app.rs";
 struct GithubWorld {
     fake: FakeGithub,
     forges: Forges,
+    /// The same with little patience, for when no answer will come.
+    hasty: Forges,
+    no_answer: AtomicBool,
 }
 
 fn start() -> GithubWorld {
     let fake = FakeGithub::start();
     let url: url::Url = fake.url().parse().expect("the fake's address");
     let mut host = HostConfig::new(Provider::Github);
-    host.url = Some(url.clone());
-    host.api_url = Some(url);
+    host.url = Some(url);
     host.token = Some(TOKEN.into());
-    host.timeout = Duration::from_millis(1500);
     host.settle = Duration::ZERO;
     host.requests_per_minute = 100_000;
-    let config = Config {
-        hosts: vec![host],
-        local: None,
+    let forges = |timeout| {
+        let hosts = vec![HostConfig {
+            timeout,
+            ..host.clone()
+        }];
+        Forges::new(&Config { hosts, local: None }).expect("a usable configuration")
     };
     GithubWorld {
         fake,
-        forges: Forges::new(&config).expect("a usable configuration"),
+        forges: forges(Duration::from_secs(30)),
+        hasty: forges(Duration::from_millis(500)),
+        no_answer: AtomicBool::new(false),
     }
 }
 
@@ -46,7 +53,17 @@ impl GithubWorld {
             .with(|world| change(world.issue(REPO, at.iid).expect("the issue")));
     }
 
+    fn patience(&self) -> &Forges {
+        if self.no_answer.load(Ordering::Relaxed) {
+            &self.hasty
+        } else {
+            &self.forges
+        }
+    }
+
     fn break_write(&self, breakage: Breakage) {
+        self.no_answer
+            .store(breakage == Breakage::NoAnswer, Ordering::Relaxed);
         let fault = match breakage {
             Breakage::RateLimited(wait) => Fault::RateLimited(wait),
             Breakage::OutOfOrder => Fault::Status(503),
@@ -60,7 +77,7 @@ impl GithubWorld {
 #[async_trait]
 impl TicketsWorld for GithubWorld {
     fn port(&self) -> &dyn Tickets {
-        &self.forges
+        self.patience()
     }
     async fn open(&self, labels: &[&str]) -> TicketRef {
         self.fake.open_ticket(REPO, TicketKind::MergeRequest, labels)
@@ -101,7 +118,7 @@ impl TicketsWorld for GithubWorld {
 #[async_trait]
 impl ForgeWorld for GithubWorld {
     fn port(&self) -> &dyn Forge {
-        &self.forges
+        self.patience()
     }
     async fn pipeline(&self, seed: PipelineSeed) -> Placed {
         self.fake.add_run(REPO, &seed)

@@ -1,5 +1,6 @@
 //! The adapter for GitLab against the fake, over real HTTP: both suites of the ports.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adapter_forge::{Config, Forges, HostConfig, Provider};
@@ -17,6 +18,9 @@ const PROJECT: &str = "group/sub/app";
 struct GitlabWorld {
     fake: FakeGitlab,
     forges: Forges,
+    /// The same with little patience, for when no answer will come.
+    hasty: Forges,
+    no_answer: AtomicBool,
     kind: TicketKind,
 }
 
@@ -25,16 +29,20 @@ fn start() -> GitlabWorld {
     let mut host = HostConfig::new(Provider::Gitlab);
     host.url = Some(fake.url().parse().expect("the fake's address"));
     host.token = Some(TOKEN.into());
-    host.timeout = Duration::from_millis(1500);
     host.settle = Duration::ZERO;
     host.requests_per_minute = 100_000;
-    let config = Config {
-        hosts: vec![host],
-        local: None,
+    let forges = |timeout| {
+        let hosts = vec![HostConfig {
+            timeout,
+            ..host.clone()
+        }];
+        Forges::new(&Config { hosts, local: None }).expect("a usable configuration")
     };
     GitlabWorld {
         fake,
-        forges: Forges::new(&config).expect("a usable configuration"),
+        forges: forges(Duration::from_secs(30)),
+        hasty: forges(Duration::from_millis(500)),
+        no_answer: AtomicBool::new(false),
         kind: TicketKind::Issue,
     }
 }
@@ -57,7 +65,17 @@ impl GitlabWorld {
         });
     }
 
+    fn patience(&self) -> &Forges {
+        if self.no_answer.load(Ordering::Relaxed) {
+            &self.hasty
+        } else {
+            &self.forges
+        }
+    }
+
     fn break_write(&self, breakage: Breakage) {
+        self.no_answer
+            .store(breakage == Breakage::NoAnswer, Ordering::Relaxed);
         let fault = match breakage {
             Breakage::RateLimited(wait) => Fault::RateLimited(wait),
             Breakage::OutOfOrder => Fault::Status(503),
@@ -71,7 +89,7 @@ impl GitlabWorld {
 #[async_trait]
 impl TicketsWorld for GitlabWorld {
     fn port(&self) -> &dyn Tickets {
-        &self.forges
+        self.patience()
     }
     async fn open(&self, labels: &[&str]) -> TicketRef {
         self.fake.open_ticket(PROJECT, self.kind, labels)
@@ -117,7 +135,7 @@ impl TicketsWorld for GitlabWorld {
 #[async_trait]
 impl ForgeWorld for GitlabWorld {
     fn port(&self) -> &dyn Forge {
-        &self.forges
+        self.patience()
     }
     async fn pipeline(&self, seed: PipelineSeed) -> Placed {
         self.fake.add_pipeline(PROJECT, &seed)

@@ -46,7 +46,7 @@ impl FakeGithub {
         Self { peer, storage, world }
     }
 
-    /// The address of both the web pages and the API.
+    /// The web address; the API is below `/api/v3`, as on an instance of one's own.
     pub fn url(&self) -> String {
         self.peer.url()
     }

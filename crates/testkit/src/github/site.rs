@@ -38,7 +38,11 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
     if request.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
         return Err(Reply::message(401, "Bad credentials"));
     }
-    let parts = request.parts("/").unwrap_or_default();
+    // An instance of one's own has its API below this path; both are served.
+    let parts = request
+        .parts("/api/v3/")
+        .or_else(|| request.parts("/"))
+        .unwrap_or_default();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     if parts == ["user"] {
         return Ok(Reply::json(200, &user_json(OUR_USER)));

@@ -29,6 +29,15 @@ impl Store {
     /// Notifies `wake` whenever another program's statement, or the API's, may have made work; also each time
     /// the connection stands anew, since something may have been missed. None where `LISTEN` is switched off.
     pub fn listen(&self, wake: Arc<Notify>) -> Option<Listener> {
+        self.listen_on(CHANNEL, wake)
+    }
+
+    /// As [`Store::listen`], for notes that were put into the outbox.
+    pub fn listen_for_notes(&self, wake: Arc<Notify>) -> Option<Listener> {
+        self.listen_on(crate::outbox::CHANNEL, wake)
+    }
+
+    fn listen_on(&self, channel: &'static str, wake: Arc<Notify>) -> Option<Listener> {
         let url = match &self.config().listen {
             Listen::Off => return None,
             Listen::Same => self.config().url.clone(),
@@ -42,9 +51,9 @@ impl Store {
         let task = tokio::spawn(async move {
             let mut delays = backoff();
             loop {
-                match hear(&url, &config, &wake, &mut || delays = backoff()).await {
+                match hear(&url, channel, &config, &wake, &mut || delays = backoff()).await {
                     Ok(()) => tracing::info!("the connection that listens was lost; connecting again"),
-                    Err(error) => tracing::warn!(%error, "could not listen for new tasks; polling meanwhile"),
+                    Err(error) => tracing::warn!(%error, "could not listen for news; polling meanwhile"),
                 }
                 let delay = delays.next().unwrap_or_default();
                 tokio::time::sleep(delay).await;
@@ -55,8 +64,14 @@ impl Store {
 }
 
 /// Listens over one connection until that is lost.
-async fn hear(url: &str, config: &Config, wake: &Notify, connected: &mut (dyn FnMut() + Send)) -> Result<()> {
-    let doing = "listen for new tasks";
+async fn hear(
+    url: &str,
+    channel: &str,
+    config: &Config,
+    wake: &Notify,
+    connected: &mut (dyn FnMut() + Send),
+) -> Result<()> {
+    let doing = "listen for news";
     let options = connect_options(url, config)?;
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -64,7 +79,7 @@ async fn hear(url: &str, config: &Config, wake: &Notify, connected: &mut (dyn Fn
         .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
     listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await.doing(doing)?;
+    listener.listen(channel).await.doing(doing)?;
     connected();
     wake.notify_one();
     while listener.try_recv().await.doing(doing)?.is_some() {

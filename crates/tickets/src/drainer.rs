@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ports::Tickets;
 use store::outbox::Due;
+use store::{Listener, Store};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +20,22 @@ pub struct Drainer {
     pub(crate) config: Config,
     pub(crate) pace: Pace,
     wake: Arc<Notify>,
+    /// Wakes while the drainer lives; none where the store does not listen.
+    _listener: Option<Listener>,
 }
 
 /// How many tickets are swept in one go; there is seldom one.
 const SWEEPS: u32 = 4;
 
 impl Drainer {
-    pub fn new(store: &store::Store, tickets: Arc<dyn Tickets>, config: Config) -> Self {
-        Self::over(Arc::new(store.outbox()), tickets, config)
+    /// A drainer that is woken by what is put into the store's outbox. Call it inside the runtime.
+    pub fn new(store: &Store, tickets: Arc<dyn Tickets>, config: Config) -> Self {
+        let drainer = Self::over(Arc::new(store.outbox()), tickets, config);
+        let listener = store.listen_for_notes(drainer.wake());
+        Self {
+            _listener: listener,
+            ..drainer
+        }
     }
 
     pub fn over(queue: Arc<dyn Queue>, tickets: Arc<dyn Tickets>, config: Config) -> Self {
@@ -37,10 +46,11 @@ impl Drainer {
             config,
             pace,
             wake: Arc::default(),
+            _listener: None,
         }
     }
 
-    /// Notified, it looks for due notes at once. Whoever listens on [`store::outbox::CHANNEL`] does that.
+    /// Notified, it looks for due notes at once.
     pub fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
     }
@@ -48,6 +58,7 @@ impl Drainer {
     /// Delivers until shutdown; then lets what is under way end within [`Config::grace`].
     pub async fn run(self, shutdown: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
+        let mut sweeping = FuturesUnordered::new();
         let mut held: HashMap<(TaskId, u32), Due> = HashMap::new();
         let mut poll = tokio::time::interval(self.config.poll);
         let mut renew = tokio::time::interval(self.config.lease / 3);
@@ -63,7 +74,8 @@ impl Drainer {
                 () = shutdown.cancelled() => break,
                 Some(done) = under_way.next() => { held.remove(&done); }
                 () = self.wake.notified() => {}
-                _ = poll.tick() => self.sweep_due().await,
+                Some(()) = sweeping.next() => {}
+                _ = poll.tick() => if sweeping.is_empty() { sweeping.push(self.sweep_due()) },
                 _ = renew.tick() => self.renew(&held).await,
             }
         }

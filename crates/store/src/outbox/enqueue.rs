@@ -114,17 +114,8 @@ async fn retell(conn: &mut PgConnection, task: &TaskId, report: &Value, moment: 
 /// Without secrets, and without NUL, which Postgres cannot store.
 fn storable(report: &Report) -> Value {
     let mut value = serde_json::to_value(report.redacted()).unwrap_or(Value::Null);
-    strip_nul(&mut value);
+    crate::nul::replace(&mut value);
     value
-}
-
-fn strip_nul(value: &mut Value) {
-    match value {
-        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
-        Value::Array(items) => items.iter_mut().for_each(strip_nul),
-        Value::Object(fields) => fields.values_mut().for_each(strip_nul),
-        _ => {}
-    }
 }
 
 /// The adapter and the host behind it. A path is left out: one host serves, and limits, all of its projects.

@@ -26,7 +26,12 @@ const LONGEST: usize = 128;
 
 impl Marker {
     pub fn new(task: &TaskId, kind: Kind) -> Self {
-        let mut encoded = String::new();
+        // An id without a character is marked by what encodes none.
+        let mut encoded = if task.as_str().is_empty() {
+            "%".to_owned()
+        } else {
+            String::new()
+        };
         for byte in task.as_str().bytes() {
             // A hyphen after a hyphen would come near the end of an HTML comment.
             let plain = byte.is_ascii_alphanumeric()
@@ -89,6 +94,7 @@ mod tests {
     #[test]
     fn a_marker_is_read_back_whatever_the_task_is_called() {
         for id in [
+            "",
             "018f3c2e-7b1a-7cc4-9f53-2d0c6f1a5b7e",
             "a b",
             "x --> <b>",

@@ -29,16 +29,7 @@ pub fn install() -> Result<PrometheusHandle, Error> {
         .map_err(failed)?
         .install_recorder()
         .map_err(failed)?;
-    describe_gauge!(
-        "longshore_tasks",
-        "Tasks in the table that are not over, by type and status; recently ended ones for the last hour"
-    );
-    describe_gauge!(
-        "longshore_oldest_pending_seconds",
-        Unit::Seconds,
-        "Age of the oldest task of ours that could be claimed now"
-    );
-    describe_gauge!("longshore_outbox_pending", "Ticket notes not yet delivered");
+    describe_gauge!("longshore_tasks", "Tasks in the table, by status");
     describe_counter!(
         "longshore_http_requests_total",
         "Requests answered, by route, method and status"

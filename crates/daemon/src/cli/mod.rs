@@ -90,6 +90,10 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run everything on this machine: a private Postgres, worker, API, page and local tickets
+    Dev(Dev),
+    /// Claim tasks and do them, until SIGTERM
+    Worker(Worker),
     /// Serve the API, webhooks and the page, until SIGTERM
     Serve(Serve),
     /// Bring the database to this version's tables
@@ -113,6 +117,32 @@ pub enum Command {
     /// Print a completion script for a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Folder for the private Postgres; made when missing
+    #[arg(long, value_name = "FOLDER", default_value = ".longshore")]
+    pub data: PathBuf,
+    /// Port of the API and the page on 127.0.0.1; 0 takes a free one [default: `api.bind`'s, 8844]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Enqueue real tasks, show them being done and print their comments
+    #[arg(long)]
+    pub demo: bool,
+    /// End when the demo is done, instead of serving until Ctrl-C
+    #[arg(long, requires = "demo")]
+    pub exit: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Tasks worked on at once, over `worker.slots`
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u32>,
+    /// Serve the API and the page from this process too
+    #[arg(long)]
+    pub with_api: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 mod config;
 mod create_task;
+mod demo;
+mod dev;
 mod diagnose;
 mod gitlab;
 mod migrate;
@@ -10,6 +12,7 @@ mod repos;
 mod serve;
 mod tasks;
 mod watch;
+mod worker;
 
 use std::collections::BTreeMap;
 
@@ -53,7 +56,10 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
         _ => {}
     }
     let Loaded { mut settings, .. } = load(&with_flags_of(&cli.command, sources))?;
-    let service = matches!(&cli.command, Command::Serve(_));
+    let service = matches!(
+        &cli.command,
+        Command::Worker(_) | Command::Serve(_) | Command::Dev(_)
+    );
     if !service && cli.global.log_level.is_none() {
         // A command's answer is what it prints; its log is for when something is wrong.
         quieten(&mut settings);
@@ -69,6 +75,8 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
         .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
     runtime.block_on(async {
         match cli.command {
+            Command::Dev(command) => dev::run(command, settings, out).await,
+            Command::Worker(command) => worker::run(command, &settings).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings, out).await,
             Command::CreateTask(command) => create_task::run(command, &settings, out).await,
@@ -86,6 +94,11 @@ fn with_flags_of(command: &Command, sources: &Sources) -> Sources {
     let mut sources = sources.clone();
     let flag = |name, key, value: Option<String>| value.map(|value| Flag { name, key, value });
     let own = match command {
+        Command::Worker(worker) => flag(
+            "--slots",
+            "worker.slots",
+            worker.slots.map(|slots| slots.to_string()),
+        ),
         Command::Serve(serve) => flag("--bind", "api.bind", serve.bind.clone()),
         _ => None,
     };

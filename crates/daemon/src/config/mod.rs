@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use layers::{Origin, variable};
 pub use nearest::nearest;
 pub use settings::{LogFormat, Settings};
-pub use values::Span;
+pub use values::{DatabaseUrlError, Span};
 
 use keys::Keys;
 use layers::{Given, Written};

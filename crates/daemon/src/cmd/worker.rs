@@ -1,0 +1,99 @@
+//! `longshore worker`: claims tasks and does them.
+
+use std::sync::Arc;
+
+use adapter_forge::Forges;
+use domain::Error;
+use pipelines::{FixBuild, FixBuildConfig};
+use ports::{Forge, Tickets};
+use store::Store;
+use tickets::Drainer;
+use tokio::sync::Notify;
+
+use super::serve;
+use crate::cli;
+use crate::config::Settings;
+use crate::exit::{Failure, Outcome};
+use crate::shutdown::Shutdown;
+use crate::wiring::{self, As};
+
+pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
+    let shutdown = Shutdown::listen()?;
+    let listener = match command.with_api {
+        true => Some(serve::bind(settings.api.bind).await?),
+        false => None,
+    };
+    let Some(store) = shutdown.unless_stopped(wiring::store(settings, As::Worker)).await else {
+        return Ok(shutdown.exit());
+    };
+    let store = store?;
+    let forges = Arc::new(Forges::new(&wiring::forge_config(settings))?);
+    let worker = work(settings, &store, forges.clone(), forges, &shutdown)?;
+    let api = match listener {
+        Some(listener) => {
+            let store = wiring::store(settings, As::Api).await?;
+            Some(serve::api(settings, listener, store, shutdown.drain.clone())?)
+        }
+        None => None,
+    };
+    let all = async {
+        let api = async {
+            match api {
+                Some(api) => api.await,
+                None => Ok(()),
+            }
+        };
+        let (worked, served) = tokio::join!(worker, api);
+        worked.and(served)
+    };
+    let outcome = shutdown.until_killed(all).await;
+    store.close().await;
+    outcome
+}
+
+/// The claim loop, the listener that wakes it and the drainer of the ticket outbox, as one future that ends after
+/// `shutdown.drain`: first the work, then the notes about it.
+pub fn work(
+    settings: &Settings,
+    store: &Store,
+    forge: Arc<dyn Forge>,
+    tickets: Arc<dyn Tickets>,
+    shutdown: &Shutdown,
+) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Failure> {
+    let rules = pipelines::diagnose::RuleSet::builtin()
+        .map_err(|error| Error::internal("the built-in rules cannot be read").because(&error))?;
+    let memory = Arc::new(store.clone());
+    let fix_build = FixBuild::new(forge, memory.clone(), memory, rules, FixBuildConfig::default());
+    let registry = worker::Registry::new().register(fix_build);
+
+    let wake = Arc::new(Notify::new());
+    let listener = store.listen(wake.clone());
+    let mut config = wiring::worker_config(settings, hostname());
+    config.listens = listener.is_some();
+    tracing::info!(
+        worker.agents = ?config.agents,
+        worker.slots = config.slots,
+        worker.types = ?registry.task_types(),
+        "the worker takes tasks"
+    );
+    let worker = worker::Worker::new(store.clone(), registry, config, wake);
+    let drainer = Drainer::new(store, tickets, ::tickets::Config::default());
+    let shutdown = shutdown.clone();
+    Ok(async move {
+        let notes_done = tokio_util::sync::CancellationToken::new();
+        let notes = tokio::spawn(drainer.run(notes_done.clone()));
+        let worked = worker.run(shutdown.drain, shutdown.kill).await;
+        drop(listener);
+        notes_done.cancel();
+        if let Err(error) = notes.await {
+            return Err(Error::internal("the drainer of ticket notes broke").because(&error));
+        }
+        worked
+    })
+}
+
+/// For the table of workers; only people read it.
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}

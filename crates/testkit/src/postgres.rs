@@ -6,6 +6,7 @@
 
 mod clock;
 mod database;
+mod notifications;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 
 pub use clock::ManualClock;
 pub use database::{Database, Row, Session};
+pub use notifications::Notifications;
 
 /// A server with a migrated template; gives out databases.
 pub struct Postgres {

@@ -20,9 +20,9 @@ impl Store {
             self.query(
                 "UPDATE tasks t
                     SET status = 'cancelled',
-                        wait = CASE WHEN s.begun THEN coalesce(t.wait, '{\"why\": \"for a worker that undoes it\"}') END,
-                        completed_at = CASE WHEN s.begun OR t.worker_id IS NOT NULL THEN t.completed_at
-                                            ELSE longshore.utc_now() END
+                        wait = coalesce(t.wait, CASE WHEN s.begun THEN '{\"why\": \"for a worker that undoes it\"}'::jsonb END),
+                        completed_at = CASE WHEN t.worker_id IS NULL AND t.wait IS NULL AND NOT s.begun
+                                            THEN longshore.utc_now() END
                    FROM (SELECT $2 AND EXISTS (SELECT FROM longshore.task_steps WHERE task_id = $1) AS begun) AS s
                   WHERE t.id = $1",
             )
@@ -121,8 +121,8 @@ impl Store {
                         OR EXISTS (SELECT FROM longshore.workers w WHERE t.assigned_to = ANY (w.agents))
                         OR (t.assigned_to IS NULL AND t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')
                             AND (NOT EXISTS (SELECT FROM longshore.workers)
-                                 OR EXISTS (SELECT FROM longshore.workers w, unnest(w.serves) AS serves
-                                             WHERE split_part(serves, '/', 1) = t.task_type))) AS ours
+                                 OR EXISTS (SELECT FROM longshore.workers w, unnest(w.serves) AS s(served)
+                                             WHERE split_part(s.served, '/', 1) = t.task_type))) AS ours
                    FROM tasks t WHERE t.id = $1 FOR UPDATE",
             )
             .bind(id.as_str())

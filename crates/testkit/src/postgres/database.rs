@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _, ValueRef as _};
 use store::{Config, Store};
 
-use super::{ManualClock, Postgres};
+use super::{ManualClock, Notifications, Postgres};
 
 /// A database of one test. It goes with its server.
 pub struct Database {
@@ -99,6 +99,11 @@ impl Database {
     pub async fn try_session(&self) -> Result<Session, String> {
         let connection = PgConnection::connect(&self.url).await.map_err(words)?;
         Ok(Session { connection })
+    }
+
+    /// Counts the wake-ups that statements on the table send from now on.
+    pub async fn notifications(&self) -> Notifications {
+        Notifications::listen(&self.url).await
     }
 
     /// Stops this database's clock at `start`; from now on only the test moves it.

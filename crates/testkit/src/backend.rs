@@ -21,6 +21,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Takes a task away from a worker that is held to be dead; nothing when no worker has it.
     async fn take_over(&self, task: &TaskId, worker: &str) -> Option<Claimed>;
 
+    /// The lease of a worker runs out, and nobody has taken its tasks yet.
+    async fn expire(&self, worker: &str);
+
     async fn settle(&self, lease: &Lease, outcome: Outcome) -> Settled;
 
     /// As anybody may ask for it, whatever state the task is in.
@@ -99,6 +102,9 @@ impl Backend for World {
     }
     async fn take_over(&self, task: &TaskId, worker: &str) -> Option<Claimed> {
         World::take_over(self, task, worker)
+    }
+    async fn expire(&self, worker: &str) {
+        World::expire(self, worker);
     }
     async fn settle(&self, lease: &Lease, outcome: Outcome) -> Settled {
         World::settle(self, lease, outcome)

@@ -13,13 +13,23 @@ use crate::{
 type Answer<T> = Result<T, JournalError>;
 
 impl Row {
-    fn begin(&mut self, at: &StepRef, kind: StepKind) {
-        if self.step(at).is_none() {
-            self.steps.push(Record {
-                at: at.clone(),
-                kind,
-                outcome: None,
-            });
+    /// Begins a step unless it was begun; answers its outcome if it is done.
+    fn begin(&mut self, at: &StepRef, kind: StepKind) -> Answer<Option<Recorded>> {
+        match self.step(at) {
+            Some(step) if step.at.key != at.key => Err(Error::internal(format!(
+                "step {} of scope {} is {:?}, not {:?}",
+                at.seq, at.scope, step.at.key, at.key
+            ))
+            .into()),
+            Some(step) => Ok(step.outcome.clone()),
+            None => {
+                self.steps.push(Record {
+                    at: at.clone(),
+                    kind,
+                    outcome: None,
+                });
+                Ok(None)
+            }
         }
     }
 
@@ -29,15 +39,22 @@ impl Row {
             .find(|step| step.at.scope == at.scope && step.at.seq == at.seq)
     }
 
+    /// The first outcome stays: whoever repeats a write had not heard that it went through.
     fn finish(&mut self, at: &StepRef, kind: StepKind, outcome: Recorded) -> Answer<()> {
-        self.begin(at, kind);
-        match self.step(at) {
-            Some(step) if step.outcome.is_none() => {
-                step.outcome = Some(outcome);
-                Ok(())
-            }
-            _ => Err(Error::internal(format!("step {:?} was recorded twice", at.key)).into()),
+        if self.begin(at, kind)?.is_none()
+            && let Some(step) = self.step(at)
+        {
+            step.outcome = Some(outcome);
         }
+        Ok(())
+    }
+}
+
+fn again<T: serde::de::DeserializeOwned>(outcome: Recorded) -> Answer<T> {
+    match outcome {
+        Recorded::Ok(value) => serde_json::from_value(value)
+            .map_err(|error| Error::internal(format!("a recorded step cannot be read: {error}")).into()),
+        Recorded::Err(error) => Err(error.into()),
     }
 }
 
@@ -48,8 +65,10 @@ impl Journal for World {
     }
 
     async fn start(&self, lease: &Lease, at: &StepRef) -> Answer<()> {
-        self.state().fenced(lease)?.begin(at, StepKind::Effect);
-        Ok(())
+        self.state()
+            .fenced(lease)?
+            .begin(at, StepKind::Effect)
+            .map(|_| ())
     }
 
     async fn done(
@@ -61,8 +80,11 @@ impl Journal for World {
         staged: Vec<Staged>,
     ) -> Answer<()> {
         let mut state = self.state();
-        state.fenced(lease)?.finish(at, kind, outcome.clone())?;
-        state.staged.extend(staged);
+        let row = state.fenced(lease)?;
+        if row.begin(at, kind)?.is_none() {
+            row.finish(at, kind, outcome.clone())?;
+            state.staged.extend(staged);
+        }
         Ok(())
     }
 
@@ -70,7 +92,9 @@ impl Journal for World {
         let mut state = self.state();
         let now = state.now;
         let row = state.fenced(lease)?;
-        row.begin(at, StepKind::Sleep);
+        if row.begin(at, StepKind::Sleep)?.is_some() {
+            return Ok(TimerState::Due);
+        }
         let due = now + chrono::Duration::from_std(after).unwrap_or(chrono::Duration::MAX);
         let due = row
             .deadlines
@@ -88,7 +112,9 @@ impl Journal for World {
         let mut state = self.state();
         let now = state.now;
         let row = state.fenced(lease)?;
-        row.begin(at, StepKind::Signal);
+        if let Some(outcome) = row.begin(at, StepKind::Signal)? {
+            return again(outcome).map(SignalState::Received);
+        }
         let until =
             limit.map(|limit| now + chrono::Duration::from_std(limit).unwrap_or(chrono::Duration::MAX));
         let until = *row.deadlines.entry((at.scope.clone(), at.seq)).or_insert(until);
@@ -106,19 +132,11 @@ impl Journal for World {
 
     async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
         let mut state = self.state();
-        state.fenced(lease)?.begin(at, StepKind::Lock);
-        let queue = state.locks.get(resource).cloned().unwrap_or_default();
-        let mut family = vec![lease.task.clone()];
-        while let Some(parent) = family
-            .last()
-            .and_then(|id| state.tasks.get(id))
-            .and_then(|row| row.info.parent.clone())
-        {
-            if family.contains(&parent) {
-                break;
-            }
-            family.push(parent);
+        if state.fenced(lease)?.begin(at, StepKind::Lock)?.is_some() {
+            return Ok(LockState::Held);
         }
+        let queue = state.locks.get(resource).cloned().unwrap_or_default();
+        let family = state.family(&lease.task);
         match queue.first() {
             Some(holder) if family.contains(holder) => {}
             None => state
@@ -146,12 +164,11 @@ impl Journal for World {
 
     async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Answer<TaskId> {
         let mut state = self.state();
-        let repo = state
-            .fenced(lease)?
-            .info
-            .repo
-            .as_ref()
-            .map(|repo| repo.id.clone());
+        let row = state.fenced(lease)?;
+        if let Some(outcome) = row.begin(at, StepKind::Spawn)? {
+            return again(outcome);
+        }
+        let repo = row.info.repo.as_ref().map(|repo| repo.id.clone());
         let mut child = child.clone();
         child.parent = Some(lease.task.clone());
         child.repo_id = child.repo_id.or(repo);
@@ -164,7 +181,9 @@ impl Journal for World {
 
     async fn child(&self, lease: &Lease, at: &StepRef, child: &TaskId) -> Answer<Option<ChildOutcome>> {
         let mut state = self.state();
-        state.fenced(lease)?.begin(at, StepKind::Child);
+        if let Some(outcome) = state.fenced(lease)?.begin(at, StepKind::Child)? {
+            return again(outcome).map(Some);
+        }
         let Some(row) = state.tasks.get(child) else {
             return Err(
                 Error::not_found(format!("task {child} does not exist, so it cannot be awaited")).into(),
@@ -189,9 +208,11 @@ impl Journal for World {
 
     async fn tell(&self, lease: &Lease, at: &StepRef, report: &Report) -> Answer<()> {
         let mut state = self.state();
-        state
-            .fenced(lease)?
-            .finish(at, StepKind::Tell, Recorded::Ok(Value::Null))?;
+        let row = state.fenced(lease)?;
+        if row.begin(at, StepKind::Tell)?.is_some() {
+            return Ok(());
+        }
+        row.finish(at, StepKind::Tell, Recorded::Ok(Value::Null))?;
         state.told.push((lease.task.clone(), report.clone()));
         Ok(())
     }

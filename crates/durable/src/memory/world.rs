@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) locks: HashMap<String, Vec<TaskId>>,
     pub(super) staged: Vec<Staged>,
     pub(super) told: Vec<(TaskId, Report)>,
+    /// Workers whose lease ran out.
+    dead: HashSet<String>,
 }
 
 impl Default for State {
@@ -33,6 +35,7 @@ impl Default for State {
             locks: HashMap::new(),
             staged: Vec::new(),
             told: Vec::new(),
+            dead: HashSet::new(),
         }
     }
 }
@@ -130,6 +133,9 @@ impl State {
     }
 
     pub(super) fn fenced(&mut self, lease: &Lease) -> Result<&mut Row, JournalError> {
+        if self.dead.contains(&lease.worker) {
+            return Err(JournalError::LeaseLost);
+        }
         let row = self.tasks.get_mut(&lease.task).ok_or(JournalError::LeaseLost)?;
         let running = matches!(row.status, TaskStatus::InProgress | TaskStatus::Cancelled);
         if running && row.attempt == lease.attempt && row.worker.as_deref() == Some(&lease.worker) {
@@ -146,7 +152,28 @@ impl State {
         }
     }
 
+    /// The task and its ancestors, itself first.
+    pub(super) fn family(&self, task: &TaskId) -> Vec<TaskId> {
+        let mut family = vec![task.clone()];
+        while let Some(parent) = family
+            .last()
+            .and_then(|id| self.tasks.get(id))
+            .and_then(|row| row.info.parent.clone())
+            .filter(|parent| !family.contains(parent))
+        {
+            family.push(parent);
+        }
+        family
+    }
+
     fn is_due(&self, row: &Row) -> bool {
+        if row
+            .worker
+            .as_ref()
+            .is_some_and(|worker| self.dead.contains(worker))
+        {
+            return true;
+        }
         match row.status {
             TaskStatus::Pending => true,
             TaskStatus::Cancelled => row.worker.is_none() && row.wait.is_some(),
@@ -159,7 +186,8 @@ impl State {
                                 .iter()
                                 .any(|name| row.signals.iter().any(|(got, _)| got == name))
                             || wait.locks.iter().any(|resource| {
-                                self.locks.get(resource).and_then(|queue| queue.first()) == Some(&row.info.id)
+                                let holder = self.locks.get(resource).and_then(|queue| queue.first());
+                                holder.is_none_or(|holder| self.family(&row.info.id).contains(holder))
                             })
                             || wait.children.iter().any(|child| {
                                 self.tasks
@@ -241,6 +269,9 @@ impl World {
     /// Takes the oldest task that is due.
     pub fn claim(&self, worker: &str) -> Option<Claimed> {
         let mut state = self.state();
+        if state.dead.contains(worker) {
+            return None;
+        }
         let id = state
             .tasks
             .values()
@@ -254,6 +285,11 @@ impl World {
         let mut state = self.state();
         state.tasks.get(task).filter(|row| row.worker.is_some())?;
         state.take(task, worker)
+    }
+
+    /// The lease of a worker runs out: it can write nothing more, and its tasks can be claimed.
+    pub fn expire(&self, worker: &str) {
+        self.state().dead.insert(worker.to_owned());
     }
 
     pub fn settle(&self, lease: &Lease, outcome: Outcome) -> Settled {

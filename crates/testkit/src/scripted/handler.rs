@@ -3,6 +3,7 @@ use std::time::Duration;
 use domain::{Error, NewTask, Report, TaskId, Verdict};
 use durable::{Cause, Handler, Reconciled, Stop, TaskCx, join_all};
 use futures_util::future::BoxFuture;
+use ports::FlakeVerdict;
 use serde_json::{Value, json};
 
 use super::{Node, Outside, Program};
@@ -141,7 +142,17 @@ impl Scripted {
                 .map(|()| Value::Null),
             Node::Remember { key } => {
                 cx.step(key.as_str(), |idem| async move {
-                    idem.stage("scripted", json!({"task": cx.task().id, "key": key}));
+                    let verdict = FlakeVerdict {
+                        repo_id: "repo".into(),
+                        job: key.clone(),
+                        git_ref: "main".into(),
+                        sha: "0".into(),
+                        class: "scripted".into(),
+                        retried: false,
+                        task_id: cx.task().id.clone(),
+                        at: None,
+                    };
+                    idem.stage("flake", json!(verdict));
                     Ok(Value::Null)
                 })
                 .await

@@ -1,6 +1,7 @@
 //! What tests stand on: fakes that speak the real protocols, a Postgres per test, the crash matrix. For tests only.
 
 mod backend;
+pub mod conformance;
 mod faulty;
 pub mod github;
 pub mod gitlab;

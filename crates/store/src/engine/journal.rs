@@ -308,7 +308,13 @@ impl Journal for TaskJournal {
 
     async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
         patiently(|| async {
-            let mut tx = self.begin(lease).await?;
+            let queueing = "queue for a lock";
+            let mut tx = self.store.pool().begin().await.map_err(broken(queueing))?;
+            self.store
+                .one_at_a_time(&mut tx, resource)
+                .await
+                .map_err(broken(queueing))?;
+            self.store.fence(&mut tx, lease).await?;
             let step = self.started(&mut tx, lease, at, StepKind::Lock, None).await?;
             if step.outcome.is_some() {
                 return Ok(LockState::Held);

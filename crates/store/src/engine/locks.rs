@@ -14,7 +14,7 @@ impl Store {
         Ok(())
     }
 
-    /// Queues the task for a resource, or finds its place. It is held by the head of the queue, and by that
+    /// Queues the task for a resource, or finds its place; call [`Store::one_at_a_time`] first. It is held by the head of the queue, and by that
     /// task's descendants.
     pub(crate) async fn queue_for(
         &self,
@@ -22,7 +22,6 @@ impl Store {
         task: &TaskId,
         resource: &str,
     ) -> Sql<LockState> {
-        self.one_at_a_time(tx, resource).await?;
         let head: Option<String> = self
             .query(
                 "WITH RECURSIVE family AS (
@@ -65,7 +64,8 @@ impl Store {
         })
     }
 
-    /// Takes tasks that are over out of all queues and wakes those who come next. True when somebody was woken.
+    /// Takes tasks that are over out of all queues and wakes those who come next, with their descendants that
+    /// queue behind them: the next may be waiting for such a child. True when somebody was woken.
     pub(crate) async fn release_locks(&self, tx: &mut PgConnection, tasks: &[&str]) -> Sql<bool> {
         let rows = self
             .query("SELECT DISTINCT resource FROM longshore.resource_locks WHERE task_id = ANY ($1) ORDER BY resource")
@@ -92,10 +92,18 @@ impl Store {
             .await?;
         let woken = self
             .query(
-                "UPDATE tasks SET run_at = longshore.utc_now()
+                "WITH RECURSIVE heads AS (
+                     SELECT DISTINCT ON (resource) resource, task_id FROM longshore.resource_locks
+                      WHERE resource = ANY ($1) ORDER BY resource, position),
+                 up AS (
+                     SELECT resource, task_id AS waiter, task_id AS id, 0 AS depth FROM longshore.resource_locks
+                      WHERE resource = ANY ($1)
+                     UNION ALL
+                     SELECT up.resource, up.waiter, t.parent_task_id, up.depth + 1 FROM up JOIN tasks t ON t.id = up.id
+                      WHERE t.parent_task_id IS NOT NULL AND up.depth < 64)
+                 UPDATE tasks SET run_at = longshore.utc_now()
                   WHERE status = 'waiting' AND wait->'locks' ?| $1
-                    AND id IN (SELECT DISTINCT ON (resource) task_id FROM longshore.resource_locks
-                                WHERE resource = ANY ($1) ORDER BY resource, position)",
+                    AND id IN (SELECT up.waiter FROM up JOIN heads h ON h.resource = up.resource AND h.task_id = up.id)",
             )
             .bind(&resources)
             .execute(&mut *tx)
@@ -103,8 +111,9 @@ impl Store {
         Ok(woken.rows_affected() > 0)
     }
 
-    /// Orders all who queue for or leave a resource, so that places are given in the order of commits.
-    async fn one_at_a_time(&self, tx: &mut PgConnection, resource: &str) -> Sql<()> {
+    /// Orders all who queue for or leave a resource, so that places are given in the order of commits. Who
+    /// queues calls this before it locks its own row: who leaves locks the rows of the queue after this.
+    pub(super) async fn one_at_a_time(&self, tx: &mut PgConnection, resource: &str) -> Sql<()> {
         self.query("SELECT pg_advisory_xact_lock(hashtextextended('longshore lock ' || $1, 0))")
             .bind(resource)
             .execute(tx)

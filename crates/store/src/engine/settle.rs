@@ -225,9 +225,16 @@ impl Store {
                         EXISTS (SELECT FROM longshore.signals s WHERE s.task_id = t.id AND s.name = ANY ($4))
                         OR EXISTS (SELECT FROM tasks c WHERE c.id = ANY ($5) AND c.worker_id IS NULL AND c.wait IS NULL
                                       AND c.status IN ('completed', 'failed', 'cancelled'))
-                        OR EXISTS (SELECT FROM longshore.resource_locks l WHERE l.task_id = t.id AND l.resource = ANY ($6)
-                                      AND NOT EXISTS (SELECT FROM longshore.resource_locks b
-                                                       WHERE b.resource = l.resource AND b.position < l.position)) AS due
+                        OR EXISTS (
+                            WITH RECURSIVE up AS (
+                                SELECT t.id, t.parent_task_id AS parent, 0 AS depth
+                                UNION ALL
+                                SELECT p.id, p.parent_task_id, up.depth + 1 FROM up JOIN tasks p ON p.id = up.parent
+                                 WHERE up.depth < 64)
+                            SELECT FROM up JOIN longshore.resource_locks l ON l.task_id = up.id
+                             WHERE l.resource = ANY ($6)
+                               AND NOT EXISTS (SELECT FROM longshore.resource_locks b
+                                                WHERE b.resource = l.resource AND b.position < l.position)) AS due
                    FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
                   WHERE t.id = $1 AND t.worker_id = $2 AND t.attempt = $3
                     AND t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)

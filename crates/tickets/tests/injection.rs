@@ -216,7 +216,11 @@ fn check(body: &str) -> Result<(), TestCaseError> {
     // A forge may look for commands before it reads Markdown, and in quotes and lists too.
     for line in body.lines() {
         prop_assert!(!line.starts_with('/'), "a command in\n{body}");
-        let bare = line.trim_start_matches(|c: char| c.is_ascii_digit() || " \t-*+.".contains(c));
+        let listed = line.trim_start_matches([' ', '\t', '-', '*', '+']);
+        let bare = listed
+            .split_once(". ")
+            .filter(|(n, _)| n.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(listed, |(_, rest)| rest);
         let in_evidence = line.starts_with("  ") || line.starts_with("> ");
         prop_assert!(
             in_evidence || !bare.starts_with('/'),

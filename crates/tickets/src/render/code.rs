@@ -8,12 +8,12 @@ pub(super) fn is_deceptive(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// `text` as one code span; white space becomes single blanks. Nothing for nothing.
+/// `text` as one code span; white space becomes single blanks. A dash for nothing.
 pub(super) fn span(text: &str) -> String {
     let text: String = text.chars().filter(|c| !is_deceptive(*c)).collect();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() {
-        return text;
+        return "–".to_owned();
     }
     let ticks = "`".repeat(longest_run(&text, '`') + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') {

@@ -5,8 +5,14 @@
 
 use super::code::{is_deceptive, span};
 
-/// At most `limit` characters of the text, in one line.
+/// At most `limit` characters of the text, in one line. A dash where it says nothing, so that no mark around it
+/// stands empty.
 pub(super) fn inline(text: &str, limit: usize) -> String {
+    let shown = escaped(text, limit);
+    if shown.is_empty() { "–".to_owned() } else { shown }
+}
+
+fn escaped(text: &str, limit: usize) -> String {
     let text: String = text.chars().filter(|c| !is_deceptive(*c)).collect();
     let text = clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), limit);
     let mut out = String::with_capacity(text.len() + 16);

@@ -266,7 +266,12 @@ fn data(root: &Finding, findings: &[Finding], done: &Done) -> Value {
 }
 
 fn words(class: Class) -> String {
-    class.name().replace('_', " ")
+    match class {
+        Class::Oom => "out of memory".to_owned(),
+        Class::InfraRunner => "runner trouble".to_owned(),
+        Class::GeneratedFilesStale => "generated files are stale".to_owned(),
+        _ => class.name().replace('_', " "),
+    }
 }
 
 fn capital(text: &str) -> String {

@@ -1,179 +1,13 @@
 //! The worker over a real Postgres: what goes in by SQL comes out by SQL.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+mod common;
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domain::{Error, NewTask, Report, Verdict};
-use durable::{Cause, Handler, Stop, TaskCx};
-use schemars::JsonSchema;
-use serde::Deserialize;
-use testkit::postgres::{self, Database};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use worker::{Config, Registry, Worker};
-
-#[derive(Deserialize, JsonSchema)]
-struct Params {
-    #[serde(default)]
-    script: String,
-}
-
-/// Does what the payload's `script` says.
-#[derive(Clone, Default)]
-struct Scripted {
-    undone: Arc<AtomicU32>,
-    failures: Arc<AtomicU32>,
-    entered: Arc<Notify>,
-}
-
-impl Handler for Scripted {
-    const TASK_TYPES: &'static [&'static str] = &["scripted"];
-    type Params = Params;
-
-    async fn run(&self, cx: &TaskCx, params: &Params) -> Result<Report, Stop> {
-        match params.script.as_str() {
-            "fail" => Err(Error::rejected("it was told to fail").into()),
-            "panic" => panic!("it was told to panic"),
-            "flaky" => {
-                cx.step("try", |_| async {
-                    match self.failures.fetch_add(1, Ordering::SeqCst) {
-                        0 | 1 => Err(Error::unavailable("not yet")),
-                        _ => Ok(()),
-                    }
-                })
-                .await?;
-                Ok(Report::new(Verdict::Succeeded, "at the third try"))
-            }
-            "hang" => {
-                self.entered.notify_one();
-                cx.step("hang", |_| std::future::pending::<Result<(), Error>>())
-                    .await?;
-                unreachable!("a pending step never ends")
-            }
-            "wait" => {
-                self.entered.notify_one();
-                let answer: Option<String> = cx.wait_for("approval", None).await?;
-                Ok(Report::new(
-                    Verdict::Succeeded,
-                    format!("approved by {}", answer.unwrap_or_default()),
-                ))
-            }
-            "parent" => {
-                let child = cx
-                    .spawn(
-                        "child",
-                        NewTask::new("scripted", serde_json::json!({})).assigned_to("devops"),
-                    )
-                    .await?;
-                let outcome = cx.await_child(&child).await?;
-                Ok(Report::new(
-                    Verdict::Succeeded,
-                    format!("child {}", outcome.status),
-                ))
-            }
-            "lock" => {
-                cx.lock("shared").await?;
-                cx.wait_for::<String>("go", None).await?;
-                Ok(Report::new(Verdict::Succeeded, "had the lock"))
-            }
-            "nul" => {
-                let mut report = Report::new(Verdict::Succeeded, "nul \0 in it");
-                report.data = serde_json::json!({"k": "a\0b"});
-                Ok(report)
-            }
-            _ => {
-                let text = cx.step("say", |_| async { Ok("done".to_owned()) }).await?;
-                Ok(Report::new(Verdict::Succeeded, text))
-            }
-        }
-    }
-
-    async fn unwind(&self, cx: &TaskCx, _: &Params, cause: &Cause) -> Result<Report, Stop> {
-        cx.step("undo", |_| async {
-            self.undone.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        })
-        .await?;
-        Ok(cause.report())
-    }
-}
-
-struct Running {
-    stop: CancellationToken,
-    kill: CancellationToken,
-    done: JoinHandle<domain::Result<()>>,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        self.done.await.unwrap().unwrap();
-    }
-}
-
-async fn start(db: &Database, handler: &Scripted, config: Config) -> Running {
-    let store = db.worker_store().await;
-    let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-    let registry = Registry::new().register(handler.clone());
-    let worker = Worker::new(store, registry, config, Arc::new(Notify::new()));
-    let done = tokio::spawn(worker.run(stop.clone(), kill.clone()));
-    Running { stop, kill, done }
-}
-
-fn fast() -> Config {
-    Config {
-        poll: Duration::from_millis(20),
-        listens: false,
-        lease: Duration::from_secs(3),
-        grace: Duration::from_secs(5),
-        cancel_grace: Duration::from_millis(50),
-        retry_base: Duration::from_millis(10),
-        ..Config::default()
-    }
-}
-
-async fn insert(db: &Database, id: &str, script: &str) {
-    db.sql(&format!(
-        "INSERT INTO tasks (id, task_type, assigned_to, payload) VALUES ('{id}', 'scripted', 'devops', '{{\"script\": \"{script}\"}}')"
-    ))
-    .await;
-}
-
-/// Waits until a query says `t`.
-async fn until(db: &Database, condition: &str) {
-    let check = async {
-        while db.value(&format!("SELECT {condition}")).await.as_deref() != Some("t") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if tokio::time::timeout(Duration::from_secs(30), check)
-        .await
-        .is_err()
-    {
-        let rows = db
-            .sql("SELECT id, status, error, wait, run_at, worker_id FROM tasks")
-            .await;
-        panic!("{condition} did not come true; tasks: {rows:#?}");
-    }
-}
-
-async fn until_status(db: &Database, id: &str, status: &str) {
-    until(
-        db,
-        &format!(
-            "EXISTS (SELECT FROM tasks WHERE id = '{id}' AND status = '{status}' AND worker_id IS NULL)"
-        ),
-    )
-    .await;
-}
-
-async fn summary(db: &Database, id: &str) -> String {
-    db.value(&format!("SELECT result->>'summary' FROM tasks WHERE id = '{id}'"))
-        .await
-        .unwrap_or_default()
-}
+use common::{Scripted, fast, insert, start, summary, until, until_status};
+use testkit::postgres;
+use worker::Config;
 
 #[tokio::test]
 async fn tasks_end_as_their_handlers_say() {
@@ -201,7 +35,8 @@ async fn tasks_end_as_their_handlers_say() {
         async move { db.value(&sql).await.unwrap_or_default() }
     };
     assert!(
-        error("panic").await.contains("it was told to panic") && error("panic").await.contains("worker.rs:")
+        error("panic").await.contains("it was told to panic")
+            && error("panic").await.contains("common/mod.rs:")
     );
     assert_eq!(
         error("odd").await,

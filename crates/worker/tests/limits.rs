@@ -1,0 +1,207 @@
+//! Order, limits, holds and what people do by hand.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{Scripted, fast, insert, start, summary, until, until_status};
+use domain::TaskStatus;
+use testkit::postgres;
+use worker::{Config, TypeLimits};
+
+fn limited(limits: TypeLimits) -> Config {
+    Config {
+        limits: BTreeMap::from([("scripted".to_owned(), limits)]),
+        ..fast()
+    }
+}
+
+#[tokio::test]
+async fn ten_comes_first_then_the_oldest_and_the_future_waits() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, priority, created_at, run_at, payload)
+         SELECT id, 'scripted', 'devops', priority, created_at, run_at, '{\"script\": \"count\"}'
+           FROM (VALUES ('young five', 5, '2026-01-02'::timestamp, '2026-01-02'::timestamp),
+                        ('old five', 5, '2026-01-01', '2026-01-01'), ('one', 1, '2026-01-01', '2026-01-01'),
+                        ('ten', 10, '2026-01-03', '2026-01-03'), ('nine', 9, '2026-01-01', '2026-01-01'),
+                        ('future ten', 10, '2026-01-01', 'infinity')) AS t(id, priority, created_at, run_at)",
+    )
+    .await;
+    let worker = start(&db, &handler, Config { slots: 1, ..fast() }).await;
+    until_status(&db, "one", "completed").await;
+    assert_eq!(
+        *handler.order.lock().unwrap(),
+        ["ten", "nine", "old five", "young five", "one"]
+    );
+    assert_eq!(
+        db.value("SELECT status FROM tasks WHERE id = 'future ten'")
+            .await
+            .as_deref(),
+        Some("pending")
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_end_and_the_task_fails_with_what_was_in_the_way() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "down", "down").await;
+    let worker = start(
+        &db,
+        &handler,
+        limited(TypeLimits {
+            max_attempts: 3,
+            ..TypeLimits::default()
+        }),
+    )
+    .await;
+    until_status(&db, "down", "failed").await;
+    assert_eq!(handler.failures.load(Ordering::SeqCst), 3);
+    assert_eq!(
+        summary(&db, "down").await,
+        "gave up after 3 attempts: the registry is down"
+    );
+    assert_eq!(handler.undone.load(Ordering::SeqCst), 1);
+    let retried = "SELECT count(*) FROM longshore.task_events WHERE task_id = 'down' AND kind = 'retried'";
+    assert_eq!(db.value(retried).await.as_deref(), Some("2"));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_rows_own_max_attempts_counts_more_than_the_types() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "down", "down").await;
+    db.sql("UPDATE tasks SET max_attempts = 1").await;
+    let worker = start(&db, &handler, fast()).await;
+    until_status(&db, "down", "failed").await;
+    assert_eq!(handler.failures.load(Ordering::SeqCst), 1);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_hung_run_is_stopped_and_a_late_task_fails() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "hangs", "hang").await;
+    let hung = TypeLimits {
+        run: Duration::from_millis(50),
+        max_attempts: 2,
+        ..TypeLimits::default()
+    };
+    let worker = start(&db, &handler, limited(hung)).await;
+    until_status(&db, "hangs", "failed").await;
+    assert!(
+        summary(&db, "hangs")
+            .await
+            .contains("gave up after 2 attempts: the attempt ran longer than")
+    );
+    worker.stop().await;
+
+    insert(&db, "waits", "wait").await;
+    let late = TypeLimits {
+        deadline: Some(Duration::from_millis(200)),
+        ..TypeLimits::default()
+    };
+    let worker = start(&db, &handler, limited(late)).await;
+    until_status(&db, "waits", "failed").await;
+    assert_eq!(
+        summary(&db, "waits").await,
+        "the task did not end within its time limit"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_task_waits_for_a_person_and_goes_on_where_it_stopped() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    let store = db.store().await;
+    insert(&db, "held", "hold").await;
+    let worker = start(&db, &handler, fast()).await;
+    until(
+        &db,
+        "EXISTS (SELECT FROM tasks WHERE wait->>'held' = 'somebody must look' AND run_at = 'infinity')",
+    )
+    .await;
+    store.retry_task(&"held".into()).await.unwrap();
+    until_status(&db, "held", "completed").await;
+    assert_eq!(
+        summary(&db, "held").await,
+        "went on after 0",
+        "the step before the hold was not run again"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_task_is_tried_again_by_hand_from_the_start() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    let store = db.store().await;
+    insert(&db, "fails", "fail").await;
+    let worker = start(&db, &handler, fast()).await;
+    until_status(&db, "fails", "failed").await;
+    db.sql("UPDATE tasks SET payload = '{}'").await;
+    assert_eq!(
+        store.retry_task(&"fails".into()).await.unwrap().status,
+        TaskStatus::Pending
+    );
+    until_status(&db, "fails", "completed").await;
+    assert_eq!(db.value("SELECT error FROM tasks").await, None);
+    assert!(
+        store.retry_task(&"fails".into()).await.is_err(),
+        "a completed task is not tried again"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_started_task_of_an_unknown_version_is_held_after_its_time() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "newer", "count").await;
+    db.sql(
+        "UPDATE tasks SET status = 'waiting', handler_version = 99, wait = '{\"why\": \"later\"}',
+                run_at = longshore.utc_now() - interval '11 minutes'",
+    )
+    .await;
+    let config = Config {
+        housekeeping: Duration::from_millis(50),
+        ..fast()
+    };
+    let worker = start(&db, &handler, config).await;
+    until(
+        &db,
+        "EXISTS (SELECT FROM tasks WHERE wait->>'held' LIKE '%version 99 of scripted%')",
+    )
+    .await;
+    assert!(handler.order.lock().unwrap().is_empty());
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_kills_its_workers_is_held_and_locks_of_gone_tasks_are_freed() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "deadly", "count").await;
+    db.sql(
+        "UPDATE tasks SET crashes = 10, status = 'in_progress', worker_id = 'gone', handler_version = 1;
+         INSERT INTO longshore.resource_locks (resource, task_id) VALUES ('shared', 'no such task')",
+    )
+    .await;
+    insert(&db, "next", "lock").await;
+    let config = Config {
+        housekeeping: Duration::from_millis(50),
+        ..fast()
+    };
+    let worker = start(&db, &handler, config).await;
+    until(
+        &db,
+        "EXISTS (SELECT FROM tasks WHERE id = 'deadly' AND wait->>'held' LIKE '11 workers died%')",
+    )
+    .await;
+    until(
+        &db,
+        "EXISTS (SELECT FROM tasks WHERE id = 'next' AND wait->'signals' IS NOT NULL)",
+    )
+    .await;
+    worker.stop().await;
+}

@@ -53,6 +53,7 @@ pub fn store_config(settings: &Settings, who: As) -> Result<store::Config, Failu
         As::Worker | As::Api => database.connect_timeout.0,
     };
     config.application_name = who.name().to_owned();
+    config.agents.clone_from(&settings.worker.agents);
     Ok(config)
 }
 

@@ -103,7 +103,8 @@ impl IntoResponse for ApiError {
         }
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = axum::http::HeaderValue::from_static("Bearer realm=\"longshore\"");
+            let challenge =
+                axum::http::HeaderValue::from_static("Basic realm=\"longshore\", Bearer realm=\"longshore\"");
             response
                 .headers_mut()
                 .insert(axum::http::header::WWW_AUTHENTICATE, challenge);

@@ -1,0 +1,79 @@
+//! The API over a database of the test's own, spoken to over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Api, Config};
+use serde_json::Value;
+use testkit::postgres::{self, Database};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub struct Served {
+    pub database: Database,
+    pub at: SocketAddr,
+    pub http: reqwest::Client,
+    _stop: DropGuard,
+}
+
+pub fn config() -> Config {
+    Config {
+        tokens: Vec::new(),
+        loopback_only: true,
+        gitlab_webhook_secret: Some("hook-secret".into()),
+        request_timeout: Duration::from_secs(20),
+        agent: "devops".to_owned(),
+        version: "0.0.0",
+    }
+}
+
+impl Served {
+    pub async fn with(config: Config) -> Self {
+        let database = postgres::database().await;
+        let api = Api {
+            store: database.store().await,
+            config: Arc::new(config),
+            metrics: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(api::serve(listener, api, stop.clone()));
+        Self {
+            database,
+            at,
+            http: reqwest::Client::new(),
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    pub async fn new() -> Self {
+        Self::with(config()).await
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.at)
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+        answer(self.http.post(self.url(path)).body(body)).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.http.get(self.url(path))).await
+    }
+
+    /// How many rows the statement counts.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.database.value(sql).await.unwrap().parse().unwrap()
+    }
+}
+
+pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let json = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
+    (status, json)
+}

@@ -1,0 +1,230 @@
+//! `/api/tasks` as orchestrators use it.
+
+mod served;
+
+use serde_json::json;
+use served::{Served, answer, config};
+
+#[tokio::test]
+async fn the_contracts_request_makes_the_contracts_row_and_answer() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql("INSERT INTO repos (id, name, active) VALUES ('r1', 'r', true)")
+        .await;
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type) VALUES ('p1', 'plan')")
+        .await;
+    let body = json!({
+        "type": "deploy", "to": "devops", "priority": 7, "created_by": "pm", "repo_id": "r1", "parent_task_id": "p1",
+        "payload": {"instruction": "deploy v1.4.2 to staging", "repo_id": "r1"}
+    });
+    let (status, made) = served.post("/api/tasks", body.to_string()).await;
+    assert_eq!(status, 201);
+    let id = made["task_id"].as_str().unwrap();
+    assert_eq!(
+        made,
+        json!({"status": "created", "task_id": id, "repo_id": "r1", "assigned_to": "devops"})
+    );
+    let row = served
+        .database
+        .value("SELECT concat_ws('|', id, repo_id, task_type, priority, payload->>'instruction', status, assigned_to, created_by, parent_task_id) FROM tasks WHERE id <> 'p1'")
+        .await
+        .unwrap();
+    assert_eq!(
+        row,
+        format!("{id}|r1|deploy|7|deploy v1.4.2 to staging|pending|devops|pm|p1")
+    );
+}
+
+#[tokio::test]
+async fn the_list_has_the_newest_first_with_counts_and_times_in_utc() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            "INSERT INTO tasks (id, task_type, status, created_at) VALUES
+               ('old', 'a', 'completed', '2026-01-29T16:28:00.123456'), ('new', 'b', 'pending', '2026-01-29T16:29:00'),
+               ('held', 'b', 'pending', '2026-01-29T16:27:00')",
+        )
+        .await;
+    served
+        .database
+        .sql(r#"UPDATE tasks SET status = 'waiting', wait = '{"held": "look at it"}' WHERE id = 'held'"#)
+        .await;
+    let (status, all) = served.get("/api/tasks?limit=2").await;
+    assert_eq!(status, 200);
+    let ids: Vec<&str> = all["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["new", "old"]);
+    assert_eq!(all["tasks"][1]["created_at"], "2026-01-29T16:28:00.123Z");
+    assert_eq!(
+        (&all["stats"]["pending"], &all["stats"]["completed"]),
+        (&json!(1), &json!(1))
+    );
+    let (_, waiting) = served.get("/api/tasks?status=waiting,failed").await;
+    assert_eq!(waiting["tasks"][0]["state"], "held");
+    assert_eq!(waiting["tasks"][0]["waits_for"], "look at it");
+    for (query, field) in [
+        ("status=done", "status"),
+        ("limit=0", "limit"),
+        ("limit=many", "limit"),
+    ] {
+        let (status, error) = served.get(&format!("/api/tasks?{query}")).await;
+        assert_eq!(
+            (status, error["error"]["field"].as_str()),
+            (422, Some(field)),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_named_and_leaves_no_row() {
+    let served = Served::new().await;
+    let mut deep = json!({});
+    for _ in 0..200 {
+        deep = json!({ "a": deep });
+    }
+    let big = json!({"type": "x", "payload": {"log": "y".repeat(1024 * 1024)}});
+    for (body, status, field) in [
+        ("{".to_owned(), 400, None),
+        ("\u{ff}\u{0}".to_owned(), 400, None),
+        (
+            json!({"type": "x", "priority": 11}).to_string(),
+            422,
+            Some("priority"),
+        ),
+        (
+            r#"{"type": "x", "payload": {"a": "\u0000"}}"#.to_owned(),
+            422,
+            Some("payload.a"),
+        ),
+        (
+            json!({"type": "x", "payload": deep}).to_string(),
+            422,
+            Some("payload"),
+        ),
+        (big.to_string(), 413, Some("payload")),
+        ("x".repeat(3 * 1024 * 1024), 413, None),
+    ] {
+        let shown: String = body.chars().take(60).collect();
+        let (got, error) = served.post("/api/tasks", body).await;
+        assert_eq!(
+            (got, error["error"]["field"].as_str()),
+            (status, field),
+            "{shown}: {error}"
+        );
+        assert!(
+            error["error"]["what"]
+                .as_str()
+                .is_some_and(|what| what.len() > 10),
+            "{error}"
+        );
+    }
+    assert_eq!(served.count("SELECT count(*) FROM tasks").await, 0);
+}
+
+/// The largest payload that is taken is one that the database takes too.
+#[tokio::test]
+async fn our_limit_is_the_databases_limit() {
+    let served = Served::new().await;
+    let padding = api::PAYLOAD_BYTES - r#"{"a": [1, {}], "log": ""}"#.len();
+    let body = |bytes: usize| json!({"type": "x", "payload": {"a": [1, {}], "log": "é".repeat(bytes / 2) + &"y".repeat(bytes % 2)}});
+    assert_eq!(served.post("/api/tasks", body(padding).to_string()).await.0, 201);
+    assert_eq!(
+        served
+            .count("SELECT octet_length(payload::text) FROM tasks")
+            .await,
+        api::PAYLOAD_BYTES as i64
+    );
+    assert_eq!(
+        served.post("/api/tasks", body(padding + 1).to_string()).await.0,
+        413
+    );
+}
+
+#[tokio::test]
+async fn stale_claims_go_back_and_waiting_ones_stay() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            "INSERT INTO tasks (id, task_type, status, claimed_at) VALUES
+               ('stale', 'a', 'claimed', longshore.utc_now() - interval '3 hours'),
+               ('fresh', 'a', 'claimed', longshore.utc_now() - interval '1 hour'),
+               ('parked', 'a', 'waiting', longshore.utc_now() - interval '9 hours')",
+        )
+        .await;
+    let (status, reset) = served.post("/api/tasks/reset-stale?hours=2", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(reset, json!({"status": "ok", "reset": 1, "task_ids": ["stale"]}));
+    for wrong in ["x", "-1", "NaN", "inf"] {
+        let (status, error) = served
+            .post(&format!("/api/tasks/reset-stale?hours={wrong}"), "")
+            .await;
+        assert_eq!(
+            (status, error["error"]["field"].as_str()),
+            (422, Some("hours")),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_opens_the_api_and_health_needs_none() {
+    let mut guarded = config();
+    guarded.tokens = vec!["0123456789abcdef".into()];
+    let served = Served::with(guarded).await;
+    assert_eq!(served.get("/api/tasks").await.0, 401);
+    let with = served
+        .http
+        .get(served.url("/api/tasks"))
+        .bearer_auth("0123456789abcdef");
+    assert_eq!(answer(with).await.0, 200);
+    let page = served.http.get(served.url("/")).send().await.unwrap();
+    assert_eq!(page.status(), 401);
+    assert!(
+        page.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .contains("Basic")
+    );
+    let (status, health) = served.get("/health").await;
+    assert_eq!((status, health["status"].as_str()), (200, Some("ok")));
+}
+
+#[tokio::test]
+async fn health_says_when_the_database_is_away_and_when_it_is_back() {
+    let postgres = testkit::postgres::Postgres::own().await;
+    let database = postgres.database().await;
+    let api = api::Api {
+        store: database.store().await,
+        config: std::sync::Arc::new(config()),
+        metrics: None,
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/health", listener.local_addr().unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(api::serve(listener, api, stop));
+    postgres.stop().await;
+    let (status, health) = answer(reqwest::Client::new().get(&url)).await;
+    assert_eq!((status, health["database"].as_str()), (503, Some("unreachable")));
+    postgres.start().await;
+    let (status, _) = answer(reqwest::Client::new().get(&url)).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn unknown_addresses_and_methods_are_told_in_json() {
+    let served = Served::new().await;
+    assert_eq!(served.get("/api/nothing").await.0, 404);
+    let (status, error) = answer(served.http.delete(served.url("/api/tasks"))).await;
+    assert_eq!((status, error["error"]["kind"].as_str()), (405, Some("invalid")));
+}

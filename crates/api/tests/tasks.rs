@@ -150,6 +150,28 @@ async fn our_limit_is_the_databases_limit() {
 }
 
 #[tokio::test]
+async fn cancel_and_retry_answer_with_the_new_state_or_say_why_not() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('a/b', 'fix_build', 'devops')")
+        .await;
+    let (status, cancelled) = served.post("/api/tasks/a%2Fb/cancel", "").await;
+    assert_eq!(
+        (status, cancelled["task"]["state"].as_str()),
+        (200, Some("cancelled"))
+    );
+    let (status, again) = served.post("/api/tasks/a%2Fb/retry", "").await;
+    assert_eq!((status, again["task"]["state"].as_str()), (200, Some("pending")));
+    for path in ["/api/tasks/none/cancel", "/api/tasks/none/retry"] {
+        assert_eq!(served.post(path, "").await.0, 404);
+    }
+    assert_eq!(served.get("/api/tasks/none").await.0, 404);
+    let (status, shown) = served.get("/api/tasks/a%2Fb").await;
+    assert_eq!((status, shown["task"]["id"].as_str()), (200, Some("a/b")));
+}
+
+#[tokio::test]
 async fn stale_claims_go_back_and_waiting_ones_stay() {
     let served = Served::new().await;
     served

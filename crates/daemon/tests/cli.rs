@@ -1,0 +1,211 @@
+//! The built binary as people and programs call it, as far as it needs no database.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// The binary in an empty environment and an empty folder, so that nothing of this machine leaks in.
+fn longshore(folder: &tempfile::TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+    command.args(args).env_clear().current_dir(folder.path());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    run_with(args, &[], "")
+}
+
+fn run_with(args: &[&str], env: &[(&str, &str)], input: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = longshore(&folder, args)
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may have closed its input already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn help_names_the_commands_and_the_exit_codes() {
+    let output = run(&["--help"]);
+    assert_eq!(code(&output), 0);
+    insta::assert_snapshot!(text(&output.stdout));
+}
+
+#[test]
+fn an_unknown_command_or_flag_is_a_usage_error() {
+    for args in [
+        &["destroy"][..],
+        &["tasks", "list", "--statsu", "failed"],
+        &["gitlab", "issue-get", "--iid", "1"],
+        &[],
+    ] {
+        assert_eq!(code(&run(args)), 2, "{args:?}");
+    }
+    let output = run(&["tasks", "list", "--status", "done"]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        text(&output.stderr).contains("in_progress"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn without_a_database_it_says_what_to_set_and_with_a_dead_one_what_it_tried() {
+    let output = run(&["tasks", "list"]);
+    assert_eq!(code(&output), 2);
+    insta::assert_snapshot!("no_database", text(&output.stderr));
+    // Port 1 on loopback: nobody listens there.
+    let dead = run(&[
+        "--database-url",
+        "postgres://pm:hunter2@127.0.0.1:1/x",
+        "tasks",
+        "list",
+        "--json",
+    ]);
+    assert_eq!(code(&dead), 3, "{}", text(&dead.stderr));
+    let stderr = text(&dead.stderr);
+    let last = stderr.lines().last().unwrap();
+    let error: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(error["error"]["kind"], "unavailable");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+}
+
+#[test]
+fn a_task_is_judged_before_anything_is_reached() {
+    for (args, input, says) in [
+        (&["--priority", "11", "--instruction", "x"][..], "", "--priority"),
+        (&["--priority", "-1", "--instruction", "x"], "", "--priority"),
+        (&["--payload-json", "[1]"], "", "not a JSON object"),
+        (&["--payload-json", "{"], "", "not JSON"),
+        (&["--payload-json", "-"], "{\"a\": \"\\u0000\"}", "NUL"),
+        (&[], "", "nothing of what to do"),
+        (
+            &["--instruction", "x", "--dashboard-url", "nowhere"],
+            "",
+            "not the base address",
+        ),
+    ] {
+        let mut all = vec!["create-task", "--task-type", "fix_build"];
+        all.extend(args);
+        let output = run_with(&all, &[], input);
+        assert_eq!(code(&output), 2, "{args:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(says),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+    }
+    let env = [("DASHBOARD_URL", "http://127.0.0.1:1")];
+    let output = run_with(
+        &["create-task", "--task-type", "fix_build", "--instruction", "x"],
+        &env,
+        "",
+    );
+    assert_eq!(code(&output), 3, "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_log_is_diagnosed_from_a_file_and_from_standard_input_alike() {
+    let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/demo/compile-error.log");
+    let from_file = run(&["diagnose", log, "--json"]);
+    assert_eq!(code(&from_file), 0, "{}", text(&from_file.stderr));
+    let diagnosis: serde_json::Value = serde_json::from_slice(&from_file.stdout).unwrap();
+    assert_eq!(diagnosis["class"], "compile_error");
+    assert_eq!(diagnosis["exit_code"], 101);
+    let line = usize::try_from(diagnosis["line"].as_u64().unwrap()).unwrap();
+    let deciding = std::fs::read_to_string(log).unwrap();
+    assert!(deciding.lines().nth(line - 1).unwrap().contains("E0308"));
+    let from_input = run_with(&["diagnose", "-", "--json"], &[], &deciding);
+    assert_eq!(from_file.stdout, from_input.stdout);
+    let people = text(&run(&["diagnose", log]).stdout);
+    assert!(
+        people.contains("mismatched types") && !people.contains('\x1b'),
+        "{people}"
+    );
+    assert_eq!(code(&run(&["diagnose", "/nowhere.log"])), 2);
+}
+
+#[test]
+fn a_broken_configuration_stops_everything_but_what_needs_none() {
+    let env = [("LONGSHORE_WORKER_SLOT", "3")];
+    let output = run_with(&["tasks", "list"], &env, "");
+    assert_eq!(code(&output), 2);
+    assert!(
+        text(&output.stderr).contains("did you mean `LONGSHORE_WORKER_SLOTS`"),
+        "{}",
+        text(&output.stderr)
+    );
+    let check = run_with(&["config", "check", "--json"], &env, "");
+    assert_eq!(code(&check), 2);
+    let answer: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(
+        (&answer["ok"], answer["problems"].as_array().unwrap().len()),
+        (&serde_json::json!(false), 1)
+    );
+    assert_eq!(
+        code(&run_with(&["diagnose", "-"], &env, "make: *** [all] Error 2\n")),
+        0
+    );
+}
+
+#[test]
+fn printing_the_configuration_shows_no_secret() {
+    let env = [
+        ("GITLAB_TOKEN", "glpat-verysecret"),
+        ("DATABASE_URL", "postgres://pm:hunter2@db/ops"),
+    ];
+    let output = run_with(&["config", "print"], &env, "");
+    let shown = text(&output.stdout);
+    assert_eq!(code(&output), 0);
+    assert!(shown.contains("environment variable GITLAB_TOKEN"), "{shown}");
+    assert!(
+        !shown.contains("verysecret") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_dry_run_shows_the_request_and_sends_nothing() {
+    // Port 1: whatever were sent would fail.
+    let env = [
+        ("GITLAB_URL", "http://127.0.0.1:1"),
+        ("GITLAB_TOKEN", "glpat-verysecret"),
+    ];
+    let args = [
+        "gitlab",
+        "issue-comment",
+        "--project-id",
+        "group/name",
+        "--iid",
+        "7",
+        "--body",
+        "hello",
+        "--dry-run",
+        "--json",
+    ];
+    let output = run_with(&args, &env, "");
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["request"]["method"], "POST");
+    assert!(
+        answer["request"]["url"]
+            .as_str()
+            .unwrap()
+            .ends_with("/projects/group%2Fname/issues/7/notes"),
+        "{answer}"
+    );
+    assert!(!answer.to_string().contains("verysecret"));
+}

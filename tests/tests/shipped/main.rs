@@ -1,6 +1,7 @@
 //! What is shipped around the binary: the wrapper scripts, the deployment files, the documented commands.
 
 mod commands;
+mod demo;
 mod deployment;
 mod documented;
 mod gate;

@@ -143,6 +143,16 @@ pub fn worker_config(settings: &Settings, host: String) -> worker::Config {
     }
 }
 
+/// How notes are delivered.
+pub fn tickets_config(settings: &Settings) -> tickets::Config {
+    let tickets = &settings.tickets;
+    tickets::Config {
+        labels: tickets.labels.clone().into_iter().collect(),
+        per_minute: tickets.notes_per_minute,
+        ..tickets::Config::default()
+    }
+}
+
 /// The instances that have a token or are named.
 pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
     let mut hosts = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use adapter_forge::LocalTickets;
 use domain::{Autonomy, Error, NewTask, Repo, TaskId, TicketKind, TicketRef};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{NewRepo, Store};
 use tokio::time::{Duration, Instant};
 
@@ -107,7 +107,7 @@ pub async fn run(store: &Store, tickets: &LocalTickets, out: Output) -> Result<E
                 .task
                 .result
                 .as_ref()
-                .map(|result| result["ticket"]["state"] != Value::from("pending"));
+                .map(|result| result["ticket"]["state"] != "pending");
             if api::is_over(&news.task) && told == Some(true) {
                 if news.task.status.as_str() != case.ends {
                     exit = Exit::No;

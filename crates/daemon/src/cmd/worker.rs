@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adapter_forge::Forges;
 use domain::Error;
-use pipelines::{FixBuild, FixBuildConfig};
+use pipelines::FixBuild;
 use ports::{Forge, Tickets};
 use store::Store;
 use tickets::Drainer;
@@ -63,7 +63,7 @@ pub fn work(
     let rules = pipelines::diagnose::RuleSet::builtin()
         .map_err(|error| Error::internal("the built-in rules cannot be read").because(&error))?;
     let memory = Arc::new(store.clone());
-    let fix_build = FixBuild::new(forge, memory.clone(), memory, rules, FixBuildConfig::default());
+    let fix_build = FixBuild::new(forge, memory.clone(), memory, rules, settings.fix_build.clone());
     let registry = worker::Registry::new().register(fix_build);
 
     let wake = Arc::new(Notify::new());
@@ -77,7 +77,7 @@ pub fn work(
         "the worker takes tasks"
     );
     let worker = worker::Worker::new(store.clone(), registry, config, wake);
-    let drainer = Drainer::new(store, tickets, ::tickets::Config::default());
+    let drainer = Drainer::new(store, tickets, wiring::tickets_config(settings));
     let shutdown = shutdown.clone();
     Ok(async move {
         let notes_done = tokio_util::sync::CancellationToken::new();

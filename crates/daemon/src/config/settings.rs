@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use domain::Verdict;
+use pipelines::FixBuildConfig;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -17,6 +19,8 @@ pub struct Settings {
     pub api: Api,
     pub gitlab: Gitlab,
     pub github: Github,
+    pub tickets: Tickets,
+    pub fix_build: FixBuildConfig,
     pub log: Log,
 }
 
@@ -76,9 +80,9 @@ impl Default for Worker {
             poll: Span::seconds(1),
             lease: Span::seconds(15),
             grace: Span::seconds(30),
-            cancel_grace: Span::seconds(10),
+            cancel_grace: Span::seconds(30),
             max_attempts: 5,
-            max_crashes: 3,
+            max_crashes: 10,
             retry_first: Span::seconds(2),
             retry_longest: Span::seconds(300),
             run_limit: Span::seconds(15 * 60),
@@ -148,6 +152,22 @@ impl Default for Github {
             token: None,
             timeout: Span::seconds(30),
             requests_per_minute: 80,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tickets {
+    pub notes_per_minute: u32,
+    pub labels: BTreeMap<Verdict, Vec<String>>,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self {
+            notes_per_minute: 50,
+            labels: BTreeMap::new(),
         }
     }
 }

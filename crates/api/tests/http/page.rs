@@ -1,8 +1,6 @@
 //! The page: what it shows, and that what it shows cannot do anything.
 
-mod served;
-
-use served::Served;
+use crate::served::Served;
 
 async fn page(served: &Served, path: &str) -> (u16, String) {
     let response = served.http.get(served.url(path)).send().await.unwrap();

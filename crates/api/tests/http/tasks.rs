@@ -1,9 +1,7 @@
 //! `/api/tasks` as orchestrators use it.
 
-mod served;
-
+use crate::served::{Served, answer, config};
 use serde_json::json;
-use served::{Served, answer, config};
 
 #[tokio::test]
 async fn the_contracts_request_makes_the_contracts_row_and_answer() {

@@ -1,12 +1,10 @@
 //! Order, limits, holds and what people do by hand.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::{Scripted, fast, insert, start, summary, until, until_status};
+use crate::common::{Scripted, fast, insert, start, summary, until, until_status};
 use domain::TaskStatus;
 use testkit::postgres;
 use worker::{Config, TypeLimits};

@@ -1,9 +1,7 @@
 //! `/webhook/gitlab` as GitLab calls it.
 
-mod served;
-
+use crate::served::{Served, answer, config};
 use serde_json::{Value, json};
-use served::{Served, answer, config};
 
 /// The shape of GitLab's documentation, cut to what matters here.
 fn failed_pipeline() -> Value {

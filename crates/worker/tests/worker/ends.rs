@@ -1,11 +1,9 @@
 //! The worker over a real Postgres: what goes in by SQL comes out by SQL.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::{Scripted, fast, insert, start, summary, until, until_status};
+use crate::common::{Scripted, fast, insert, start, summary, until, until_status};
 use testkit::postgres;
 use worker::Config;
 
@@ -35,8 +33,7 @@ async fn tasks_end_as_their_handlers_say() {
         async move { db.value(&sql).await.unwrap_or_default() }
     };
     assert!(
-        error("panic").await.contains("it was told to panic")
-            && error("panic").await.contains("common/mod.rs:")
+        error("panic").await.contains("it was told to panic") && error("panic").await.contains("common.rs:")
     );
     assert_eq!(
         error("odd").await,

@@ -1,0 +1,5 @@
+//! The worker over a real Postgres.
+
+mod common;
+mod ends;
+mod limits;

@@ -80,14 +80,15 @@ pub fn members(metadata: &Value) -> Vec<Member> {
         .collect()
 }
 
-/// Who uses each package directly: package name → names of its users, from the resolved graph.
+/// Who uses each package directly in what is shipped: package name → names of its users, from the resolved graph.
 pub fn users(metadata: &Value) -> BTreeMap<String, Vec<String>> {
     let names: BTreeMap<&str, &str> = packages(metadata)
         .map(|p| (text(&p["id"]), text(&p["name"])))
         .collect();
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for node in list(&metadata["resolve"]["nodes"]) {
-        for used in list(&node["deps"]) {
+        let shipped = |d: &&Value| list(&d["dep_kinds"]).any(|k| k["kind"] != "dev");
+        for used in list(&node["deps"]).filter(shipped) {
             let user = names[text(&node["id"])].to_owned();
             users
                 .entry(names[text(&used["pkg"])].to_owned())

@@ -3,7 +3,7 @@
 //! A suite is a set of plain async functions over a fixture trait, which sets up the far side's world, and a macro
 //! that turns them into tests:
 //!
-//! ```ignore
+//! ```text
 //! ports::tickets_conformance!(MyWorld::start().await);
 //! ```
 

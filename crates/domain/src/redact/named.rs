@@ -48,6 +48,10 @@ pub(super) fn find(text: &str, found: &mut Vec<Found>) {
             None if name.as_str().starts_with('-') => Glue::Flag,
             None => continue,
         };
+        // `https://ci-token:…@host`: the user of an address, whose password has a form of its own.
+        if glue == Glue::Colon && text[..name.start()].ends_with("://") {
+            continue;
+        }
         let named_in_quotes = captures.name("close").is_some_and(|c| !c.is_empty());
         let value = value_of(start_of_line(&text[from..]), named_in_quotes);
         if value.is_secret(kind, glue) {
@@ -86,6 +90,8 @@ pub(super) fn telling(name: &str) -> Option<&'static str> {
             "auth" if before.is_none() && name.starts_with('_') => Some(TOKEN),
             "key" if before.is_some_and(|b| KEY_OWNERS.contains(&b)) => Some(KEY),
             w if ends_with_any(w, &["password", "passwd", "passphrase", "sshpass"]) => Some(PASSWORD),
+            // The names of secrets that an image is pulled with.
+            "secrets" if before == Some("pull") => None,
             w if ends_with_any(w, &["secret", "secrets"]) => Some(SECRET),
             w if ends_with_any(
                 w,
@@ -123,7 +129,7 @@ pub(super) fn telling(name: &str) -> Option<&'static str> {
     })
 }
 
-const KEY_OWNERS: [&str; 21] = [
+const KEY_OWNERS: [&str; 24] = [
     "api",
     "access",
     "secret",
@@ -145,6 +151,9 @@ const KEY_OWNERS: [&str; 21] = [
     "hmac",
     "admin",
     "session",
+    "client",
+    "consumer",
+    "tls",
 ];
 
 /// After a telling word these turn the name into one of something about the secret.
@@ -264,7 +273,8 @@ fn value_of(line: &str, name_was_quoted: bool) -> Value<'_> {
     let run = list_end(&line[..run]);
     let cut = cut && run >= JUDGED - 3;
     let mut text = &line[..run];
-    if !cut {
+    // `[MASKED]` is whole with its bracket.
+    if !cut && !is_placeholder(text) {
         text = text.trim_end_matches([',', ';', ')', '}', ']', '"', '\'', '\\']);
     }
     let alone = line[run..]

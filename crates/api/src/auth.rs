@@ -28,14 +28,19 @@ fn allowed(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
     if config.tokens.is_empty() {
         return from_here(config, headers);
     }
-    let Some(sent) = token(headers) else {
+    let Some((sent, by_itself)) = token(headers) else {
         return Err(
             ApiError::unauthorised("this API asks for a token and none was sent")
                 .next("Send `Authorization: Bearer TOKEN`; a browser may send the token as the password"),
         );
     };
     if matches_any(&sent, &config.tokens) {
-        Ok(())
+        // A browser sends a password that it knows along with whatever any page makes it send.
+        if by_itself {
+            no_foreign_page(headers)
+        } else {
+            Ok(())
+        }
     } else {
         Err(
             ApiError::unauthorised("the token that was sent is not one of this API's")
@@ -44,16 +49,18 @@ fn allowed(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
     }
 }
 
-/// A bearer token, or the password of HTTP basic, which is all that a browser can send by itself.
-fn token(headers: &HeaderMap) -> Option<String> {
+/// A bearer token, or the password of HTTP basic, which is all that a browser can send by itself: `true` then.
+fn token(headers: &HeaderMap) -> Option<(String, bool)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(rest.trim().to_owned());
+        return Some((rest.trim().to_owned(), false));
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let pair = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
-        return pair.split_once(':').map(|(_, password)| password.to_owned());
+        return pair
+            .split_once(':')
+            .map(|(_, password)| (password.to_owned(), true));
     }
     None
 }
@@ -76,24 +83,39 @@ fn same(sent: &str, secret: &SecretString) -> Choice {
 
 /// Without tokens: no calls from another site's page, nor through a name that was made to point at us.
 fn from_here(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &header::HeaderValue| value.to_str().ok())
-    };
-    let host = text(header::HOST).unwrap_or("");
+    let host = text(headers, "host").unwrap_or("");
     if config.loopback_only && !is_loopback_name(host) {
         return Err(refused(format!(
             "this API serves this machine only, and was called as {host:?}"
         ))
         .next("Call it as http://127.0.0.1:PORT, or set `api.tokens`"));
     }
-    match text(header::ORIGIN) {
-        Some(origin) if Url::parse(origin).ok().map(|url| authority(&url)) != Some(host.to_lowercase()) => {
-            Err(refused(format!("a page of {origin:?} may not call this API")))
+    no_foreign_page(headers)
+}
+
+/// Not from a page of another site. A browser names the page in `Origin` with all that changes something, and says
+/// in `Sec-Fetch-Site` how near it is; a link from elsewhere that is merely opened (`navigate`, no `Origin`) shows
+/// its reader what they may see anyway.
+fn no_foreign_page(headers: &HeaderMap) -> ApiResult<()> {
+    let host = text(headers, "host").unwrap_or("");
+    if let Some(origin) = text(headers, "origin") {
+        let named = Url::parse(origin).ok().map(|url| authority(&url));
+        if named != Some(host.to_lowercase()) {
+            return Err(refused(format!("a page of {origin:?} may not call this API")));
         }
-        _ => Ok(()),
     }
+    let near = text(headers, "sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
+    if near
+        || text(headers, "sec-fetch-mode") == Some("navigate") && !headers.contains_key(header::CONTENT_TYPE)
+    {
+        Ok(())
+    } else {
+        Err(refused("a page of another site may not call this API".to_owned()))
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn refused(what: String) -> ApiError {
@@ -193,5 +215,50 @@ mod tests {
         assert_eq!(page("http://localhost:9000"), 403);
         assert_eq!(page("https://evil.example"), 403);
         assert_eq!(page("null"), 403);
+    }
+
+    #[test]
+    fn a_browser_that_knows_the_password_sends_it_for_no_foreign_page() {
+        let config = config(&["first-token-00000"]);
+        let host = ("host", "ops.example.com");
+        let basic = ("authorization", "Basic bWU6Zmlyc3QtdG9rZW4tMDAwMDA=");
+        assert_eq!(
+            status(&config, &[host, basic, ("origin", "https://ops.example.com")]),
+            200
+        );
+        for origin in ["https://evil.example", "null"] {
+            assert_eq!(
+                status(&config, &[host, basic, ("origin", origin)]),
+                403,
+                "{origin}"
+            );
+        }
+        // Nobody's browser adds a bearer token: whoever sends one means it, through a proxy that renames us as well.
+        let bearer = ("authorization", "Bearer first-token-00000");
+        assert_eq!(
+            status(&config, &[host, bearer, ("origin", "https://ops.proxy.example")]),
+            200
+        );
+    }
+
+    #[test]
+    fn a_page_that_hides_its_name_is_known_by_how_far_away_it_is() {
+        let config = config(&[]);
+        let host = ("host", "localhost:8844");
+        let fetch = |site, more: &[(&str, &str)]| {
+            status(&config, &[&[host, ("sec-fetch-site", site)], more].concat())
+        };
+        assert_eq!(fetch("same-origin", &[]), 200);
+        assert_eq!(fetch("none", &[("sec-fetch-mode", "navigate")]), 200);
+        assert_eq!(
+            fetch("cross-site", &[("sec-fetch-mode", "navigate")]),
+            200,
+            "a link"
+        );
+        for site in ["cross-site", "same-site"] {
+            assert_eq!(fetch(site, &[("sec-fetch-mode", "no-cors")]), 403, "{site}");
+            let form = [("sec-fetch-mode", "navigate"), ("content-type", "text/plain")];
+            assert_eq!(fetch(site, &form), 403, "a form of {site}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! templates; nothing on it runs or is loaded from elsewhere.
 
 use askama::Template;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -89,12 +90,20 @@ pub struct Asked {
     status: String,
 }
 
-pub async fn tasks(State(api): State<Api>, Query(asked): Query<Asked>) -> Response {
-    answer(list(&api, asked).await)
+pub async fn tasks(State(api): State<Api>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+    answer(match asked {
+        Ok(Query(asked)) => list(&api, asked).await,
+        Err(_) => Err(Error::not_found(
+            "the address asks for something that the page does not have",
+        )),
+    })
 }
 
-pub async fn task(State(api): State<Api>, Path(id): Path<String>) -> Response {
-    answer(detail(&api, &TaskId::from(id)).await)
+pub async fn task(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response {
+    answer(match id {
+        Ok(Path(id)) => detail(&api, &TaskId::from(id)).await,
+        Err(_) => Err(Error::not_found("the address holds no task id: it is not UTF-8")),
+    })
 }
 
 pub async fn style() -> impl IntoResponse {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use domain::{TaskId, TaskStatus};
@@ -128,8 +128,8 @@ pub async fn list(
     Ok(Json(json!({ "tasks": tasks, "stats": stats })))
 }
 
-pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
-    let id = TaskId::from(id);
+pub async fn show(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> ApiResult<Json<Value>> {
+    let id = task_id(id)?;
     let task = api.store.task(&id).await?;
     let events: Vec<Value> = api
         .store
@@ -149,14 +149,27 @@ pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<J
     Ok(Json(json!({ "task": TaskView::from(&task), "events": events })))
 }
 
-pub async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
-    let task = api.store.cancel_task(&TaskId::from(id)).await?;
+pub async fn cancel(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> ApiResult<Json<Value>> {
+    let id = task_id(id)?;
+    let task = api.store.cancel_task(&id).await?;
     Ok(Json(json!({ "task": TaskView::from(&task) })))
 }
 
-pub async fn retry(State(api): State<Api>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
-    let task = api.store.retry_task(&TaskId::from(id)).await?;
+pub async fn retry(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> ApiResult<Json<Value>> {
+    let id = task_id(id)?;
+    let task = api.store.retry_task(&id).await?;
     Ok(Json(json!({ "task": TaskView::from(&task) })))
+}
+
+fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {
+    let wrong = |_| ApiError::unreadable("the address holds no task id: it is not UTF-8");
+    id.map(|Path(id)| TaskId::from(id)).map_err(wrong)
 }
 
 #[derive(Debug, Deserialize)]

@@ -248,3 +248,49 @@ async fn unknown_addresses_and_methods_are_told_in_json() {
     let (status, error) = answer(served.http.delete(served.url("/api/tasks"))).await;
     assert_eq!((status, error["error"]["kind"].as_str()), (405, Some("invalid")));
 }
+
+#[tokio::test]
+async fn a_page_that_somebody_visits_can_make_no_task() {
+    let served = Served::new().await;
+    let form = |origin: &'static str| {
+        let request = served.http.post(served.url("/api/tasks"));
+        request
+            .header("origin", origin)
+            .header("content-type", "text/plain")
+            .body(r#"{"type": "fix_build"}"#)
+    };
+    for origin in ["https://evil.example", "null"] {
+        let (status, error) = answer(form(origin)).await;
+        assert_eq!(
+            (status, error["error"]["kind"].as_str()),
+            (403, Some("denied")),
+            "{origin}"
+        );
+    }
+    // A name that was made to point at us.
+    let rebound = served
+        .http
+        .get(served.url("/api/tasks"))
+        .header("host", "evil.example");
+    assert_eq!(answer(rebound).await.0, 403);
+    assert_eq!(served.count("SELECT count(*) FROM tasks").await, 0);
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_text_is_told_in_json() {
+    let served = Served::new().await;
+    for (status, error) in [
+        served.get("/api/tasks/%FF").await,
+        served.get("/api/tasks?limit=%FF").await,
+        served.post("/api/tasks/%FF/cancel", "").await,
+        served.post("/api/tasks/%FF/retry", "").await,
+    ] {
+        assert!(
+            matches!(status, 400 | 422) && error["error"]["what"].is_string(),
+            "{status} {error}"
+        );
+    }
+    let page = served.http.get(served.url("/tasks/%FF")).send().await.unwrap();
+    assert_eq!(page.status(), 404);
+    assert!(page.text().await.unwrap().contains("<main>"));
+}

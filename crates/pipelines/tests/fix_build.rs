@@ -7,7 +7,7 @@ use durable::memory::World;
 use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
 use pipelines::diagnose::RuleSet;
 use pipelines::{FixBuild, FixBuildConfig};
-use ports::fake::{FakeBudget, FakeFlakes, FakeForge};
+use ports::fake::{FakeBudget, FakeFlakes, FakeForge, Fault, ForgeOp};
 use ports::{Job, JobRef, JobStatus, Pipeline};
 use serde_json::{Value, json};
 use testkit::{Matrix, Scene};
@@ -333,4 +333,161 @@ fn scene(logs: &[(&str, &str)]) -> Scene {
                     .collect::<Vec<_>>()
             )
         })
+}
+
+fn change(forge: &FakeForge, id: u64, name: &str, change: impl FnOnce(&mut Job)) {
+    let mut changed = job(id, name);
+    change(&mut changed);
+    forge.add_job(changed);
+}
+
+#[tokio::test]
+async fn a_job_that_failed_is_never_called_passed_whatever_its_log_says() {
+    let bench = Bench::of(forge(&[("test", "all is well\nJob succeeded\n")]));
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(
+        (report.verdict, &report.data["class"]),
+        (Verdict::ActionNeeded, &json!("unknown"))
+    );
+    assert!(
+        report
+            .why
+            .unwrap()
+            .contains("it ends well, and yet the job failed")
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_hides_neither_its_job_nor_the_others() {
+    for refusal in [
+        domain::Error::denied("could not read the log of job 1").next("Give the token more rights"),
+        domain::Error::not_found("could not read the log of job 1").next("Run the job again"),
+    ] {
+        let bench = Bench::of(forge(&[("gone", NETWORK), ("build", COMPILE_ERROR)]));
+        bench
+            .forge
+            .faults()
+            .next(ForgeOp::Log, Fault::Fail(refusal.clone()));
+        let (status, report) = bench.run(fix_pipeline()).await;
+        assert_eq!(status, TaskStatus::Completed, "{report:?}");
+        assert_eq!(report.data["class"], "compile_error");
+        assert_eq!(report.data["action"], "handed_over");
+
+        let bench = Bench::of(forge(&[("gone", NETWORK)]));
+        bench
+            .forge
+            .faults()
+            .next(ForgeOp::Log, Fault::Fail(refusal.clone()));
+        let (_, report) = bench.run(fix_pipeline()).await;
+        assert_eq!(
+            (report.verdict, &report.data["class"]),
+            (Verdict::ActionNeeded, &json!("unknown"))
+        );
+        let why = report.why.unwrap();
+        assert!(
+            why.starts_with("The log cannot be read: could not read the log of job 1"),
+            "{why}"
+        );
+        assert_eq!(report.next_steps, [refusal.next.unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn the_forges_own_reason_counts_where_the_log_says_nothing() {
+    for (reason, class, action) in [
+        ("runner_system_failure", "infra_runner", "retried"),
+        ("stuck_or_timeout_failure", "infra_runner", "retried"),
+        ("no_matching_runner", "infra_runner", "asked"),
+        ("job_execution_timeout", "timeout", "asked"),
+        ("missing_dependency_failure", "artifact", "asked"),
+        ("startup_failure", "config_error", "asked"),
+        ("script_failure", "unknown", "asked"),
+        ("a_word_of_next_year", "unknown", "asked"),
+    ] {
+        let bench = Bench::of(forge(&[("build", "")]));
+        change(&bench.forge, 1, "build", |job| {
+            job.failure_reason = Some(reason.to_owned())
+        });
+        let (_, report) = bench.run(fix_pipeline()).await;
+        assert_eq!(
+            (&report.data["class"], &report.data["action"]),
+            (&json!(class), &json!(action)),
+            "{reason}"
+        );
+    }
+    // What the log itself says is never overruled: a retry would hide it.
+    let bench = Bench::of(forge(&[("build", COMPILE_ERROR)]));
+    change(&bench.forge, 1, "build", |job| {
+        job.failure_reason = Some("runner_system_failure".to_owned())
+    });
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(report.data["class"], "compile_error");
+    assert!(bench.forge.retried().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_not_looked_at_is_not_hidden_by_a_retry_and_is_counted() {
+    let mut bench = Bench::of(forge(&[("a", NETWORK), ("b", NETWORK), ("c", COMPILE_ERROR)]));
+    bench.config.jobs = 2;
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert!(bench.forge.retried().is_empty());
+    assert_eq!(report.verdict, Verdict::ActionNeeded);
+    let unread = report
+        .facts
+        .iter()
+        .find(|fact| fact.label == "Not looked at")
+        .unwrap();
+    assert_eq!(unread.value, "1 more failed jobs");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_stays_red_after_half_its_retries_calls_a_person() {
+    let mut bench = Bench::of(forge(&[("a", NETWORK), ("b", NETWORK)]));
+    bench.config.retries_per_pipeline = 1;
+    let (_, report) = bench.run(fix_pipeline()).await;
+    assert_eq!(bench.forge.retried().len(), 1);
+    assert_eq!(
+        (report.verdict, &report.data["action"]),
+        (Verdict::ActionNeeded, &json!("retried"))
+    );
+    assert!(report.why.unwrap().contains("the pipeline stays failed"));
+    assert!(
+        report
+            .facts
+            .iter()
+            .any(|fact| fact.label == "Not run again" && fact.value.starts_with("b: "))
+    );
+}
+
+#[tokio::test]
+async fn a_retry_that_was_asked_for_by_name_is_done_for_a_job_that_may_fail_too() {
+    let bench = Bench::of(forge(&[("optional", NETWORK)]));
+    change(&bench.forge, 1, "optional", |job| job.allow_failure = true);
+    let (_, report) = bench.run(json!({"instruction": "retry job 1"})).await;
+    assert_eq!(bench.forge.retried().len(), 1, "{report:?}");
+    assert_eq!(report.verdict, Verdict::Succeeded);
+}
+
+#[tokio::test]
+async fn half_a_log_is_not_judged() {
+    let bench = Bench::of(forge(&[("build", "so far so good\n")]));
+    bench
+        .forge
+        .set_status(&JobRef { repo: at(), id: 1 }, JobStatus::Running);
+    bench
+        .world
+        .enqueue(NewTask::new("fix_build", json!({"job": {"id": 1}})).repo(Some("app".to_owned())));
+    let claimed = bench.world.claim("w").unwrap();
+    let attempt = Attempt {
+        task: claimed.info,
+        lease: claimed.lease.clone(),
+        journal: Arc::new(bench.world.clone()),
+        cancel: CancelFlag::default(),
+        limits: Limits::default(),
+    };
+    let outcome = format!("{:?}", drive(&bench.handler(), attempt).await);
+    assert!(
+        outcome.contains("has not ended yet") && outcome.contains("Unavailable"),
+        "{outcome}"
+    );
 }

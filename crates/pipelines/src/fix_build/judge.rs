@@ -43,8 +43,8 @@ pub(crate) fn root(findings: &[Finding]) -> Option<&Finding> {
 }
 
 /// A retry mends a pipeline only when every job that blocks it may pass at another try: one real failure among
-/// them, and a retry would only hide it for a while.
-pub(crate) fn decide(findings: &[Finding], config: &Config, may_retry: bool) -> Decision {
+/// them, and a retry would only hide it for a while. `unread`: blocking jobs that nobody looked at.
+pub(crate) fn decide(findings: &[Finding], unread: usize, config: &Config, may_retry: bool) -> Decision {
     let Some(root) = root(findings) else {
         return Decision::Nothing;
     };
@@ -62,7 +62,7 @@ pub(crate) fn decide(findings: &[Finding], config: &Config, may_retry: bool) -> 
             && finding.diagnosis.confidence >= config.sure_enough
             && finding.job.is_some()
     };
-    if !blocking.is_empty() && blocking.iter().all(retryable) {
+    if unread == 0 && !blocking.is_empty() && blocking.iter().all(retryable) {
         if !may_retry {
             return ask("running it again may help, but the task says not to");
         }

@@ -3,6 +3,7 @@
 mod config;
 mod judge;
 mod params;
+mod reason;
 mod report;
 
 use std::sync::Arc;
@@ -44,6 +45,17 @@ struct Plan {
     pipeline: Option<ports::Pipeline>,
 }
 
+/// The failed jobs that are looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Failed {
+    jobs: Vec<Job>,
+    /// Further ones that are not, and how many of these block the pipeline.
+    #[serde(default)]
+    unread: usize,
+    #[serde(default)]
+    unread_blocking: usize,
+}
+
 /// What was done about a finding.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {
@@ -53,6 +65,8 @@ pub(crate) struct Done {
     pub(crate) follow_on: Option<TaskId>,
     /// What a person must do.
     pub(crate) ask: Option<String>,
+    /// Failed jobs that were not looked at.
+    pub(crate) unread: usize,
 }
 
 impl FixBuild {
@@ -86,21 +100,30 @@ impl Handler for FixBuild {
     async fn run(&self, cx: &TaskCx, params: &Params) -> Result<Report, Stop> {
         let subject = params.subject()?;
         let plan: Plan = cx.step("plan", |_| self.plan(cx, params, &subject)).await?;
-        let jobs = self.failed_jobs(cx, &subject, &plan).await?;
+        let failed = self.failed_jobs(cx, &subject, &plan).await?;
+        let jobs = &failed.jobs;
         if let (Some(pipeline), true) = (&plan.pipeline, jobs.is_empty()) {
             return Ok(report::nothing_failed(pipeline, judge::no_failed_job(pipeline)?));
         }
         let findings = match &subject {
             Subject::Log => vec![self.read_inline(cx, params).await?],
-            _ => self.read_jobs(cx, &plan, &jobs).await?,
+            _ => self.read_jobs(cx, jobs).await?,
         };
-        let decision = match subject {
+        let by_name = matches!(subject, Subject::Job { only_retry: true, .. });
+        let decision = if by_name {
             // Somebody asked for this retry by name; the diagnosis is only told.
-            Subject::Job { only_retry: true, .. } => Decision::Retry { later: false },
-            _ => judge::decide(&findings, &plan.config, plan.may_retry),
+            Decision::Retry { later: false }
+        } else {
+            judge::decide(&findings, failed.unread_blocking, &plan.config, plan.may_retry)
         };
-        let done = match &decision {
-            Decision::Retry { later } => self.retry(cx, &plan, &findings, *later).await?,
+        let mut done = match &decision {
+            Decision::Retry { later } => {
+                let wanted = findings
+                    .iter()
+                    .filter_map(|finding| finding.job.as_ref())
+                    .filter(|job| by_name || !job.allow_failure);
+                self.retry(cx, &plan, wanted, *later).await?
+            }
             Decision::HandOver => {
                 let follow_on = self.hand_over(cx, &plan, &findings).await?;
                 Done {
@@ -114,6 +137,7 @@ impl Handler for FixBuild {
             },
             Decision::Nothing => Done::default(),
         };
+        done.unread = failed.unread;
         self.remember(cx, &findings, &done).await?;
         let link = |job: &Job, line| self.forge.log_link(job, line);
         Ok(report::told(
@@ -169,27 +193,44 @@ impl FixBuild {
         })
     }
 
-    async fn failed_jobs(&self, cx: &TaskCx, subject: &Subject, plan: &Plan) -> Result<Vec<Job>, Stop> {
+    async fn failed_jobs(&self, cx: &TaskCx, subject: &Subject, plan: &Plan) -> Result<Failed, Stop> {
         let limit = plan.config.jobs;
         match (subject, &plan.pipeline) {
-            (Subject::Job { id, .. }, _) => {
+            (Subject::Job { id, only_retry }, _) => {
                 let at = JobRef {
                     repo: repo(cx)?.clone(),
                     id: *id,
                 };
-                cx.step("job", |_| async move { Ok(vec![self.forge.job(&at).await?]) })
-                    .await
+                cx.step("job", |_| async move {
+                    let job = self.forge.job(&at).await?;
+                    if !only_retry && !job.status.is_over() {
+                        // Half a log tells nothing; this is tried again later.
+                        return Err(Error::unavailable(format!(
+                            "job {} ({}) has not ended yet",
+                            job.at.id, job.name
+                        )));
+                    }
+                    Ok(Failed {
+                        jobs: vec![job],
+                        ..Failed::default()
+                    })
+                })
+                .await
             }
             (_, Some(pipeline)) => {
                 let at = repo(cx)?;
                 cx.step("failed-jobs", |_| async move {
                     let mut jobs = self.forge.failed_jobs(at, pipeline.id).await?;
-                    jobs.truncate(limit);
-                    Ok(jobs)
+                    let unread = jobs.split_off(limit.min(jobs.len()));
+                    Ok(Failed {
+                        jobs,
+                        unread: unread.len(),
+                        unread_blocking: unread.iter().filter(|job| !job.allow_failure).count(),
+                    })
                 })
                 .await
             }
-            (_, None) => Ok(Vec::new()),
+            (_, None) => Ok(Failed::default()),
         }
     }
 
@@ -217,12 +258,12 @@ impl FixBuild {
         })
     }
 
-    async fn read_jobs(&self, cx: &TaskCx, plan: &Plan, jobs: &[Job]) -> Result<Vec<Finding>, Stop> {
+    async fn read_jobs(&self, cx: &TaskCx, jobs: &[Job]) -> Result<Vec<Finding>, Stop> {
         let mut findings = Vec::with_capacity(jobs.len());
         for job in jobs {
             let finding = cx
                 .step(("diagnose", job.at.id), |_| async move {
-                    let diagnosis = self.read_log(job).await?;
+                    let diagnosis = reason::settle(self.read_log(job).await?, job);
                     let history = match &cx.task().repo {
                         Some(repo) => self.flakes.recent(&repo.id, &job.name, HISTORY).await?,
                         None => Vec::new(),
@@ -237,36 +278,52 @@ impl FixBuild {
                 .await?;
             findings.push(finding);
         }
-        debug_assert!(findings.len() <= plan.config.jobs.max(1));
         Ok(findings)
     }
 
-    /// Reads a job's log as it streams in; memory does not grow with it.
+    /// Reads a job's log as it streams in; memory does not grow with it. One that is gone or hidden explains nothing
+    /// and must not keep the other jobs' logs from being read.
     async fn read_log(&self, job: &Job) -> Result<Diagnosis, Error> {
         let mut scanner = Scanner::new(self.rules);
-        let mut log = self.forge.log(&job.at).await?;
-        while let Some(piece) = log.next().await {
-            scanner.feed(&piece?);
-        }
         let context = Context {
             job: Some(job.name.clone()),
             stage: Some(job.stage.clone()).filter(|stage| !stage.is_empty()),
             exit_code: job.exit_code.and_then(|code| i32::try_from(code).ok()),
         };
+        let mut log = match self.forge.log(&job.at).await {
+            Ok(log) => log,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied) => {
+                let mut diagnosis = scanner.finish(&context);
+                diagnosis.why = format!("The log cannot be read: {}", error.what);
+                for cause in &error.causes {
+                    diagnosis.why.push_str(&format!(": {cause}"));
+                }
+                if let Some(next) = error.next {
+                    diagnosis.advice = next;
+                }
+                return Ok(diagnosis);
+            }
+            Err(error) => return Err(error),
+        };
+        while let Some(piece) = log.next().await {
+            scanner.feed(&piece?);
+        }
         Ok(scanner.finish(&context))
     }
 
-    async fn retry(&self, cx: &TaskCx, plan: &Plan, findings: &[Finding], later: bool) -> Result<Done, Stop> {
+    async fn retry(
+        &self,
+        cx: &TaskCx,
+        plan: &Plan,
+        wanted: impl Iterator<Item = &Job>,
+        later: bool,
+    ) -> Result<Done, Stop> {
         if later {
             cx.sleep("quota", Duration::from_secs(plan.config.quota_wait_s))
                 .await?;
         }
         let mut done = Done::default();
-        for job in findings
-            .iter()
-            .filter_map(|finding| finding.job.as_ref())
-            .filter(|job| !job.allow_failure)
-        {
+        for job in wanted {
             if let Some(limit) = self.over_budget(cx, plan, job).await? {
                 done.refused
                     .push((job.name.clone(), format!("the budget of {limit} is used up")));
@@ -291,6 +348,9 @@ impl FixBuild {
         }
         if done.retried.is_empty() {
             done.ask = Some("running it again may help, but it could not be run again".to_owned());
+        } else if !done.refused.is_empty() {
+            done.ask =
+                Some("not every failed job could be run again, so the pipeline stays failed".to_owned());
         }
         Ok(done)
     }

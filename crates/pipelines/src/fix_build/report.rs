@@ -56,6 +56,8 @@ pub(super) fn told(
     let mut report = Report::new(verdict, summary(root, done, &config.builder));
     if done.ask.is_some() {
         report.who = Some("whoever owns this build".to_owned());
+    } else if done.follow_on.is_some() {
+        report.who = Some(config.builder.clone());
     }
     if let Some(pipeline) = pipeline {
         report = report
@@ -88,13 +90,19 @@ pub(super) fn told(
         .iter()
         .filter(|finding| !std::ptr::eq(*finding, root))
         .take(MORE_EXCERPTS);
+    if done.unread > 0 {
+        report = report.fact("Not looked at", format!("{} more failed jobs", done.unread));
+    }
     report.evidence = std::iter::once(root)
         .chain(others)
         .filter_map(|finding| evidence(finding, link))
         .collect();
-    if let Some(ask) = &done.ask {
-        report = report.next_step(capital(ask));
+    report.why = match &done.ask {
+        _ if diagnosis.class == Class::Unknown => Some(diagnosis.why.clone()),
+        Some(ask) if done.retried.is_empty() => Some(format!("nothing was done yet: {ask}")),
+        ask => ask.clone(),
     }
+    .map(|why| capital(why.trim_end_matches('.')) + ".");
     if !diagnosis.advice.is_empty() {
         report = report.next_step(&diagnosis.advice);
     }
@@ -225,10 +233,7 @@ fn evidence(finding: &Finding, link: Link) -> Option<Evidence> {
         .as_ref()
         .map_or_else(|| diagnosis.job.clone(), |job| Some(job.name.clone()));
     Some(Evidence {
-        title: of.map_or_else(
-            || format!("Log, line {line}"),
-            |job| format!("Log of {job}, line {line}"),
-        ),
+        title: of.map_or_else(|| "Log".to_owned(), |job| format!("Log of {job}")),
         text: diagnosis.excerpt.clone(),
         first_line: diagnosis.excerpt_start,
         deciding_line: Some(line),

@@ -123,7 +123,9 @@ impl CallError {
         match &self.failure {
             Failure::NotSent(_) => ErrorKind::Unavailable,
             Failure::NoAnswer(_) => broken,
-            // Something was answered as a success that we cannot read: what was asked for has happened.
+            // Something was answered as a success that we cannot read, by the forge or by what stands before it: what
+            // was asked for may have happened, and must be looked for before it is asked for again.
+            Failure::Unreadable(_) if changes => ErrorKind::Timeout,
             Failure::Unreadable(_) => ErrorKind::Internal,
             Failure::TooMany { .. } | Failure::HeldBack { .. } => ErrorKind::RateLimited,
             Failure::Moved(_) => ErrorKind::NotFound,

@@ -75,9 +75,18 @@ pub(crate) fn is_rate_limit(status: StatusCode, headers: &HeaderMap, message: &s
                 || message.contains("secondary rate limit"))
 }
 
-/// How long to wait: `Retry-After` in seconds or as a date, else until the limit is reset, else nothing is known.
+/// Longest wait that is believed: every limit of these forges is counted anew at least each hour.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Shortest: who is refused and told to come back at once would only be refused again.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long to wait, within reason: `Retry-After` in seconds or as a date, else until the limit is reset, else nothing is known.
 /// Dates are compared with the answer's own `Date`, so that our clock does not matter.
 pub(crate) fn wait(headers: &HeaderMap) -> Option<Duration> {
+    asked(headers).map(|wait| wait.clamp(SHORTEST_WAIT, LONGEST_WAIT))
+}
+
+fn asked(headers: &HeaderMap) -> Option<Duration> {
     let now = text(headers, "date").and_then(|date| DateTime::parse_from_rfc2822(date).ok());
     let until = |moment: i64| {
         let seconds = moment - now?.timestamp();
@@ -155,5 +164,15 @@ mod tests {
         assert_eq!(seconds(&[date, ("x-ratelimit-remaining", "10"), reset]), None);
         assert_eq!(seconds(&[("x-github-request-id", "A:B")]), Some(60));
         assert_eq!(seconds(&[]), None);
+        // Absurd ones: for years, for no time, a date that is over, and what is neither number nor date.
+        for years in ["999999999", "18446744073709551615"] {
+            assert_eq!(seconds(&[("retry-after", years)]), Some(3600), "{years}");
+        }
+        assert_eq!(seconds(&[("retry-after", "0")]), Some(1));
+        let over = ("retry-after", "Wed, 31 Dec 2025 23:00:00 GMT");
+        assert_eq!(seconds(&[date, over]), Some(1));
+        for neither in ["soon", "-5", "99999999999999999999999", ""] {
+            assert_eq!(seconds(&[date, ("retry-after", neither)]), None, "{neither}");
+        }
     }
 }

@@ -9,6 +9,10 @@ use store::outbox::{Due, Told};
 use crate::Drainer;
 use crate::render::{self, Kind, Marker, Subject};
 
+/// A wait that a far side asks for is kept within these: none at all would ask it again and again, and years would be
+/// silence.
+const WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
 /// Added to the time after which a far side forgets a request, before we rely on it.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -22,6 +26,8 @@ pub(crate) enum Stop {
     Ticket {
         error: Error,
         create: bool,
+        /// Whether the note itself stands and only something beside it failed.
+        written: bool,
         revision: i64,
     },
 }
@@ -34,8 +40,9 @@ impl Drainer {
             Err(Stop::Ticket {
                 error,
                 create,
+                written,
                 revision,
-            }) => self.trouble(due, error, create, revision).await,
+            }) => self.trouble(due, error, create, written, revision).await,
             Err(stop) => Err(stop),
         };
         if let Err(Stop::Store(error)) = stopped {
@@ -54,11 +61,11 @@ impl Drainer {
             if !change.is_empty() {
                 self.ask(due, self.tickets.change_labels(&due.ticket, &change))
                     .await
-                    .map_err(|e| {
-                        trouble(
-                            e.context("the comment is written, but its labels could not be changed"),
-                            &told,
-                        )
+                    .map_err(|error| Stop::Ticket {
+                        error,
+                        create: false,
+                        written: true,
+                        revision: told.revision,
                     })?;
             }
             ours(self.queue.labelled(due, told.revision).await)?;
@@ -110,6 +117,7 @@ impl Drainer {
             .map_err(|error| Stop::Ticket {
                 error,
                 create: true,
+                written: false,
                 revision: told.revision,
             })?;
         if !self
@@ -210,12 +218,26 @@ impl Drainer {
         }
     }
 
-    async fn trouble(&self, due: &Due, error: Error, create: bool, revision: i64) -> Result<(), Stop> {
+    async fn trouble(
+        &self,
+        due: &Due,
+        error: Error,
+        create: bool,
+        written: bool,
+        revision: i64,
+    ) -> Result<(), Stop> {
         let nothing_happened = create && !error.is_in_doubt();
         let said = redact(&error.to_string()).into_owned();
         let passes = error.is_transient() || error.kind == ErrorKind::Internal;
         if !passes || due.failing_for >= self.config.give_up_after {
-            let error = error.context(format!("the comment on {} could not be written", place(due)));
+            let error = error.context(if written {
+                format!(
+                    "the comment on {} is written, but its labels could not be changed",
+                    place(due)
+                )
+            } else {
+                format!("the comment on {} could not be written", place(due))
+            });
             let said = redact(&error.to_string()).into_owned();
             tracing::warn!(task.id = %due.task, error = %said, "a comment cannot be delivered");
             return ours(
@@ -226,7 +248,9 @@ impl Drainer {
         }
         let mut delay = self.backoff(due);
         if error.kind == ErrorKind::RateLimited {
-            delay = error.retry_after().unwrap_or(delay);
+            delay = error
+                .retry_after()
+                .map_or(delay, |asked| asked.clamp(*WAIT.start(), *WAIT.end()));
             self.queue
                 .pause_host(&due.host, delay)
                 .await
@@ -277,6 +301,7 @@ fn trouble(error: Error, told: &Told) -> Stop {
     Stop::Ticket {
         error,
         create: false,
+        written: false,
         revision: told.revision,
     }
 }

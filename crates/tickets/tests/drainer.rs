@@ -270,3 +270,42 @@ async fn no_secret_reaches_a_note() {
         "{stored}"
     );
 }
+
+#[tokio::test]
+async fn labels_that_may_not_be_changed_do_not_unsay_the_comment() {
+    let bench = Bench::new().await;
+    bench.tickets.faults().next(
+        TicketOp::ChangeLabels,
+        Fault::Fail(Error::denied("could not change the labels")),
+    );
+    let mut report = report(Verdict::Failed, "it broke");
+    report.labels.add.push("flaky".to_owned());
+    bench.end("t1", &report).await;
+    bench.drain().await;
+    assert_eq!(bench.notes().len(), 1);
+    let state = bench.ticket_state("t1").await;
+    assert!(
+        state.contains("is written, but its labels could not be changed")
+            && !state.contains("could not be written"),
+        "{state}"
+    );
+}
+
+#[tokio::test]
+async fn an_absurd_wait_is_kept_within_reason() {
+    for asked in [Duration::ZERO, Duration::from_secs(20 * 365 * 24 * 3600)] {
+        let bench = Bench::new().await;
+        bench.tickets.faults().next(
+            TicketOp::CreateNote,
+            Fault::Fail(Error::rate_limited("slow down", Some(asked))),
+        );
+        bench.end("t1", &report(Verdict::Failed, "it broke")).await;
+        bench.drain_now().await;
+        let creates = bench.creates();
+        bench.drain_now().await;
+        assert_eq!(bench.creates(), creates, "not at once again");
+        bench.clock.advance(Duration::from_secs(3601)).await;
+        bench.drain().await;
+        assert_eq!(bench.notes().len(), 1, "after {asked:?}");
+    }
+}

@@ -6,7 +6,8 @@ mod nested;
 mod raw;
 pub(crate) mod tickets;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use domain::RepoRef;
 use gitlab::api::common::NameOrId;
@@ -23,6 +24,8 @@ pub(crate) struct Gitlab {
     pub(crate) client: GitlabClient,
     /// Our own user's number, asked once.
     own_user: OnceCell<u64>,
+    /// The addresses of projects that are named by their number.
+    pages: Mutex<HashMap<String, String>>,
 }
 
 impl Gitlab {
@@ -30,6 +33,7 @@ impl Gitlab {
         Self {
             client: GitlabClient(Arc::clone(&host)),
             own_user: OnceCell::new_with(host.config.user_id),
+            pages: Mutex::default(),
             host,
         }
     }

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
 use async_trait::async_trait;
 use domain::{Error, ErrorKind, LabelChange, Result, TicketKind, TicketRef};
 use gitlab::api::common::SortOrder;
@@ -90,21 +93,36 @@ impl Gitlab {
         }
     }
 
-    /// A link to the note, on the ticket's page. Built by rule, because the answer has none.
-    fn note(&self, at: &TicketRef, raw: RawNote) -> Note {
-        let url = at.repo.project.parse::<u64>().is_err().then(|| {
-            let folder = match at.kind {
-                TicketKind::Issue => "issues",
-                TicketKind::MergeRequest => "merge_requests",
-            };
+    /// The address of the project's pages. One that is named by its number is looked up once, on a ticket of it; a
+    /// note without a link is better than none, so a failure to is no error.
+    async fn pages(&self, at: &TicketRef) -> Option<String> {
+        let project = at.repo.project.trim_matches('/');
+        if project.parse::<u64>().is_err() {
             let root = self.host.web.as_str().trim_end_matches('/');
-            format!("{root}/{}/-/{folder}/{}#note_{}", at.repo.project, at.iid, raw.id)
-        });
-        Note {
-            id: NoteId(raw.id),
-            body: raw.body,
-            url,
+            return Some(format!("{root}/{project}"));
         }
+        let known = |pages: &HashMap<String, String>| pages.get(project).cloned();
+        if let Some(known) = known(&self.pages.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Some(known);
+        }
+        let ticket = self.raw_ticket(at).await.ok()?;
+        let pages = ticket.web_url.split_once("/-/")?.0.to_owned();
+        let mut all = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(project.to_owned(), pages.clone());
+        Some(pages)
+    }
+}
+
+/// A link to the note, on the ticket's page. Built by rule, because the answer has none.
+fn note(pages: Option<&str>, at: &TicketRef, raw: RawNote) -> Note {
+    let folder = match at.kind {
+        TicketKind::Issue => "issues",
+        TicketKind::MergeRequest => "merge_requests",
+    };
+    Note {
+        id: NoteId(raw.id),
+        body: raw.body,
+        url: pages.map(|pages| format!("{pages}/-/{folder}/{}#note_{}", at.iid, raw.id)),
     }
 }
 
@@ -142,7 +160,8 @@ impl Tickets for Gitlab {
         let ours = notes
             .into_iter()
             .filter(|note| !note.system && note.author.as_ref().is_some_and(|author| author.id == own_user));
-        Ok(ours.map(|raw| self.note(at, raw)).collect())
+        let pages = self.pages(at).await;
+        Ok(ours.map(|raw| note(pages.as_deref(), at, raw)).collect())
     }
 
     async fn create_note(&self, at: &TicketRef, body: &str) -> Result<Note> {
@@ -167,7 +186,7 @@ impl Tickets for Gitlab {
         };
         let doing = format!("write a note on {}", name(at));
         match answer {
-            Ok(RawNoteAnswer::Note(raw)) => Ok(self.note(at, raw)),
+            Ok(RawNoteAnswer::Note(raw)) => Ok(note(self.pages(at).await.as_deref(), at, raw)),
             Ok(RawNoteAnswer::Commands { summary }) => Err(Error::invalid(format!(
                 "could not {doing}: its text was taken as commands ({summary}) and no note was made"
             ))),
@@ -175,14 +194,14 @@ impl Tickets for Gitlab {
         }
     }
 
-    async fn edit_note(&self, at: &TicketRef, note: NoteId, body: &str) -> Result<Note> {
+    async fn edit_note(&self, at: &TicketRef, id: NoteId, body: &str) -> Result<Note> {
         let project = project(&at.repo);
         let answer: Result<RawNote, _> = match at.kind {
             TicketKind::Issue => {
                 let edit = issue_notes::EditIssueNote::builder()
                     .project(project)
                     .issue(at.iid)
-                    .note(note.0)
+                    .note(id.0)
                     .body(body)
                     .build();
                 self.client.query(built(edit)?).await
@@ -191,16 +210,16 @@ impl Tickets for Gitlab {
                 let edit = merge_request_notes::EditMergeRequestNote::builder()
                     .project(project)
                     .merge_request(at.iid)
-                    .note(note.0)
+                    .note(id.0)
                     .body(body)
                     .build();
                 self.client.query(built(edit)?).await
             }
         };
         match answer {
-            Ok(raw) => Ok(self.note(at, raw)),
+            Ok(raw) => Ok(note(self.pages(at).await.as_deref(), at, raw)),
             Err(error) => {
-                let doing = format!("edit note {} on {}", note.0, name(at));
+                let doing = format!("edit note {} on {}", id.0, name(at));
                 Err(self.refused_note(at, &doing, error).await)
             }
         }

@@ -39,9 +39,10 @@ pub(super) fn head(report: &Report, room: Room) -> String {
     );
     parts.push(match (&report.who, report.verdict) {
         (Some(who), _) => format!("**to act: {}**", inline(who, short)),
-        (None, Verdict::NeedsApproval | Verdict::Held) => {
+        (None, Verdict::NeedsApproval | Verdict::Held | Verdict::ActionNeeded) => {
             "**to act: whoever is responsible here**".to_owned()
         }
+        (None, Verdict::Failed) => "**to act: whoever asked for this**".to_owned(),
         (None, _) => "nobody has to act".to_owned(),
     });
     parts.join(" · ")

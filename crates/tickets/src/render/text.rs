@@ -23,7 +23,10 @@ fn escaped(text: &str, limit: usize) -> String {
             rest = after;
             continue;
         }
-        let opening = rest.len() - rest.trim_start_matches(['(', '[', '{', '"', '\'']).len();
+        let mut opening = rest.len() - rest.trim_start_matches(['(', '[', '{', '"', '\'']).len();
+        if is_bracketed_reference(rest.split(' ').next().unwrap_or_default()) {
+            opening = 0;
+        }
         escape_into(&rest[..opening], &mut out);
         rest = &rest[opening..];
         if let Some((code, after)) = quoted(rest) {
@@ -132,6 +135,7 @@ fn acts(word: &str) -> bool {
         || is_emoji_code(word)
         || is_commit(word)
         || is_foreign_key(word)
+        || is_bracketed_reference(word)
 }
 
 /// `:tada:`
@@ -158,21 +162,61 @@ fn is_commit(word: &str) -> bool {
     })
 }
 
-/// `PROJ-17`: another tracker's ticket.
+/// `PROJ-17`, wherever in the word: another tracker's ticket.
 fn is_foreign_key(word: &str) -> bool {
-    word.rsplit_once('-').is_some_and(|(project, number)| {
-        project.len() >= 2
-            && project.starts_with(|c: char| c.is_ascii_uppercase())
-            && project
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-            && !number.is_empty()
-            && number.bytes().all(|b| b.is_ascii_digit())
+    let bytes = word.as_bytes();
+    bytes.windows(2).enumerate().any(|(at, pair)| {
+        let run = bytes[..at]
+            .iter()
+            .rev()
+            .take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || **b == b'_')
+            .count();
+        let mut project = bytes[at - run..at].iter().skip_while(|b| !b.is_ascii_uppercase());
+        pair[0] == b'-' && pair[1].is_ascii_digit() && project.nth(1).is_some()
     })
 }
 
+/// What some forge puts a list or another thing's name in the place of, whatever was escaped: `[[_TOC_]]`,
+/// `[vulnerability:7]`, `*iteration:3`.
+fn is_bracketed_reference(word: &str) -> bool {
+    const KINDS: [&str; 14] = [
+        "vulnerability",
+        "feature_flag",
+        "wiki_page",
+        "contact",
+        "cadence",
+        "work_item",
+        "issue",
+        "epic",
+        "iteration",
+        "merge_request",
+        "mergerequest",
+        "snippet",
+        "milestone",
+        "commit",
+    ];
+    let word = word.to_ascii_lowercase();
+    word.contains("[[")
+        || word.contains("[toc]")
+        || word.contains("*iteration:")
+        || KINDS.iter().any(|kind| {
+            word.split('[')
+                .skip(1)
+                .any(|inner| inner.starts_with(kind) && inner[kind.len()..].starts_with(':'))
+        })
+}
+
 fn escape_into(text: &str, out: &mut String) {
-    for c in text.chars() {
+    let mut letters = text.chars().peekable();
+    while let Some(c) = letters.next() {
+        // Between letters it marks nothing, and `compile_error` is read as plain text too.
+        let inside = c == '_'
+            && out.ends_with(|before: char| before.is_ascii_alphanumeric())
+            && letters.peek().is_some_and(char::is_ascii_alphanumeric);
+        if inside {
+            out.push(c);
+            continue;
+        }
         let opens_block = out.is_empty() && matches!(c, '+' | '-' | ':')
             || matches!(c, '.' | ')')
                 && !out.is_empty()

@@ -14,7 +14,7 @@ use store::{TaskFilter, TaskRow};
 
 use crate::report::{self, ReportView};
 use crate::server::Api;
-use crate::view::{is_over, shown_state, waits_for};
+use crate::view::{asks_for, is_over, shown_state, waits_for};
 
 const SHOWN: u32 = 100;
 const EVENTS: u32 = 200;
@@ -53,6 +53,7 @@ struct Row {
     headline: String,
     state: &'static str,
     state_class: &'static str,
+    asks_for: &'static str,
     over: bool,
     priority: i64,
     assigned_to: String,
@@ -217,6 +218,7 @@ impl From<&TaskRow> for Row {
             headline: headline(task),
             state: shown_state(task),
             state_class: shown_state(task),
+            asks_for: asks_for(task).unwrap_or(""),
             over: is_over(task),
             priority: task.priority.into(),
             task_type: task.task_type.clone(),

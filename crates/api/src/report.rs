@@ -7,6 +7,7 @@ use serde_json::Value;
 pub struct ReportView {
     pub verdict: &'static str,
     pub summary: String,
+    pub why: String,
     pub who: String,
     pub facts: Vec<(String, String, String)>,
     pub evidence: Vec<EvidenceView>,
@@ -37,6 +38,7 @@ pub fn of(result: &Value) -> Option<ReportView> {
     Some(ReportView {
         verdict: verdict(report.verdict),
         summary: report.summary,
+        why: report.why.unwrap_or_default(),
         who: report.who.unwrap_or_default(),
         facts: report
             .facts

@@ -63,6 +63,15 @@ pub fn is_over(row: &TaskRow) -> bool {
     row.status.is_terminal() && shown_state(row) != "cancelling"
 }
 
+/// What an ended task still asks of people, where its report says so: a task can be done and its build still red.
+pub fn asks_for(row: &TaskRow) -> Option<&'static str> {
+    match row.result.as_ref()?["verdict"].as_str()? {
+        "action_needed" => Some("action needed"),
+        "needs_approval" => Some("approval needed"),
+        _ => None,
+    }
+}
+
 /// The state in one word.
 pub fn shown_state(row: &TaskRow) -> &'static str {
     let held = row.wait.as_ref().is_some_and(|wait| wait.get("held").is_some());

@@ -61,8 +61,31 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let text = String::from_utf8_lossy(&self.0);
+        let text = one_line(&String::from_utf8_lossy(&self.0));
         // Nobody is left to tell when standard error is gone.
         let _ = io::stderr().lock().write_all(domain::redact(&text).as_bytes());
+    }
+}
+
+/// One event is one line: a text from outside with a line's end in it could pass for an event of ours.
+fn one_line(text: &str) -> String {
+    let event = text.trim_end_matches('\n');
+    let mut line = event.replace('\r', "\\r").replace('\n', "\\n");
+    line.push_str(&text[event.len()..]);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_with_a_foreign_line_end_stays_one_line() {
+        let forged = "WARN task failed error=x\n2026-01-01 INFO all is well\r\n";
+        assert_eq!(
+            one_line(forged),
+            "WARN task failed error=x\\n2026-01-01 INFO all is well\\r\n"
+        );
+        assert_eq!(one_line("INFO plain\n"), "INFO plain\n");
     }
 }

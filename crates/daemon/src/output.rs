@@ -61,18 +61,25 @@ impl Output {
         }
     }
 
-    /// An error: what, why, and what next.
+    /// An error: what, why, and what next. What happened may be told in another program's words, and repeat an address
+    /// with a password in it; what to do next is ours, and may show how such an address looks.
     pub fn error(&self, error: &Error) {
+        let clean = |text: &String| domain::redact(text).into_owned();
+        let error = Error {
+            what: clean(&error.what),
+            causes: error.causes.iter().map(clean).collect(),
+            ..error.clone()
+        };
         if self.json {
             eprintln!("{}", json!({ "error": error }));
             return;
         }
-        eprintln!("{} {}", self.paint(Paint::Bad, "error:"), error.what);
+        eprintln!("{} {}", self.paint(Paint::Bad, "error:"), harmless(&error.what));
         for cause in &error.causes {
-            eprintln!("  because {cause}");
+            eprintln!("  because {}", harmless(cause));
         }
         if let Some(next) = &error.next {
-            eprintln!("{} {next}", self.paint(Paint::Dim, "next:"));
+            eprintln!("{} {}", self.paint(Paint::Dim, "next:"), harmless(next));
         }
     }
 
@@ -158,12 +165,15 @@ pub fn moment(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// Text from outside, safe to print: control characters (a log may hold ESC sequences) are shown, not obeyed.
+/// Text from outside, safe to print: control characters (a log may hold ESC sequences) and marks that turn the
+/// direction of text are shown, not obeyed.
 pub fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => c,
-            c if c.is_control() => '\u{fffd}',
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                '\u{fffd}'
+            }
             c => c,
         })
         .collect()
@@ -176,6 +186,7 @@ mod tests {
     #[test]
     fn escape_sequences_from_outside_do_not_reach_the_terminal() {
         assert_eq!(harmless("a\x1b[31mb\x07\nc\td"), "a\u{fffd}[31mb\u{fffd}\nc\td");
+        assert_eq!(harmless("safe\u{202e}exe.txt"), "safe\u{fffd}exe.txt");
     }
 
     #[test]

@@ -209,3 +209,32 @@ fn a_dry_run_shows_the_request_and_sends_nothing() {
     );
     assert!(!answer.to_string().contains("verysecret"));
 }
+
+#[test]
+fn an_error_shows_no_password_and_obeys_no_escape_sequence() {
+    use std::io::Read;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let body = "\u{1b}]0;owned\u{7}no";
+        let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    });
+    let url = format!("http://ci:hunter2hunter@{at}");
+    let args = [
+        "create-task",
+        "--task-type",
+        "x",
+        "--instruction",
+        "y",
+        "--dashboard-url",
+        &url,
+    ];
+    let output = run(&args);
+    server.join().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("403"), "{said}");
+    assert!(!said.contains("hunter2") && !said.contains('\u{1b}'), "{said}");
+}

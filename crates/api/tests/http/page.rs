@@ -58,6 +58,26 @@ async fn a_task_shows_its_evidence_with_line_numbers() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_done_and_still_asks_for_somebody_says_so() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            r#"INSERT INTO tasks (id, task_type, status, result) VALUES
+               ('t1', 'fix_build', 'completed', '{"verdict": "action_needed", "summary": "s", "why": "nothing was <b>done"}'),
+               ('t2', 'fix_build', 'completed', '{"verdict": "succeeded", "summary": "s"}')"#,
+        )
+        .await;
+    let (_, list) = page(&served, "/").await;
+    assert_eq!(list.matches(">action needed<").count(), 1, "{list}");
+    let (_, html) = page(&served, "/tasks/t1").await;
+    assert!(
+        html.contains(">action needed<") && html.contains("nothing was &#60;b&#62;done"),
+        "{html}"
+    );
+}
+
+#[tokio::test]
 async fn nothing_is_loaded_from_elsewhere_and_no_script_runs() {
     let served = Served::new().await;
     let response = served.http.get(served.url("/")).send().await.unwrap();

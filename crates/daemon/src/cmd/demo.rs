@@ -173,7 +173,7 @@ fn say(out: Output, what: &str, text: &str, task: &TaskId) -> Result<(), Error> 
         return out.value(&json!({ "task_id": task, "what": what, "text": text }));
     }
     out.text(&format!(
-        "{:<28} {}",
+        "{:<28}  {}",
         harmless(what),
         text.lines().next().unwrap_or("")
     ))

@@ -48,7 +48,7 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         for (task, view) in tasks.iter().zip(&views) {
             table.add_row([
                 harmless(&view.id).into(),
-                out.status_cell(&view.state),
+                out.status_cell(&state(task)),
                 harmless(&view.task_type).into(),
                 out.number_cell(view.priority),
                 harmless(view.assigned_to.as_deref().unwrap_or("")).into(),
@@ -59,6 +59,14 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         table.trim_fmt()
     })?;
     Ok(Exit::Done)
+}
+
+/// The state, and what an ended task still asks of people.
+fn state(task: &TaskRow) -> String {
+    match api::asks_for(task) {
+        Some(asked) => format!("{} ({asked})", api::shown_state(task)),
+        None => api::shown_state(task).to_owned(),
+    }
 }
 
 /// What a task came to, or else what it asks.
@@ -98,7 +106,7 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
                     text.push_str(&format!("{:<12} {}\n", format!("{name}:"), harmless(value)));
                 }
             };
-            fact("State", Some(&view.state));
+            fact("State", Some(&state(&task)));
             fact("Waits for", view.waits_for.as_deref());
             fact("Priority", Some(&view.priority.to_string()));
             fact("For", view.assigned_to.as_deref());
@@ -113,6 +121,19 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
             if let Some(summary) = view.result.as_ref().and_then(|result| result["summary"].as_str()) {
                 fact("Result", Some(summary));
             }
+            let result = view.result.as_ref().unwrap_or(&serde_json::Value::Null);
+            fact("Why", result["why"].as_str());
+            // An error ends with its own advice.
+            let advice = result["next_steps"].as_array().filter(|_| view.error.is_none());
+            for step in advice.into_iter().flatten() {
+                fact("To do", step.as_str());
+            }
+            fact(
+                "Comment",
+                result["ticket"]["url"]
+                    .as_str()
+                    .or(result["ticket"]["error"].as_str()),
+            );
             if !steps.is_empty() {
                 text.push_str("\nSteps\n");
             }

@@ -1,6 +1,7 @@
 //! Measures the diagnosis on labelled logs: `cargo run --release -p longshore-pipelines --example accuracy -- DIR`.
 //!
-//! DIR holds `labels.csv` (file, label, evidence_line) and the logs in `raw/`, or beside it.
+//! DIR holds `labels.csv` (file, label, evidence_line) and the logs in `raw/`, or beside it. `--rules FOLDER` takes
+//! the rule files from there instead of those compiled in.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,27 @@ struct Case {
 }
 
 fn main() -> ExitCode {
-    let dirs: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let mut dirs: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let own = (dirs.len() > 2 && dirs[0].as_os_str() == "--rules").then(|| dirs.drain(..2).nth(1));
     if dirs.is_empty() {
-        eprintln!("usage: accuracy DIR…   (a folder with labels.csv and the logs in raw/)");
+        eprintln!(
+            "usage: accuracy [--rules FOLDER] DIR…   (each a folder with labels.csv and the logs in raw/)"
+        );
         return ExitCode::from(2);
     }
+    let rules = match own.flatten() {
+        Some(folder) => read_rules(&folder).map(|rules| &*Box::leak(Box::new(rules))),
+        None => RuleSet::builtin().map_err(ToString::to_string),
+    };
+    let rules = match rules {
+        Ok(rules) => rules,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
+    };
     for dir in dirs {
-        match cases(&dir) {
+        match cases(rules, &dir) {
             Ok(cases) => report(&dir, &cases),
             Err(problem) => {
                 eprintln!("{}: {problem}", dir.display());
@@ -33,8 +48,26 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn cases(dir: &Path) -> Result<Vec<Case>, String> {
-    let rules = RuleSet::builtin().map_err(|error| format!("{error}"))?;
+fn read_rules(folder: &Path) -> Result<RuleSet, String> {
+    let mut files = Vec::new();
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    files.sort();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    RuleSet::from_files(&files).map_err(|error| error.to_string())
+}
+
+fn cases(rules: &RuleSet, dir: &Path) -> Result<Vec<Case>, String> {
     let table =
         std::fs::read_to_string(dir.join("labels.csv")).map_err(|error| format!("labels.csv: {error}"))?;
     let mut rows = table.lines();
@@ -114,15 +147,19 @@ fn report(dir: &Path, cases: &[Case]) {
         "  line within 3          {}",
         share(cases.iter().filter(|case| near(case)).count(), cases.len())
     );
-    let sure: Vec<&Case> = cases
-        .iter()
-        .filter(|case| case.answer.confidence >= 0.9)
-        .collect();
-    println!("  confidence 0.9 or more {}", share(sure.len(), cases.len()));
-    println!(
-        "    of these right       {}",
-        share(sure.iter().filter(|case| right(case)).count(), sure.len())
-    );
+    println!("\n  confidence      logs                 class right");
+    for (low, high) in [(0.9, 1.01), (0.8, 0.9), (0.7, 0.8), (0.5, 0.7), (0.0, 0.5)] {
+        let band: Vec<&Case> = cases
+            .iter()
+            .filter(|case| (low..high).contains(&case.answer.confidence))
+            .collect();
+        println!(
+            "  {low:.1} to {:.1}      {}   {}",
+            f64::min(high, 1.0),
+            share(band.len(), cases.len()),
+            share(band.iter().filter(|case| right(case)).count(), band.len())
+        );
+    }
     println!(
         "\n  {:24} {:>5} {:>9} {:>7}",
         "class", "logs", "precision", "recall"

@@ -8,7 +8,7 @@ use regex::bytes::Regex;
 /// that some runners put behind their timestamp.
 static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     regex::bytes::RegexBuilder::new(
-        r"^(?:\xEF\xBB\xBF)?(?:[^\t]{1,120}\t[^\t]{1,120}\t(?:\xEF\xBB\xBF)?)?(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][+ ]?|[ \t]|$)|\[\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\][ \t]?|\d\d:\d\d:\d\d(?:[.,]\d+)?[ \t])+",
+        r"^(?:\xEF\xBB\xBF)?(?:[^\t]{1,120}\t[^\t]{1,120}\t(?:\xEF\xBB\xBF)?)?(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][+ ]?|[ \t]|$)|\[\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\][ \t]?|\d\d:\d\d:\d\d(?:[.,]\d+)?[ \t]{1,2})+",
     )
     .unicode(false)
     .build()
@@ -111,6 +111,26 @@ pub fn skip_time(text: &str) -> &str {
     }
 }
 
+/// The text behind the name that a composition of containers puts before each line of a service's output
+/// ("web-1  | "), and behind that of a container build's step ("#11 4.2 ").
+pub fn skip_container(text: &str) -> &str {
+    static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        regex::bytes::RegexBuilder::new(
+            r"^(?:[A-Za-z][\w.-]{0,60}[-_]\d{1,3} *\| |#\d{1,4} \d{1,5}\.\d{1,3} )",
+        )
+        .unicode(false)
+        .build()
+        .ok()
+    });
+    if !text.starts_with('#') && !text.as_bytes()[..text.len().min(70)].contains(&b'|') {
+        return text;
+    }
+    match NAME.as_ref().and_then(|name| name.find(text.as_bytes())) {
+        Some(found) => text.get(found.end()..).map_or(text, skip_time),
+        None => text,
+    }
+}
+
 /// Text cut to `max` bytes at a character's edge, with a mark where it was cut.
 pub fn clip(text: &str, max: usize) -> String {
     if text.len() <= max {
@@ -152,11 +172,27 @@ mod tests {
         assert_eq!(stripped(b"[2024-01-02T03:04:05.123Z] + make"), "+ make");
         assert_eq!(stripped(b"2024-01-02T03:04:05.123456Z 01E error"), "error");
         assert_eq!(stripped(b"12:34:56 Running"), "Running");
+        assert_eq!(stripped(b"12:34:56  Finished: FAILURE"), "Finished: FAILURE");
         assert_eq!(
             stripped(b"build\tRun make\t2024-01-02T03:04:05.1234567Z cc -c"),
             "cc -c"
         );
         assert_eq!(stripped(b"[1/3] Compiling"), "[1/3] Compiling");
+    }
+
+    #[test]
+    fn the_names_of_containers_go_and_tables_stay() {
+        assert_eq!(skip_container("web-1  | FAILED a.py::b"), "FAILED a.py::b");
+        assert_eq!(skip_container("db_1 | 2024-05-14T09:12:33.1Z LOG: up"), "LOG: up");
+        assert_eq!(skip_container("#11 44.03 npm error code X"), "npm error code X");
+        for table in [
+            "Login logs in | FAIL |",
+            "Login | FAIL |",
+            "  12 | ERROR | x",
+            "#11 [2/3] RUN",
+        ] {
+            assert_eq!(skip_container(table), table);
+        }
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Ledger {
                 line,
                 exit,
             ),
+            MarkKind::ScriptOk => {
+                self.close(State::Passed, line, exit);
+                self.pass_all();
+                self.cleaning = false;
+            }
             MarkKind::StepFailed => {
                 if !self.cleaning {
                     if self.first_failed.is_none() {
@@ -186,6 +191,20 @@ impl Ledger {
             MarkKind::ToolFailed => self.tool_failed = Some(seen),
             MarkKind::ExitCode => {}
         }
+    }
+
+    /// Marks what is kept as found in steps that ended well.
+    fn pass_all(&mut self) {
+        let mut all: Vec<((u16, State), Kept)> = self.closed.drain().collect();
+        all.sort_by_key(|((rule, _), kept)| (*rule, kept.hit.line));
+        for ((rule, _), mut kept) in all {
+            kept.state = State::Passed;
+            self.closed.insert((rule, State::Passed), kept);
+        }
+        self.first_failed = None;
+        self.last_failed = None;
+        self.step_error = None;
+        self.failed_steps = 0;
     }
 
     fn failing_state(&self) -> State {

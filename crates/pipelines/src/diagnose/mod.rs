@@ -16,6 +16,7 @@ pub mod render;
 mod rules;
 mod scanner;
 mod verdict;
+mod wide;
 
 use std::io::{ErrorKind, Read};
 

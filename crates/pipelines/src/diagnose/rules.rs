@@ -119,6 +119,9 @@ pub struct Rule {
     /// The line is often the echo of a failure that stands before it.
     #[serde(default)]
     pub consequence: bool,
+    /// The line explains nothing once something before it failed, nor where it is only a warning.
+    #[serde(default)]
+    pub aftermath: bool,
     /// The deciding line is the nearest one before the match, at most twelve lines away, that this matches.
     #[serde(default)]
     pub anchor: Option<String>,
@@ -165,6 +168,8 @@ pub enum MarkKind {
     StepStart,
     StepOk,
     StepFailed,
+    /// Everything that the job was told to run went well; what comes after is the machinery's own.
+    ScriptOk,
     /// The step reported an error; whether that ends it is not said yet.
     StepError,
     /// An attempt failed and another follows.
@@ -371,6 +376,7 @@ impl RuleSet {
                 return (clean::skip_time(rest), rank);
             }
         }
+        let text = clean::skip_container(text);
         let start = &text.as_bytes()[..text.len().min(24)];
         let warns =
             start.windows(4).any(|word| word.eq_ignore_ascii_case(b"warn")) || text.contains("Warning: ");

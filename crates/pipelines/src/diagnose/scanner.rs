@@ -9,6 +9,7 @@ use super::diagnosis::{Context, Diagnosis};
 use super::ledger::{Hit, Ledger};
 use super::rules::{MarkKind, RuleSet, Target};
 use super::verdict;
+use super::wide::Encoding;
 
 /// Bytes searched at once: large enough to amortise the copy, small enough for a second-level cache.
 const BLOCK: usize = 256 * 1024;
@@ -40,6 +41,7 @@ const KEPT_CAPTURE: usize = 160;
 pub struct Scanner<'r> {
     rules: &'r RuleSet,
     ledger: Ledger,
+    encoding: Encoding,
     buffer: Vec<u8>,
     /// Where the unsearched bytes begin; before it lies what an excerpt may need.
     position: usize,
@@ -54,6 +56,7 @@ impl<'r> Scanner<'r> {
         Scanner {
             rules,
             ledger: Ledger::default(),
+            encoding: Encoding::default(),
             buffer: Vec::with_capacity(BLOCK),
             position: 0,
             line: 1,
@@ -63,7 +66,14 @@ impl<'r> Scanner<'r> {
     }
 
     /// Takes the next bytes of the log, in pieces of any size.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
+        match self.encoding.decode(bytes) {
+            Some(text) => self.gather(&text),
+            None => self.gather(bytes),
+        }
+    }
+
+    fn gather(&mut self, mut bytes: &[u8]) {
         self.total += bytes.len() as u64;
         while !bytes.is_empty() {
             let room = BLOCK - self.buffer.len();
@@ -78,6 +88,9 @@ impl<'r> Scanner<'r> {
 
     /// Ends the log and judges it.
     pub fn finish(mut self, context: &Context) -> Diagnosis {
+        if let Some(text) = self.encoding.finish() {
+            self.gather(&text);
+        }
         self.search(true);
         let ends_with_newline = self.buffer.last() == Some(&b'\n');
         let lines = if self.total == 0 || (ends_with_newline && self.line > 1) {

@@ -13,6 +13,10 @@ const FLOOR: f64 = 18.0;
 /// Distance, in lines before the end of its step, at which a line is no longer near the end.
 const FAR: f64 = 3000.0;
 const NEAR_BONUS: f64 = 12.0;
+/// A line of the machinery's yields to one of a tool that is this many points behind, of the same class.
+const MARK_YIELDS: f64 = 8.0;
+/// How many lines behind "cannot find it" the reason may stand.
+const CAUSE_BEHIND: u64 = 8;
 
 struct Scored<'k> {
     rule: u16,
@@ -88,7 +92,7 @@ fn score<'k>(
     let mut all = Vec::new();
     for (at, hit) in kept {
         let rule = &rules.rules[*at as usize];
-        if !needs_met(rules, *at, rule, hit, kept, exit_code) {
+        if !needs_met(rules, *at, rule, hit, kept, exit_code) || is_aftermath(rule, hit, exit_code) {
             continue;
         }
         let mut score = f64::from(rule.weight);
@@ -113,7 +117,7 @@ fn score<'k>(
             Rank::Warning => -20.0,
             Rank::Echo => -45.0,
         };
-        if rule.consequence && follows(rules, hit, kept) {
+        if rule.consequence && follows(rules, *at, hit, kept) {
             score -= 14.0;
         }
         let distance = hit.step_end.saturating_sub(hit.hit.line) as f64;
@@ -130,11 +134,26 @@ fn score<'k>(
     all
 }
 
+/// Whether the line only tells what an earlier failure left behind, or failed nothing.
+fn is_aftermath(rule: &Rule, hit: &Kept, exit_code: Option<i32>) -> bool {
+    rule.aftermath
+        && (hit.hit.rank == Rank::Warning
+            || hit.state == State::After
+            || hit.state == State::Cleanup && exit_code.is_some_and(|code| code != 0))
+}
+
 /// Whether the surroundings of the build failed before this line, in the same step: missing files and commands are
-/// then their echo.
-fn follows(rules: &RuleSet, hit: &Kept, kept: &[(u16, Kept)]) -> bool {
+/// then their echo. A manager that cannot find a package may give the cause in the lines that follow.
+fn follows(rules: &RuleSet, at: u16, hit: &Kept, kept: &[(u16, Kept)]) -> bool {
+    let asks = rules.rules[at as usize].class;
     kept.iter().any(|(other, earlier)| {
         let rule = &rules.rules[*other as usize];
+        let gives_cause = asks == Class::Dependency
+            && !matches!(
+                rule.class,
+                Class::Dependency | Class::Permission | Class::GitError
+            )
+            && (hit.hit.line..=hit.hit.line + CAUSE_BEHIND).contains(&earlier.hit.line);
         let surroundings = matches!(
             rule.class,
             Class::Network
@@ -152,7 +171,7 @@ fn follows(rules: &RuleSet, hit: &Kept, kept: &[(u16, Kept)]) -> bool {
             && rule.weight >= 80
             && matches!(earlier.hit.rank, Rank::Error | Rank::Plain)
             && (earlier.state == hit.state || earlier.state == State::FirstFailed)
-            && earlier.hit.line < hit.hit.line
+            && (earlier.hit.line < hit.hit.line || gives_cause)
     })
 }
 
@@ -215,7 +234,13 @@ fn decide<'s, 'k>(rules: &RuleSet, candidates: &'s [Scored<'k>]) -> Option<Best<
         .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let (class, strength, agreeing) = *ranked.first()?;
-    let top = candidates.iter().find(|scored| class_of(scored) == class)?;
+    let first = candidates.iter().find(|scored| class_of(scored) == class)?;
+    // What the tool itself said says more than the machinery's word for it.
+    let top = candidates
+        .iter()
+        .take_while(|scored| scored.score > first.score - MARK_YIELDS)
+        .find(|scored| class_of(scored) == class && !scored.kept.hit.is_mark)
+        .unwrap_or(first);
     let second = ranked.get(1);
     Some(Best {
         top,

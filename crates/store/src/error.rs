@@ -12,7 +12,16 @@ impl<T> SqlResult<T> for std::result::Result<T, sqlx::Error> {
     }
 }
 
+/// What to do where the address turns out to lead to a pooler in transaction mode.
+pub(crate) const POOLER: &str = "The address leads to a pooler in transaction mode, such as PgBouncer: set `database.pooler = true`, and \
+     `database.direct_url` or `database.listen = false`; docs/operations.md says more";
+
 pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
+    if betrays_pooler(error) {
+        return Error::unavailable(format!("could not {what}"))
+            .because(error)
+            .next(POOLER);
+    }
     let described = Error::new(kind(error), format!("could not {what}")).because(error);
     match (error, sqlstate(error).as_deref()) {
         (sqlx::Error::PoolTimedOut, _) => {
@@ -30,6 +39,21 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
             described.next("Another program holds a lock on the table: try again when it is idle")
         }
         _ => described,
+    }
+}
+
+/// What only a pooler answers: it knows no such setting of a session, or hands out one session's prepared
+/// statements to another.
+fn betrays_pooler(error: &sqlx::Error) -> bool {
+    let Some(refusal) = error.as_database_error() else {
+        return false;
+    };
+    match refusal.code().as_deref() {
+        Some("42P05" | "26000") => true,
+        Some("08P01") => ["startup parameter", "prepared statement"]
+            .iter()
+            .any(|words| refusal.message().contains(words)),
+        _ => false,
     }
 }
 

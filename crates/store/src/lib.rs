@@ -22,7 +22,7 @@ pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };
 pub use inbox::{Delivery, Received};
-pub use listen::Listener;
+pub use listen::{Hearing, Listener};
 pub use migrate::schema_fingerprint;
 pub use pool::Store;
 pub use repos::NewRepo;

@@ -1,6 +1,8 @@
 //! Wake-ups: somebody wrote to `tasks`. A slow poll stands behind them, so one that is missed costs time only.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use domain::Result;
 use sqlx::postgres::{PgListener, PgPoolOptions};
@@ -12,11 +14,23 @@ use crate::pool::{backoff, connect_options};
 use crate::{Config, Listen, Store};
 
 const CHANNEL: &str = "longshore";
+/// How long our own call may take to come back before the listener counts as deaf.
+const ECHO: Duration = Duration::from_secs(3);
+/// Until a deaf listener is tried again.
+const DEAF: Duration = Duration::from_secs(60);
 
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     task: JoinHandle<()>,
+    hearing: Hearing,
+}
+
+impl Listener {
+    /// Tells at any time whether notifications come.
+    pub fn hearing(&self) -> Hearing {
+        self.hearing.clone()
+    }
 }
 
 impl Drop for Listener {
@@ -25,9 +39,31 @@ impl Drop for Listener {
     }
 }
 
+/// Whether notifications come: proven by one that came over the connection that stands.
+#[derive(Clone, Debug, Default)]
+pub struct Hearing(Arc<AtomicBool>);
+
+impl Hearing {
+    pub fn now(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, hears: bool) -> bool {
+        self.0.swap(hears, Ordering::Relaxed)
+    }
+}
+
+/// How one connection's listening ended.
+enum End {
+    Lost,
+    /// It stood, and what was called into the channel through the pool did not arrive.
+    Deaf,
+}
+
 impl Store {
     /// Notifies `wake` whenever another program's statement, or the API's, may have made work; also each time
-    /// the connection stands anew, since something may have been missed. None where `LISTEN` is switched off.
+    /// the connection stands anew, since something may have been missed, and when it is lost. None where `LISTEN` is
+    /// switched off.
     pub fn listen(&self, wake: Arc<Notify>) -> Option<Listener> {
         self.listen_on(CHANNEL, wake)
     }
@@ -43,47 +79,113 @@ impl Store {
             Listen::Same => self.config().url.clone(),
             Listen::Direct(url) => url.clone(),
         };
-        let config = Config {
-            pooler: false,
-            statement_timeout: std::time::Duration::ZERO,
-            ..self.config().clone()
+        let ear = Ear {
+            store: self.clone(),
+            url,
+            channel,
+            echo: format!("longshore_echo_{}", uuid::Uuid::new_v4().simple()),
+            wake,
+            hearing: Hearing::default(),
         };
-        let task = tokio::spawn(async move {
-            let mut delays = backoff();
-            loop {
-                match hear(&url, channel, &config, &wake, &mut || delays = backoff()).await {
-                    Ok(()) => tracing::info!("the connection that listens was lost; connecting again"),
-                    Err(error) => tracing::warn!(%error, "could not listen for news; polling meanwhile"),
-                }
-                let delay = delays.next().unwrap_or_default();
-                tokio::time::sleep(delay).await;
-            }
-        });
-        Some(Listener { task })
+        let hearing = ear.hearing.clone();
+        Some(Listener {
+            task: tokio::spawn(ear.listen()),
+            hearing,
+        })
+    }
+
+    /// Calls into a channel the way that every statement of this store goes.
+    async fn call(&self, channel: &str) -> Result<()> {
+        let doing = "call the listener";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        self.query("SELECT pg_notify($1, '')")
+            .bind(channel)
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)
     }
 }
 
-/// Listens over one connection until that is lost.
-async fn hear(
-    url: &str,
-    channel: &str,
-    config: &Config,
-    wake: &Notify,
-    connected: &mut (dyn FnMut() + Send),
-) -> Result<()> {
-    let doing = "listen for news";
-    let options = connect_options(url, config)?;
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
-    listener.eager_reconnect(false);
-    listener.listen(channel).await.doing(doing)?;
-    connected();
-    wake.notify_one();
-    while listener.try_recv().await.doing(doing)?.is_some() {
-        wake.notify_one();
+struct Ear {
+    store: Store,
+    url: String,
+    channel: &'static str,
+    /// A channel that nobody else listens on, to hear ourselves.
+    echo: String,
+    wake: Arc<Notify>,
+    hearing: Hearing,
+}
+
+impl Ear {
+    async fn listen(self) {
+        let mut delays = backoff();
+        let mut told = false;
+        loop {
+            let ended = self.hear(&mut || delays = backoff()).await;
+            let heard = self.hearing.set(false);
+            // Whoever relied on us polls from now on.
+            self.wake.notify_one();
+            told &= !heard;
+            let mut delay = delays.next().unwrap_or_default();
+            match ended {
+                Ok(End::Lost) => tracing::info!("the connection that listens was lost; connecting again"),
+                Ok(End::Deaf) => {
+                    delay = DEAF;
+                    if !told {
+                        tracing::warn!(
+                            channel = self.channel,
+                            "notifications do not arrive, so new tasks are found by polling alone: the connection that \
+                             listens leads through a pooler in transaction mode or to another database. Set \
+                             `database.direct_url` to an address past the pooler, or `database.listen = false`"
+                        );
+                    }
+                    told = true;
+                }
+                Err(error) => tracing::warn!(%error, "could not listen for news; polling meanwhile"),
+            }
+            tokio::time::sleep(delay).await;
+        }
     }
-    Ok(())
+
+    /// Listens over one connection until that is lost or proves deaf.
+    async fn hear(&self, connected: &mut (dyn FnMut() + Send)) -> Result<End> {
+        let doing = "listen for news";
+        let config = Config {
+            pooler: false,
+            statement_timeout: Duration::ZERO,
+            ..self.store.config().clone()
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(connect_options(&self.url, &config)?);
+        let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
+        listener.eager_reconnect(false);
+        listener
+            .listen_all([self.channel, &self.echo])
+            .await
+            .doing(doing)?;
+        connected();
+        self.wake.notify_one();
+        match self.store.call(&self.echo).await {
+            Ok(()) => {
+                let Ok(first) = tokio::time::timeout(ECHO, listener.try_recv()).await else {
+                    return Ok(End::Deaf);
+                };
+                if first.doing(doing)?.is_none() {
+                    return Ok(End::Lost);
+                }
+                self.hearing.set(true);
+                self.wake.notify_one();
+            }
+            // The first notification will prove it as well.
+            Err(error) => tracing::debug!(%error, "could not try whether notifications arrive"),
+        }
+        while listener.try_recv().await.doing(doing)?.is_some() {
+            self.hearing.set(true);
+            self.wake.notify_one();
+        }
+        Ok(End::Lost)
+    }
 }

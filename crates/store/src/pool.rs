@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use domain::{Error, Result};
+use domain::{Error, ErrorKind, Result};
+use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::query::Query;
 
 use crate::Config;
-use crate::error::{SqlResult, describe};
+use crate::error::{POOLER, SqlResult, describe};
 
 /// The way to the database; cheap to clone.
 #[derive(Clone)]
@@ -19,7 +20,8 @@ pub struct Store {
 
 impl Store {
     /// Connects, trying again with backoff for [`Config::connect_timeout`] while the server does not answer.
-    /// A wrong password or a database that does not exist fails at once.
+    /// A wrong password, a database that does not exist and a pooler that [`Config::pooler`] does not tell of
+    /// fail at once.
     pub async fn connect(config: Config) -> Result<Self> {
         let options = connect_options(&config.url, &config)?;
         let pool = PgPoolOptions::new()
@@ -33,9 +35,17 @@ impl Store {
         let started = Instant::now();
         let mut delays = backoff();
         loop {
-            let Err(error) = store.ping().await else {
+            let tried = async {
+                store.ping().await?;
+                store.look_for_pooler().await
+            };
+            let Err(mut error) = tried.await else {
                 return Ok(store);
             };
+            if error.next.as_deref() == Some(POOLER) {
+                error.kind = ErrorKind::Invalid;
+                return Err(error);
+            }
             let Some(delay) = delays.next().filter(|_| error.is_transient()) else {
                 return Err(error);
             };
@@ -55,6 +65,27 @@ impl Store {
             .await
             .doing("reach Postgres")?;
         tx.commit().await.doing("reach Postgres")
+    }
+
+    /// Finds out at the start whether two of our connections may get one session of Postgres by turns, which would
+    /// break statements prepared by name sooner or later: the second connection then finds the first one's.
+    async fn look_for_pooler(&self) -> Result<()> {
+        if self.config.pooler || self.config.pool_size < 2 {
+            return Ok(());
+        }
+        let doing = "use the database";
+        let mut idle = Vec::new();
+        for _ in 0..2 {
+            let mut connection = self.pool.acquire().await.doing(doing)?;
+            let mut tx = connection.begin().await.doing(doing)?;
+            self.query("SELECT 'whose session is this?'")
+                .execute(&mut *tx)
+                .await
+                .doing(doing)?;
+            tx.commit().await.doing(doing)?;
+            idle.push(connection);
+        }
+        Ok(())
     }
 
     /// Closes all connections, each after what it is doing.
@@ -108,7 +139,6 @@ pub(crate) fn backoff() -> impl Iterator<Item = Duration> {
 impl Store {
     /// A connection of its own, past the pool and, where a direct URL is known, past the pooler.
     pub(crate) async fn dedicated(&self, doing: &str) -> Result<(sqlx::PgConnection, bool)> {
-        use sqlx::Connection;
         let (url, direct) = match &self.config.listen {
             crate::Listen::Direct(url) => (url, true),
             _ => (&self.config.url, !self.config.pooler),

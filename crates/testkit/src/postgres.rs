@@ -7,6 +7,7 @@
 mod clock;
 mod database;
 mod notifications;
+mod pooler;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::sync::Mutex;
 pub use clock::ManualClock;
 pub use database::{Database, Row, Session};
 pub use notifications::Notifications;
+pub use pooler::{Pooler, PoolerSetup};
 
 /// A server with a migrated template; gives out databases.
 pub struct Postgres {

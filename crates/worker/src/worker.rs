@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use domain::Result;
 use durable::CancelFlag;
-use store::{Claim, Served, Store, WorkerRow};
+use store::{Claim, Hearing, Served, Store, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ pub struct Worker {
     runner: Arc<Runner>,
     config: Config,
     wake: Arc<Notify>,
+    hearing: Option<Hearing>,
 }
 
 impl Worker {
@@ -42,6 +43,15 @@ impl Worker {
             runner: Arc::new(runner),
             config,
             wake,
+            hearing: None,
+        }
+    }
+
+    /// Says where to see whether notifications come; while they do not, the table is looked at as without `LISTEN`.
+    pub fn hearing(self, hearing: Hearing) -> Self {
+        Self {
+            hearing: Some(hearing),
+            ..self
         }
     }
 
@@ -150,7 +160,8 @@ impl Worker {
 
     /// Fills the free slots. Answers how long to wait before looking again by itself.
     async fn claim(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> Duration {
-        let slow = if self.config.listens {
+        let hears = self.hearing.as_ref().is_none_or(Hearing::now);
+        let slow = if self.config.listens && hears {
             self.config.poll * 10
         } else {
             self.config.poll

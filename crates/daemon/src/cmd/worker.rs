@@ -76,7 +76,10 @@ pub fn work(
         worker.types = ?registry.task_types(),
         "the worker takes tasks"
     );
-    let worker = worker::Worker::new(store.clone(), registry, config, wake);
+    let mut worker = worker::Worker::new(store.clone(), registry, config, wake);
+    if let Some(listener) = &listener {
+        worker = worker.hearing(listener.hearing());
+    }
     let drainer = Drainer::new(store, tickets, wiring::tickets_config(settings));
     let shutdown = shutdown.clone();
     Ok(async move {

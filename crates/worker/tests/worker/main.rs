@@ -3,3 +3,4 @@
 mod common;
 mod ends;
 mod limits;
+mod pooler;

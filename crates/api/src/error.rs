@@ -63,6 +63,19 @@ impl ApiError {
     }
 }
 
+impl From<store::PayloadFault> for ApiError {
+    fn from(fault: store::PayloadFault) -> Self {
+        Self {
+            status: match fault.too_large {
+                true => StatusCode::PAYLOAD_TOO_LARGE,
+                false => StatusCode::UNPROCESSABLE_ENTITY,
+            },
+            field: Some(fault.field),
+            error: fault.error,
+        }
+    }
+}
+
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match error.kind {

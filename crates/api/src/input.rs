@@ -6,10 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult};
 
-/// Longest payload, in bytes of JSON as Postgres writes it. The database holds to the same limit.
-pub const PAYLOAD_BYTES: usize = 1024 * 1024;
-/// Deepest nesting of a payload; the payload itself is level 1.
-pub const PAYLOAD_DEPTH: usize = 64;
+// Judged in one place, by the store.
+pub use store::{MAX_PAYLOAD_BYTES as PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH as PAYLOAD_DEPTH};
+
 /// Longest id, name or type, in characters.
 const NAME_CHARS: usize = 200;
 
@@ -68,7 +67,7 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
         }
     };
     let payload = Value::Object(payload);
-    judge_payload(&payload)?;
+    store::check_payload(&payload)?;
 
     let mut task = NewTask::new(task_type, Value::Null);
     task.assigned_to = name(&body, "to")?;
@@ -133,104 +132,6 @@ fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
     Ok(Some(text.clone()))
 }
 
-/// What Postgres would refuse or nobody could read: NUL characters, bottomless nesting, too much.
-fn judge_payload(payload: &Value) -> ApiResult<()> {
-    if let Some(path) = too_deep(payload) {
-        return Err(ApiError::field(
-            "payload",
-            format!("`payload` is nested deeper than {PAYLOAD_DEPTH} levels, at {path}…"),
-        )
-        .next("Send the inner part as text, or a link to it"));
-    }
-    if let Some(path) = nul(payload, "payload") {
-        return Err(ApiError::field(
-            path.clone(),
-            format!("`{path}` holds a NUL character (\\u0000), which Postgres cannot store"),
-        )
-        .next("Take it out, for example with `tr -d '\\000'`"));
-    }
-    let bytes = stored_bytes(payload);
-    if bytes > PAYLOAD_BYTES {
-        return Err(ApiError::too_large(
-            Some("payload"),
-            format!("`payload` is {bytes} bytes of JSON; at most {PAYLOAD_BYTES} (1 MiB) are taken"),
-        )
-        .next("Send a link to what is large, or the end of the log"));
-    }
-    Ok(())
-}
-
-/// The path to the first value below the deepest level that is taken. Without recursion: depth is the question.
-fn too_deep(payload: &Value) -> Option<String> {
-    let mut open: Vec<(&Value, usize, String)> = vec![(payload, 1, "payload".to_owned())];
-    while let Some((value, level, path)) = open.pop() {
-        if level > PAYLOAD_DEPTH {
-            return Some(path.chars().take(100).collect());
-        }
-        let inner = |value: &Value| value.is_object() || value.is_array();
-        match value {
-            Value::Object(fields) => open.extend(
-                fields
-                    .iter()
-                    .filter(|(_, value)| inner(value))
-                    .map(|(name, value)| (value, level + 1, format!("{path}.{name}"))),
-            ),
-            Value::Array(items) => open.extend(
-                items
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, value)| inner(value))
-                    .map(|(at, value)| (value, level + 1, format!("{path}[{at}]"))),
-            ),
-            _ => {}
-        }
-    }
-    None
-}
-
-fn nul(value: &Value, path: &str) -> Option<String> {
-    match value {
-        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(at, value)| nul(value, &format!("{path}[{at}]"))),
-        Value::Object(fields) => fields.iter().find_map(|(name, value)| match name.contains('\0') {
-            true => Some(path.to_owned()),
-            false => nul(value, &format!("{path}.{name}")),
-        }),
-        _ => None,
-    }
-}
-
-/// The length of the JSON as Postgres writes it: as ours, with a space after each `:` and `,`.
-fn stored_bytes(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => {
-            2 + 2 * items.len().saturating_sub(1) + items.iter().map(stored_bytes).sum::<usize>()
-        }
-        Value::Object(fields) => {
-            let separators = 2 * fields.len() + 2 * fields.len().saturating_sub(1);
-            let inner: usize = fields
-                .iter()
-                .map(|(name, value)| text_bytes(name) + stored_bytes(value))
-                .sum();
-            2 + separators + inner
-        }
-        Value::String(text) => text_bytes(text),
-        other => other.to_string().len(),
-    }
-}
-
-fn text_bytes(text: &str) -> usize {
-    let escaped = text.bytes().map(|byte| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..0x20 => 6,
-        _ => 1,
-    });
-    2 + escaped.sum::<usize>()
-}
-
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -244,7 +145,6 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
     use serde_json::json;
 
     use super::*;
@@ -319,34 +219,15 @@ mod tests {
         }
     }
 
-    fn nested(levels: usize) -> Value {
-        (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
-    }
-
     #[test]
-    fn sixty_four_levels_are_taken_and_one_more_is_not() {
-        assert!(new_task(json!({"type": "x", "payload": nested(64)})).is_ok());
-        let (status, field, text) = refused(json!({"type": "x", "payload": nested(65)}));
+    fn a_payload_that_is_too_much_is_told_with_its_own_status() {
+        let nested = (1..65).fold(json!({}), |inner, _| json!({ "a": inner }));
+        let (status, field, text) = refused(json!({"type": "x", "payload": nested}));
         assert_eq!((status, field.as_str()), (422, "payload"));
         assert!(text.contains("64"), "{text}");
-    }
-
-    #[test]
-    fn a_mebibyte_is_taken_and_one_byte_more_is_not() {
-        let around = stored_bytes(&json!({"log": ""}));
-        let fits = json!({"type": "x", "payload": {"log": "y".repeat(PAYLOAD_BYTES - around)}});
-        assert!(new_task(fits).is_ok());
-        let over = json!({"type": "x", "payload": {"log": "y".repeat(PAYLOAD_BYTES - around + 1)}});
-        let error = new_task(over).unwrap_err();
-        assert_eq!(
-            (error.status, error.field.as_deref()),
-            (StatusCode::PAYLOAD_TOO_LARGE, Some("payload"))
-        );
-    }
-
-    #[test]
-    fn the_length_is_counted_as_postgres_writes() {
-        // select octet_length('{"a":[1,2,{}],"b":"x\n\u0001\"é"}'::jsonb::text) is 39.
-        assert_eq!(stored_bytes(&json!({"a": [1, 2, {}], "b": "x\n\u{1}\"é"})), 39);
+        let (status, field, text) =
+            refused(json!({"type": "x", "payload": {"log": "y".repeat(PAYLOAD_BYTES)}}));
+        assert_eq!((status, field.as_str()), (413, "payload"));
+        assert!(text.contains("1 MiB"), "{text}");
     }
 }

@@ -5,6 +5,7 @@
 mod auth;
 mod config;
 mod error;
+mod figures;
 mod health;
 mod input;
 mod metrics;

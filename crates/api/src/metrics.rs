@@ -1,4 +1,4 @@
-//! Figures in Prometheus's text format: what this process counted, and what the tables say at the moment of asking.
+//! What this process counts, for Prometheus.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::Error;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use store::Store;
 
 /// Bounds in seconds: from a quick step to a rollout.
 const TASK_SECONDS: [f64; 14] = [
@@ -29,7 +28,6 @@ pub fn install() -> Result<PrometheusHandle, Error> {
         .map_err(failed)?
         .install_recorder()
         .map_err(failed)?;
-    describe_gauge!("longshore_tasks", "Tasks in the table, by status");
     describe_counter!(
         "longshore_http_requests_total",
         "Requests answered, by route, method and status"
@@ -82,12 +80,4 @@ pub async fn count(request: Request, next: Next) -> Response {
     counter!("longshore_http_requests_total", "route" => route, "method" => method, "status" => status)
         .increment(1);
     response
-}
-
-/// Takes the tables' figures at this moment.
-pub async fn read_tables(store: &Store) -> Result<(), Error> {
-    for (status, count) in store.task_counts().await? {
-        gauge!("longshore_tasks", "status" => status).set(count as f64);
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ pub mod cluster;
 mod config;
 mod engine;
 mod error;
+mod figures;
 mod inbox;
 mod listen;
 mod memory;
@@ -21,9 +22,12 @@ pub use config::{Config, Listen};
 pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };
+pub use figures::{Figures, Live, NoteFigures};
 pub use inbox::{Delivery, Received};
 pub use listen::{Hearing, Listener};
 pub use migrate::schema_fingerprint;
 pub use pool::Store;
 pub use repos::NewRepo;
-pub use tasks::{Cursor, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, StepRow, TaskFilter, TaskRow, check_payload};
+pub use tasks::{
+    Cursor, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, StepRow, TaskFilter, TaskRow, check_payload,
+};

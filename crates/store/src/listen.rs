@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::Result;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::error::SqlResult;
+use crate::error::{POOLER, SqlResult};
 use crate::pool::{backoff, connect_options};
 use crate::{Config, Listen, Store};
 
@@ -56,7 +57,7 @@ impl Hearing {
 /// How one connection's listening ended.
 enum End {
     Lost,
-    /// It stood, and what was called into the channel through the pool did not arrive.
+    /// It leads to a pooler, or what was called into the channel through the store's pool did not arrive.
     Deaf,
 }
 
@@ -128,9 +129,13 @@ impl Ear {
             self.wake.notify_one();
             told &= !heard;
             let mut delay = delays.next().unwrap_or_default();
+            let refused = |error: &domain::Error| error.next.as_deref() == Some(POOLER);
             match ended {
+                Err(error) if !refused(&error) => {
+                    tracing::warn!(%error, "could not listen for news; polling meanwhile");
+                }
                 Ok(End::Lost) => tracing::info!("the connection that listens was lost; connecting again"),
-                Ok(End::Deaf) => {
+                Ok(End::Deaf) | Err(_) => {
                     delay = DEAF;
                     if !told {
                         tracing::warn!(
@@ -142,7 +147,6 @@ impl Ear {
                     }
                     told = true;
                 }
-                Err(error) => tracing::warn!(%error, "could not listen for news; polling meanwhile"),
             }
             tokio::time::sleep(delay).await;
         }
@@ -157,9 +161,12 @@ impl Ear {
             ..self.store.config().clone()
         };
         let pool = PgPoolOptions::new()
-            .max_connections(1)
+            .max_connections(2)
             .acquire_timeout(config.acquire_timeout)
             .connect_lazy_with(connect_options(&self.url, &config)?);
+        if shares_sessions(&pool).await? {
+            return Ok(End::Deaf);
+        }
         let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
         listener.eager_reconnect(false);
         listener
@@ -188,4 +195,41 @@ impl Ear {
         }
         Ok(End::Lost)
     }
+}
+
+/// Whether two connections get one session of Postgres by turns, as through a pooler in transaction mode. `LISTEN` must
+/// not even be tried there: it would stick to a session, and what that hears break into the statements of others.
+async fn shares_sessions(pool: &PgPool) -> Result<bool> {
+    let doing = "find out whether a pooler is in between";
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let mut first = pool.acquire().await.doing(doing)?;
+    let mut second = pool.acquire().await.doing(doing)?;
+    alone(
+        &mut first,
+        "SELECT set_config('longshore.session', $1, false) AS mark",
+        &mark,
+    )
+    .await
+    .doing(doing)?;
+    let seen = alone(
+        &mut second,
+        "SELECT coalesce(current_setting('longshore.session', true), $1) AS mark",
+        "",
+    )
+    .await
+    .doing(doing)?;
+    second.close().await.doing(doing)?;
+    Ok(seen == mark)
+}
+
+/// One statement in a transaction of its own, prepared under no name.
+async fn alone(connection: &mut PgConnection, sql: &'static str, value: &str) -> sqlx::Result<String> {
+    let mut tx = connection.begin().await?;
+    let row = sqlx::query(sql)
+        .bind(value)
+        .persistent(false)
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    row.try_get("mark")
 }

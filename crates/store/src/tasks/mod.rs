@@ -7,6 +7,6 @@ mod read;
 mod row;
 mod stale;
 
-pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, check_payload};
+pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, check_payload};
 pub use read::{Cursor, StepRow, TaskFilter};
 pub use row::TaskRow;

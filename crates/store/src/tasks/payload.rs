@@ -1,91 +1,156 @@
+//! What a payload may be. The API, the command line and the store judge by these rules; the table's own limit is the same.
+
 use domain::{Error, Result};
 use serde_json::Value;
 
-/// The most that a payload may have, as JSON text in UTF-8.
+/// Longest payload, in bytes of JSON as Postgres writes it.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
-/// How deep objects and arrays may stand in one another.
+/// Deepest nesting of objects and arrays; the payload itself is level 1.
 pub const MAX_PAYLOAD_DEPTH: usize = 64;
 
-/// Whether a payload can be stored and worked on; an error names the place and says what would be right.
-pub fn check_payload(payload: &Value) -> Result<()> {
+/// Why a payload is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadFault {
+    /// The part that is wrong, as a path: `payload.jobs[0].name`.
+    pub field: String,
+    pub too_large: bool,
+    pub error: Error,
+}
+
+impl From<PayloadFault> for Error {
+    fn from(fault: PayloadFault) -> Self {
+        fault.error
+    }
+}
+
+/// Whether a payload can be stored and worked on: an object, not too deep or large, without NUL characters.
+pub fn check_payload(payload: &Value) -> Result<(), PayloadFault> {
+    let fault = |field: &str, error: Error| {
+        Err(PayloadFault {
+            field: field.to_owned(),
+            too_large: false,
+            error,
+        })
+    };
     if !payload.is_object() {
-        return Err(Error::invalid("`payload` is not a JSON object")
-            .next("Send an object, such as {\"instruction\": \"deploy v1.4.2 to staging\"}"));
+        return fault(
+            "payload",
+            Error::invalid("`payload` is not a JSON object")
+                .next("Send an object, such as {\"instruction\": \"deploy v1.4.2 to staging\"}"),
+        );
     }
-    if let Some(path) = nul_in(payload) {
-        return Err(Error::invalid(format!(
-            "`{path}` holds a NUL character, which Postgres cannot store"
-        ))
-        .next("Remove it, or send the data encoded as base64"));
+    // First, since what follows goes down by recursion.
+    if let Some(path) = too_deep(payload) {
+        return fault(
+            "payload",
+            Error::invalid(format!(
+                "`payload` is nested deeper than {MAX_PAYLOAD_DEPTH} levels, at {path}…"
+            ))
+            .next("Send the inner part as text, or a link to it"),
+        );
     }
-    if depth(payload) > MAX_PAYLOAD_DEPTH {
-        return Err(Error::invalid(format!(
-            "`payload` is nested deeper than {MAX_PAYLOAD_DEPTH} levels"
-        ))
-        .next("Send the inner part as text, or a link to it"));
+    if let Some(path) = nul_in(payload, "payload") {
+        let what = format!("`{path}` holds a NUL character (\\u0000), which Postgres cannot store");
+        return fault(
+            &path,
+            Error::invalid(what).next("Take it out, for example with `tr -d '\\000'`"),
+        );
     }
-    let bytes = serde_json::to_vec(payload).map_or(usize::MAX, |text| text.len());
-    if bytes > MAX_PAYLOAD_BYTES {
-        Err(too_large(Some(bytes)))
-    } else {
-        Ok(())
+    match stored_bytes(payload) {
+        bytes if bytes > MAX_PAYLOAD_BYTES => Err(PayloadFault {
+            field: "payload".to_owned(),
+            too_large: true,
+            error: too_large(Some(bytes)),
+        }),
+        _ => Ok(()),
     }
 }
 
 pub(super) fn too_large(bytes: Option<usize>) -> Error {
-    let size = bytes.map_or_else(String::new, |bytes| format!(" ({bytes} bytes)"));
-    Error::invalid(format!("`payload` is larger than 1 MiB of JSON{size}"))
-        .next("Send a link to what is large, or the end of the log")
+    let size = bytes.map_or_else(String::new, |bytes| format!("{bytes} bytes of JSON; "));
+    Error::invalid(format!(
+        "`payload` is too large: {size}at most {MAX_PAYLOAD_BYTES} (1 MiB) are taken"
+    ))
+    .next("Send a link to what is large, or the end of the log")
 }
 
-fn depth(value: &Value) -> usize {
-    let mut deepest = 0;
-    let mut todo = vec![(value, 1)];
-    while let Some((value, level)) = todo.pop() {
-        match value {
-            Value::Array(items) => todo.extend(items.iter().map(|item| (item, level + 1))),
-            Value::Object(map) => todo.extend(map.values().map(|item| (item, level + 1))),
-            _ => continue,
+/// The path to the first value below the deepest level that is taken. Without recursion: depth is the question.
+fn too_deep(payload: &Value) -> Option<String> {
+    let mut open: Vec<(&Value, usize, String)> = vec![(payload, 1, "payload".to_owned())];
+    while let Some((value, level, path)) = open.pop() {
+        if level > MAX_PAYLOAD_DEPTH {
+            return Some(path.chars().take(100).collect());
         }
-        deepest = deepest.max(level);
-    }
-    deepest
-}
-
-/// The place of the first string or key with a NUL in it.
-fn nul_in(payload: &Value) -> Option<String> {
-    let mut todo = vec![(payload, "payload".to_owned())];
-    while let Some((value, path)) = todo.pop() {
+        let inner = |value: &Value| value.is_object() || value.is_array();
         match value {
-            Value::String(text) if text.contains('\0') => return Some(path),
-            Value::Array(items) => {
-                todo.extend(
-                    items
-                        .iter()
-                        .enumerate()
-                        .map(|(i, item)| (item, format!("{path}[{i}]"))),
-                );
-            }
-            Value::Object(map) => {
-                for (key, item) in map {
-                    let place = format!("{path}.{}", key.replace('\0', "\\0"));
-                    if key.contains('\0') {
-                        return Some(place);
-                    }
-                    todo.push((item, place));
-                }
-            }
+            Value::Object(fields) => open.extend(
+                fields
+                    .iter()
+                    .filter(|(_, value)| inner(value))
+                    .map(|(name, value)| (value, level + 1, format!("{path}.{name}"))),
+            ),
+            Value::Array(items) => open.extend(
+                items
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, value)| inner(value))
+                    .map(|(at, value)| (value, level + 1, format!("{path}[{at}]"))),
+            ),
             _ => {}
         }
     }
     None
 }
 
+/// The place of the first string, or of the object with the first key, that has a NUL in it.
+fn nul_in(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(at, value)| nul_in(value, &format!("{path}[{at}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match name.contains('\0') {
+            true => Some(path.to_owned()),
+            false => nul_in(value, &format!("{path}.{name}")),
+        }),
+        _ => None,
+    }
+}
+
+/// The length of the JSON as Postgres writes it: as ours, with a space after each `:` and `,`.
+fn stored_bytes(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => {
+            2 + 2 * items.len().saturating_sub(1) + items.iter().map(stored_bytes).sum::<usize>()
+        }
+        Value::Object(fields) => {
+            let separators = 2 * fields.len() + 2 * fields.len().saturating_sub(1);
+            let inner: usize = fields
+                .iter()
+                .map(|(name, value)| text_bytes(name) + stored_bytes(value))
+                .sum();
+            2 + separators + inner
+        }
+        Value::String(text) => text_bytes(text),
+        other => other.to_string().len(),
+    }
+}
+
+fn text_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{MAX_PAYLOAD_BYTES, check_payload};
+    use super::*;
 
     fn nested(levels: usize) -> Value {
         (1..levels).fold(json!({}), |inner, _| json!({ "in": inner }))
@@ -94,25 +159,33 @@ mod tests {
     #[test]
     fn sixty_four_levels_are_taken_and_one_more_is_not() {
         assert!(check_payload(&nested(64)).is_ok());
-        let error = check_payload(&nested(65)).unwrap_err().to_string();
+        let error = check_payload(&nested(65)).unwrap_err().error.to_string();
         assert!(error.contains("64 levels"), "{error}");
     }
 
     #[test]
     fn one_mebibyte_is_taken_and_one_byte_more_is_not() {
-        let frame = json!({ "log": "" }).to_string().len();
+        let frame = stored_bytes(&json!({ "log": "" }));
         assert!(check_payload(&json!({ "log": "x".repeat(MAX_PAYLOAD_BYTES - frame) })).is_ok());
-        let error = check_payload(&json!({ "log": "x".repeat(MAX_PAYLOAD_BYTES - frame + 1) })).unwrap_err();
-        assert!(error.to_string().contains("1 MiB"), "{error}");
+        let fault = check_payload(&json!({ "log": "x".repeat(MAX_PAYLOAD_BYTES - frame + 1) })).unwrap_err();
+        assert!(
+            fault.too_large && fault.error.to_string().contains("1 MiB"),
+            "{fault:?}"
+        );
+    }
+
+    #[test]
+    fn the_length_is_counted_as_postgres_writes() {
+        // select octet_length('{"a":[1,2,{}],"b":"x\n\u0001\"é"}'::jsonb::text) is 39.
+        assert_eq!(stored_bytes(&json!({"a": [1, 2, {}], "b": "x\n\u{1}\"é"})), 39);
     }
 
     #[test]
     fn a_nul_is_named_with_its_place() {
-        let error = check_payload(&json!({ "a": [{ "b": "x\0y" }] }))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("`payload.a[0].b`"), "{error}");
-        assert!(check_payload(&json!({ "k\0": 1 })).is_err());
+        let fault = check_payload(&json!({ "a": [{ "b": "x\0y" }] })).unwrap_err();
+        assert_eq!(fault.field, "payload.a[0].b");
+        assert!(fault.error.to_string().contains("`payload.a[0].b`"), "{fault:?}");
+        assert_eq!(check_payload(&json!({ "k\0": 1 })).unwrap_err().field, "payload");
     }
 
     #[test]

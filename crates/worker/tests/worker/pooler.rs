@@ -262,6 +262,36 @@ async fn a_listener_that_hears_nothing_is_found_out_and_the_poll_takes_over() {
     until_status(&db, id.as_str(), "completed").await;
     assert!(!listener.hearing().now(), "nothing comes through a pooler");
     worker.stop().await;
+    let listening =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
+    assert_eq!(
+        db.value(listening).await.as_deref(),
+        Some("0"),
+        "no pooled session listens"
+    );
+
+    let elsewhere = postgres::database().await;
+    let astray = store::Config {
+        listen: Listen::Direct(elsewhere.url().to_owned()),
+        ..db.config()
+    };
+    let worker = start(
+        astray,
+        &handler,
+        Config {
+            listens: true,
+            ..fast()
+        },
+    )
+    .await;
+    let id = db
+        .store()
+        .await
+        .create_task(&task("ok"))
+        .await
+        .expect("create a task");
+    until_status(&db, id.as_str(), "completed").await;
+    worker.stop().await;
 
     let direct = db.store().await;
     let wake = Arc::new(Notify::new());

@@ -161,6 +161,8 @@ async fn their_own_words_for_a_status_stay_allowed() {
 
 #[tokio::test]
 async fn what_cannot_be_carried_over_is_named_and_nothing_changes() {
+    // One for all, as each refusal must leave it as it was.
+    let db = postgres::empty_database().await;
     let base = "CREATE TABLE tasks (id uuid PRIMARY KEY, task_type text NOT NULL, payload text, created_at text, status text, priority int);";
     let row = |values: &str| {
         format!("{base} INSERT INTO tasks VALUES ('00000000-0000-4000-8000-000000000001', 'x', {values})")
@@ -188,8 +190,8 @@ async fn what_cannot_be_carried_over_is_named_and_nothing_changes() {
             vec!["tasks.id", "twice"],
         ),
     ] {
-        let db = postgres::empty_database().await;
-        db.sql(&legacy).await;
+        db.sql(&format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public; {legacy}"))
+            .await;
         let before = catalogue(&db).await;
         let error: Error = db.store().await.migrate().await.expect_err(&legacy);
         for name in named {

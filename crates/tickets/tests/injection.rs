@@ -248,7 +248,7 @@ fn check(body: &str) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn outside_text_is_only_ever_text_or_code(report in report(), told in nasty(), id in nasty(), limit in 600usize..4000) {

@@ -30,7 +30,7 @@ fn escaped(text: &str, limit: usize) -> String {
         escape_into(&rest[..opening], &mut out);
         rest = &rest[opening..];
         if let Some((code, after)) = quoted(rest) {
-            out.push_str(&span(code));
+            push_span(code, &mut out);
             rest = after;
             continue;
         }
@@ -102,11 +102,19 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
     (end > 0 && ended && !inner[..end].trim().is_empty()).then(|| (&inner[..end], after))
 }
 
+/// Two spans that touch would be neither: their backticks would be one run.
+fn push_span(code: &str, out: &mut String) {
+    if out.ends_with('`') {
+        out.push(' ');
+    }
+    out.push_str(&span(code));
+}
+
 fn word(word: &str, out: &mut String) {
     let core = word.trim_end_matches(['.', ',', ':', ';', ')', '!', '?', '"', '\'']);
     if acts(core) || acts(word) {
         let core = if core.is_empty() { word } else { core };
-        out.push_str(&span(core));
+        push_span(core, out);
         escape_into(&word[core.len()..], out);
     } else {
         escape_into(word, out);

@@ -1,6 +1,7 @@
 //! From the outbox to the ticket: whatever a drainer is killed in, one note for each marker stands at the end.
 
 mod bench;
+mod running;
 
 use std::time::Duration;
 

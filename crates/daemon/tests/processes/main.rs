@@ -1,0 +1,7 @@
+//! The built binary as processes over a real Postgres, as it is run in service.
+
+mod dev;
+mod process;
+mod repos;
+mod secrets;
+mod services;

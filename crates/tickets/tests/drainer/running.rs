@@ -1,0 +1,185 @@
+//! [`tickets::Drainer::run`]: woken, slow, told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bench::{Bench, report};
+use async_trait::async_trait;
+use domain::{LabelChange, Result, TicketRef, Verdict};
+use ports::fake::FakeTickets;
+use ports::{Note, NoteId, Ticket, TicketLimits, Tickets};
+use tickets::{Config, Drainer};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than any test: what happens all the same was not polled for.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A far side whose creates stand at a gate until it is opened.
+struct Gate {
+    inner: FakeTickets,
+    reached: Notify,
+    open: CancellationToken,
+}
+
+impl Gate {
+    fn before(bench: &Bench) -> Arc<Self> {
+        Arc::new(Self {
+            inner: bench.tickets.clone(),
+            reached: Notify::new(),
+            open: CancellationToken::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Tickets for Gate {
+    async fn ticket(&self, at: &TicketRef) -> Result<Ticket> {
+        self.inner.ticket(at).await
+    }
+    async fn own_notes(&self, at: &TicketRef) -> Result<Vec<Note>> {
+        self.inner.own_notes(at).await
+    }
+    async fn create_note(&self, at: &TicketRef, body: &str) -> Result<Note> {
+        self.reached.notify_one();
+        self.open.cancelled().await;
+        self.inner.create_note(at, body).await
+    }
+    async fn edit_note(&self, at: &TicketRef, note: NoteId, body: &str) -> Result<Note> {
+        self.inner.edit_note(at, note, body).await
+    }
+    async fn delete_note(&self, at: &TicketRef, note: NoteId) -> Result<()> {
+        self.inner.delete_note(at, note).await
+    }
+    async fn change_labels(&self, at: &TicketRef, change: &LabelChange) -> Result<()> {
+        self.inner.change_labels(at, change).await
+    }
+    fn limits(&self, at: &TicketRef) -> TicketLimits {
+        TicketLimits {
+            request_timeout: NEVER,
+            ..self.inner.limits(at)
+        }
+    }
+}
+
+struct Running {
+    stop: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+async fn start(bench: &Bench, tickets: Arc<dyn Tickets>, config: Config) -> Running {
+    let store = bench.db.worker_store().await;
+    let drainer = Drainer::new(&store, tickets, config);
+    let stop = CancellationToken::new();
+    let done = tokio::spawn(drainer.run(stop.clone()));
+    Running { stop, done }
+}
+
+async fn until(bench: &Bench, condition: &str) {
+    let check = async {
+        while bench.db.value(&format!("SELECT {condition}")).await.as_deref() != Some("t") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), check)
+        .await
+        .unwrap_or_else(|_| panic!("{condition} did not come true"));
+}
+
+const SETTLED: &str = "NOT EXISTS (SELECT FROM longshore.ticket_outbox WHERE due_at IS NOT NULL)";
+
+#[tokio::test]
+async fn a_note_is_delivered_when_it_is_told_not_at_the_next_poll() {
+    let bench = Bench::new().await;
+    let config = Config {
+        poll: NEVER,
+        lease: NEVER,
+        ..Config::default()
+    };
+    let running = start(&bench, Arc::new(bench.tickets.clone()), config).await;
+    // The first wake-up is the listener's own; each further note has none but its own.
+    for (at, id) in ["t1", "t2", "t3"].into_iter().enumerate() {
+        bench.end(id, &report(Verdict::Failed, "it broke")).await;
+        until(&bench, SETTLED).await;
+        assert_eq!(bench.notes().len(), at + 1);
+    }
+    running.stop.cancel();
+    running.done.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_lease_of_a_slow_delivery_is_renewed_so_that_nobody_else_takes_it() {
+    let bench = Bench::new().await;
+    let gate = Gate::before(&bench);
+    let config = Config {
+        poll: Duration::from_millis(50),
+        lease: Duration::from_millis(600),
+        ..Config::default()
+    };
+    bench.end("t1", &report(Verdict::Failed, "it broke")).await;
+    let slow = start(&bench, gate.clone(), config.clone()).await;
+    gate.reached.notified().await;
+    let first = "SELECT lease || ' ' || lease_until FROM longshore.ticket_outbox";
+    let taken = bench.db.value(first).await.unwrap();
+    let (lease, taken_until) = taken.split_once(' ').unwrap();
+
+    // Another drainer is there to take it as soon as it may, until well after the lease that it was taken under.
+    let other = start(&bench, Arc::new(bench.tickets.clone()), config).await;
+    until(
+        &bench,
+        &format!("clock_timestamp() > timestamptz '{taken_until}' + interval '600 ms'"),
+    )
+    .await;
+    let still = bench.db.value("SELECT lease FROM longshore.ticket_outbox").await;
+    assert_eq!(still.as_deref(), Some(lease), "nobody else took it");
+    assert_eq!(bench.creates(), 0);
+    gate.open.cancel();
+    until(&bench, SETTLED).await;
+    assert_eq!((bench.creates(), bench.notes().len()), (1, 1));
+    for running in [slow, other] {
+        running.stop.cancel();
+        running.done.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop_it_lets_the_delivery_under_way_end_and_takes_no_other() {
+    let bench = Bench::new().await;
+    let gate = Gate::before(&bench);
+    bench.end("t1", &report(Verdict::Failed, "it broke")).await;
+    let config = Config {
+        grace: NEVER,
+        ..Config::default()
+    };
+    let running = start(&bench, gate.clone(), config).await;
+    gate.reached.notified().await;
+    running.stop.cancel();
+    bench.end("t2", &report(Verdict::Failed, "another")).await;
+    assert!(!running.done.is_finished());
+    gate.open.cancel();
+    running.done.await.unwrap();
+    assert_eq!(bench.notes().len(), 1, "the one under way");
+    assert!(bench.ticket_state("t1").await.starts_with("posted"));
+    assert_eq!(bench.ticket_state("t2").await, "pending");
+}
+
+#[tokio::test]
+async fn a_delivery_that_outlasts_the_grace_is_left_to_the_next_drainer() {
+    let bench = Bench::new().await;
+    let gate = Gate::before(&bench);
+    bench.end("t1", &report(Verdict::Failed, "it broke")).await;
+    let config = Config {
+        grace: Duration::from_millis(20),
+        ..Config::default()
+    };
+    let running = start(&bench, gate.clone(), config).await;
+    gate.reached.notified().await;
+    running.stop.cancel();
+    running.done.await.unwrap();
+    assert_eq!(bench.notes().len(), 0);
+    // The create may have been sent: the next one waits, looks, and only then writes.
+    bench.drain().await;
+    assert_eq!(bench.notes().len(), 1);
+    assert!(bench.ticket_state("t1").await.starts_with("posted"));
+}

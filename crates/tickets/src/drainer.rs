@@ -1,13 +1,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::{Result, TaskId};
+use domain::Result;
 use futures_util::future::join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use ports::Tickets;
 use store::outbox::Due;
 use store::{Listener, Store};
 use tokio::sync::Notify;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::pace::Pace;
@@ -57,33 +57,46 @@ impl Drainer {
 
     /// Delivers until shutdown; then lets what is under way end within [`Config::grace`].
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut under_way = FuturesUnordered::new();
-        let mut sweeping = FuturesUnordered::new();
-        let mut held: HashMap<(TaskId, u32), Due> = HashMap::new();
-        let mut poll = tokio::time::interval(self.config.poll);
-        let mut renew = tokio::time::interval(self.config.lease / 3);
+        let drainer = Arc::new(self);
+        // Each is a task of its own: while this loop waits for the database, a delivery must get on with the
+        // transaction that the loop may be waiting for.
+        let mut under_way = JoinSet::new();
+        let mut sweeping = JoinSet::new();
+        let mut held: HashMap<Id, Due> = HashMap::new();
+        let mut poll = tokio::time::interval(drainer.config.poll);
+        let mut renew = tokio::time::interval(drainer.config.lease / 3);
         loop {
-            let room = self.config.concurrency.saturating_sub(held.len());
+            let room = drainer.config.concurrency.saturating_sub(held.len());
             if room > 0 {
-                for due in self.take(&held, room).await {
-                    held.insert((due.task.clone(), due.moment), due.clone());
-                    under_way.push(self.deliver_owned(due));
+                for due in drainer.take(&held, room).await {
+                    let (own, taken) = (Arc::clone(&drainer), due.clone());
+                    let task = under_way.spawn(async move { own.deliver(&taken).await });
+                    held.insert(task.id(), due);
                 }
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some(done) = under_way.next() => { held.remove(&done); }
-                () = self.wake.notified() => {}
-                Some(()) = sweeping.next() => {}
-                _ = poll.tick() => if sweeping.is_empty() { sweeping.push(self.sweep_due()) },
-                _ = renew.tick() => self.renew(&held).await,
+                Some(done) = under_way.join_next_with_id() => {
+                    let id = match done {
+                        Ok((id, ())) => id,
+                        Err(error) => {
+                            tracing::error!(%error, "the delivery of a comment broke; the next drainer takes it");
+                            error.id()
+                        }
+                    };
+                    held.remove(&id);
+                }
+                () = drainer.wake.notified() => {}
+                Some(_) = sweeping.join_next() => {}
+                _ = poll.tick() => if sweeping.is_empty() {
+                    let own = Arc::clone(&drainer);
+                    sweeping.spawn(async move { own.sweep_due().await });
+                },
+                _ = renew.tick() => drainer.renew(&held).await,
             }
         }
-        let ended = tokio::time::timeout(self.config.grace, async {
-            while under_way.next().await.is_some() {}
-        })
-        .await;
-        if ended.is_err() {
+        let all = async { while under_way.join_next().await.is_some() {} };
+        if tokio::time::timeout(drainer.config.grace, all).await.is_err() {
             tracing::info!(
                 notes = under_way.len(),
                 "comments under way are left to the next drainer"
@@ -103,12 +116,7 @@ impl Drainer {
         Ok(due.len() + sweeps.len())
     }
 
-    async fn deliver_owned(&self, due: Due) -> (TaskId, u32) {
-        self.deliver(&due).await;
-        (due.task, due.moment)
-    }
-
-    async fn take(&self, held: &HashMap<(TaskId, u32), Due>, room: usize) -> Vec<Due> {
+    async fn take(&self, held: &HashMap<Id, Due>, room: usize) -> Vec<Due> {
         let mut hosts: HashMap<&str, usize> = HashMap::new();
         for due in held.values() {
             *hosts.entry(&due.host).or_default() += 1;
@@ -129,7 +137,7 @@ impl Drainer {
         }
     }
 
-    async fn renew(&self, held: &HashMap<(TaskId, u32), Due>) {
+    async fn renew(&self, held: &HashMap<Id, Due>) {
         if held.is_empty() {
             return;
         }

@@ -3,5 +3,4 @@
 mod dev;
 mod process;
 mod repos;
-mod secrets;
 mod services;

@@ -109,41 +109,6 @@ async fn a_note_is_delivered_when_it_is_told_not_at_the_next_poll() {
 }
 
 #[tokio::test]
-async fn the_lease_of_a_slow_delivery_is_renewed_so_that_nobody_else_takes_it() {
-    let bench = Bench::new().await;
-    let gate = Gate::before(&bench);
-    let config = Config {
-        poll: Duration::from_millis(50),
-        lease: Duration::from_millis(600),
-        ..Config::default()
-    };
-    bench.end("t1", &report(Verdict::Failed, "it broke")).await;
-    let slow = start(&bench, gate.clone(), config.clone()).await;
-    gate.reached.notified().await;
-    let first = "SELECT lease || ' ' || lease_until FROM longshore.ticket_outbox";
-    let taken = bench.db.value(first).await.unwrap();
-    let (lease, taken_until) = taken.split_once(' ').unwrap();
-
-    // Another drainer is there to take it as soon as it may, until well after the lease that it was taken under.
-    let other = start(&bench, Arc::new(bench.tickets.clone()), config).await;
-    until(
-        &bench,
-        &format!("clock_timestamp() > timestamptz '{taken_until}' + interval '600 ms'"),
-    )
-    .await;
-    let still = bench.db.value("SELECT lease FROM longshore.ticket_outbox").await;
-    assert_eq!(still.as_deref(), Some(lease), "nobody else took it");
-    assert_eq!(bench.creates(), 0);
-    gate.open.cancel();
-    until(&bench, SETTLED).await;
-    assert_eq!((bench.creates(), bench.notes().len()), (1, 1));
-    for running in [slow, other] {
-        running.stop.cancel();
-        running.done.await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn told_to_stop_it_lets_the_delivery_under_way_end_and_takes_no_other() {
     let bench = Bench::new().await;
     let gate = Gate::before(&bench);

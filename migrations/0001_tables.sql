@@ -5,7 +5,8 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL timezone = 'UTC';
 SET LOCAL client_min_messages = warning;
 
-CREATE SCHEMA IF NOT EXISTS longshore;
+-- Asked first: IF NOT EXISTS would demand the right to create it even where it stands.
+DO $$ BEGIN IF to_regnamespace('longshore') IS NULL THEN CREATE SCHEMA longshore; END IF; END $$;
 -- Defaults and triggers call functions of this schema in the name of whoever writes to the public tables.
 GRANT USAGE ON SCHEMA longshore TO PUBLIC;
 
@@ -335,7 +336,11 @@ DROP FUNCTION longshore.adopt_repo_states, longshore.adopt_table, longshore.adop
     longshore.refuse;
 
 -- Hot paths read partial indexes that hold live rows alone, so finished rows cost them nothing.
-CREATE INDEX longshore_tasks_pending ON tasks (priority DESC, created_at) WHERE status = 'pending';
+-- What other agents have pending costs ours nothing either.
+CREATE INDEX longshore_tasks_pending ON tasks (assigned_to, priority DESC, created_at)
+    WHERE status = 'pending' AND assigned_to IS NOT NULL;
+CREATE INDEX longshore_tasks_unassigned ON tasks (task_type, priority DESC, created_at)
+    WHERE status = 'pending' AND assigned_to IS NULL;
 CREATE INDEX longshore_tasks_waiting ON tasks (run_at) WHERE status = 'waiting';
 CREATE INDEX longshore_tasks_run_by ON tasks (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX longshore_tasks_cancelling ON tasks (id)

@@ -5,7 +5,13 @@ use domain::{Error, Report, TaskInfo, TaskStatus};
 
 use crate::cx::{RUN, Shared, UNWIND};
 use crate::panics::catch;
-use crate::{AnyHandler, CancelFlag, Cause, Journal, JournalError, Lease, Recorded, Stop, TaskCx, Wake};
+use crate::{
+    AnyHandler, CancelFlag, Cause, Journal, JournalError, Lease, Recorded, StepKind, StepRef, Stop, TaskCx,
+    Wake,
+};
+
+/// The first step of every unwinding.
+const CAUSE: &str = "cause";
 
 /// One claim of a task, ready to be run.
 pub struct Attempt {
@@ -89,7 +95,8 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
     };
     let shared = Arc::new(Shared::new(task, lease, journal, cancel, history));
 
-    if let Err(error) = handler.check(&shared.task.payload) {
+    let fits = catch(async { handler.check(&shared.task.payload) }).await;
+    if let Err(error) = fits.flatten() {
         return unfit(&shared, error, untouched, cause).await;
     }
     let cause = match cause {
@@ -232,9 +239,23 @@ async fn unwind(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits, cau
     }
 }
 
+/// Writes down that a cancelled task is to be unwound, so that it can be held for a person where it cannot be
+/// run: a mended one is then unwound.
+pub async fn take_up_cancel(journal: &dyn Journal, lease: &Lease) -> Result<(), JournalError> {
+    let cause = StepRef {
+        scope: UNWIND.to_owned(),
+        seq: 0,
+        key: CAUSE.to_owned(),
+    };
+    let recorded = Recorded::Ok(serde_json::json!(Cause::Cancelled));
+    journal
+        .done(lease, &cause, StepKind::Step, &recorded, Vec::new())
+        .await
+}
+
 async fn record_cause(cx: &TaskCx, cause: &Cause) -> Result<(), Outcome> {
     let value = cause.clone();
-    let recorded: Result<Cause, Stop> = cx.step("cause", |_| async move { Ok(value) }).await;
+    let recorded: Result<Cause, Stop> = cx.step(CAUSE, |_| async move { Ok(value) }).await;
     match recorded {
         Ok(_) => Ok(()),
         Err(Stop::LeaseLost) => Err(Outcome::LeaseLost),

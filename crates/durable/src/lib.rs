@@ -23,7 +23,7 @@ mod stop;
 mod waits;
 
 pub use cx::{CancelFlag, TaskCx};
-pub use drive::{Attempt, Limits, Outcome, drive};
+pub use drive::{Attempt, Limits, Outcome, drive, take_up_cancel};
 pub use effect::{Effect, Reconcilable, Reconciled};
 pub use handler::{AnyHandler, Handler};
 pub use join::join_all;

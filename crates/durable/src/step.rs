@@ -58,6 +58,9 @@ impl TaskCx {
     }
 }
 
+/// `serde_json` reads 128 levels, those of the record around a result among them.
+const DEEPEST: usize = 100;
+
 fn write<T: Serialize>(open: &Open<'_>, value: &T) -> Result<Value, Error> {
     let mut value = serde_json::to_value(value).map_err(|error| {
         Error::internal(format!(
@@ -65,8 +68,22 @@ fn write<T: Serialize>(open: &Open<'_>, value: &T) -> Result<Value, Error> {
             open.at.key
         ))
     })?;
+    if is_deeper(&value, DEEPEST) {
+        return Err(Error::internal(format!(
+            "the result of step {:?} is nested deeper than {DEEPEST} levels, too deep to be read again",
+            open.at.key
+        )));
+    }
     strip_nul(&mut value);
     Ok(value)
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(map) => levels == 0 || map.values().any(|item| is_deeper(item, levels - 1)),
+        _ => false,
+    }
 }
 
 /// Postgres cannot store NUL in text or JSON; what outside systems send may contain it.

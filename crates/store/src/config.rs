@@ -19,6 +19,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// The limit of one statement; Postgres cancels what takes longer. Not sent through a pooler.
     pub statement_timeout: Duration,
+    /// How long a session may stand still inside a transaction before Postgres ends it: a worker that is frozen
+    /// or cut off there must not keep others from its rows. No code but ours runs inside one. Not sent through a
+    /// pooler, which has a setting of its own.
+    pub idle_in_transaction: Duration,
     /// Shown in `pg_stat_activity`. Statements of `longshore-worker` do not notify the workers.
     pub application_name: String,
     /// The agents whose tasks are ours to cancel and retry, besides those of the workers that are registered.
@@ -47,6 +51,7 @@ impl Config {
             acquire_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(30),
+            idle_in_transaction: Duration::from_secs(5),
             application_name: "longshore".to_owned(),
             agents: vec!["devops".to_owned()],
         }

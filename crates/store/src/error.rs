@@ -92,6 +92,8 @@ fn kind_of_state(code: &str) -> ErrorKind {
         "3D000" => ErrorKind::NotFound,
         // Deadlock and serialisation: rolled back whole. A lock or statement past its time limit: likewise.
         "40001" | "40P01" | "55P03" | "57014" => ErrorKind::Unavailable,
+        // Our session stood still for too long in a transaction, which was rolled back.
+        "25P03" | "25P04" => ErrorKind::Unavailable,
         // A standby after a failover: writes find the new primary on the next connection.
         "25006" => ErrorKind::Unavailable,
         _ => match &code[..2.min(code.len())] {

@@ -33,7 +33,7 @@ impl Store {
     pub async fn receive(&self, delivery: &Delivery<'_>, task: Option<&NewTask>) -> Result<Received> {
         let doing = "store the event";
         let mut body = delivery.body.clone();
-        crate::nul::replace(&mut body);
+        crate::json::replace_nul(&mut body);
         let key = delivery.key.replace('\0', "\u{fffd}");
         let mut tx = self.pool().begin().await.doing(doing)?;
         let stored = self

@@ -7,6 +7,10 @@ use crate::error::{SqlResult, describe};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
+/// Asked first: `IF NOT EXISTS` would demand the right to create it even where it stands.
+const OUR_SCHEMA: &str =
+    "DO $$ BEGIN IF to_regnamespace('longshore') IS NULL THEN CREATE SCHEMA longshore; END IF; END $$";
+
 impl Store {
     /// Brings the database to this program's schema. Everything happens in one transaction, one program at a
     /// time: on any error nothing has changed, the record of migrations included.
@@ -24,6 +28,10 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing("wait for another program's migration")?;
+        sqlx::raw_sql(OUR_SCHEMA)
+            .execute(&mut *tx)
+            .await
+            .doing("make the schema longshore")?;
         migrator()
             .run_direct(None, &mut *tx, false)
             .await
@@ -47,7 +55,6 @@ pub fn schema_fingerprint() -> String {
 
 fn migrator() -> Migrator {
     let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-    migrator.create_schema("longshore");
     migrator.dangerous_set_table_name("longshore.migrations");
     migrator.set_locking(false);
     migrator

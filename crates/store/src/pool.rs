@@ -27,6 +27,10 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_size)
             .acquire_timeout(config.acquire_timeout)
+            // Instead of a ping, as dear: a server that became a standby is left, so that the next connection
+            // finds the new primary.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_primary(connection)))
             .connect_lazy_with(options);
         let store = Self {
             pool,
@@ -109,6 +113,14 @@ impl Store {
     }
 }
 
+async fn is_primary(connection: &mut sqlx::PgConnection) -> std::result::Result<bool, sqlx::Error> {
+    use sqlx::Row;
+    let row = sqlx::raw_sql("SELECT pg_is_in_recovery()::text AS standby")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get::<String, _>("standby")? == "false")
+}
+
 pub(crate) fn connect_options(url: &str, config: &Config) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| {
@@ -120,10 +132,16 @@ pub(crate) fn connect_options(url: &str, config: &Config) -> Result<PgConnectOpt
     Ok(if config.pooler {
         options.statement_cache_capacity(0).extra_float_digits(None)
     } else {
-        options.options([(
-            "statement_timeout",
-            format!("{}ms", config.statement_timeout.as_millis()),
-        )])
+        options.options([
+            (
+                "statement_timeout",
+                format!("{}ms", config.statement_timeout.as_millis()),
+            ),
+            (
+                "idle_in_transaction_session_timeout",
+                format!("{}ms", config.idle_in_transaction.as_millis()),
+            ),
+        ])
     })
 }
 

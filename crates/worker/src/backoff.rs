@@ -5,12 +5,15 @@ use domain::Error;
 
 use crate::Config;
 
+/// A far side that asks for more is taken to be wrong.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// When to try again after `failures` earlier failures: evenly between zero and the exponential bound (full
 /// jitter, as in AWS's "Exponential Backoff And Jitter", 2015), but not before the far side asked us to.
 pub(crate) fn delay(config: &Config, failures: u32, error: &Error) -> Duration {
     let bound = bound(config, failures);
     let drawn = bound.mul_f64(rand::random_range(0.0..=1.0));
-    drawn.max(error.retry_after().unwrap_or_default())
+    drawn.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
 }
 
 fn bound(config: &Config, failures: u32) -> Duration {
@@ -52,5 +55,7 @@ mod tests {
         assert!(drawn.iter().filter(|d| **d > Duration::from_secs(5)).count() > 350);
         let asked = Error::rate_limited("x", Some(Duration::from_secs(60)));
         assert!(delay(&config, 0, &asked) >= Duration::from_secs(60));
+        let absurd = Error::rate_limited("x", Some(Duration::from_secs(u64::from(u32::MAX))));
+        assert_eq!(delay(&config, 0, &absurd), LONGEST_ASKED);
     }
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{Error, Report, TaskStatus};
-use durable::{Attempt, CancelFlag, Journal, Limits, Outcome, drive};
+use durable::{Attempt, CancelFlag, Journal, JournalError, Limits, Outcome, drive};
 use store::{Claimed, Settle, Settled, Store, TaskJournal};
 use tracing::{info, warn};
 
@@ -25,6 +25,7 @@ impl Runner {
         let task_type = claimed.info.task_type.clone();
         info!(task.id = %claimed.info.id, task.type = %task_type, attempt = claimed.lease.attempt, "Running a task");
         let outcome = loop {
+            let told = cancel.is_raised();
             let outcome = self.attempt(&claimed, &cancel).await;
             if outcome == Outcome::LeaseLost {
                 break "lease_lost";
@@ -33,6 +34,15 @@ impl Runner {
             match self.settle(&claimed, outcome).await {
                 Settled::Written => break name,
                 Settled::LeaseLost => break "lease_lost",
+                // It was told of the cancel and could not begin to undo anything: a person must look.
+                Settled::CancelRequested if told => match self.take_up_cancel(&claimed).await {
+                    Ok(()) => {}
+                    Err(JournalError::LeaseLost) => break "lease_lost",
+                    Err(JournalError::Broken(error)) => {
+                        warn!(task.id = %claimed.info.id, error = %error, "Could not take up a cancel; trying again");
+                        tokio::time::sleep(self.config.poll).await;
+                    }
+                },
                 Settled::CancelRequested => cancel.raise(),
             }
         };
@@ -57,7 +67,7 @@ impl Runner {
             Ok(handler) => handler,
             Err(refusal) => return refuse(claimed, journal.as_ref(), refusal).await,
         };
-        if claimed.crashes > self.config.max_crashes {
+        if claimed.crashes > self.config.max_crashes && !may_still_unwind(claimed, journal.as_ref()).await {
             return Outcome::Hold(format!(
                 "{} workers died while they ran this task; look at their logs before it is tried again",
                 claimed.crashes
@@ -81,6 +91,11 @@ impl Runner {
         drive(&handler, attempt).await
     }
 
+    async fn take_up_cancel(&self, claimed: &Claimed) -> Result<(), JournalError> {
+        let journal = TaskJournal::new(self.store.clone(), claimed.info.ticket.clone());
+        durable::take_up_cancel(&journal, &claimed.lease).await
+    }
+
     /// Writes the outcome. While the database is away this waits for it: the heartbeat drops us when the
     /// lease runs out meanwhile.
     async fn settle(&self, claimed: &Claimed, outcome: Outcome) -> Settled {
@@ -89,7 +104,7 @@ impl Runner {
             _ => Duration::ZERO,
         };
         let ends = matches!(outcome, Outcome::Ended { .. });
-        let settle = Settle {
+        let mut settle = Settle {
             lease: claimed.lease.clone(),
             parent: claimed.info.parent.clone(),
             ticket: claimed.info.ticket.clone(),
@@ -110,6 +125,11 @@ impl Runner {
             };
             match written {
                 Ok(settled) => return settled,
+                Err(error)
+                    if !ends && !error.is_transient() && !matches!(settle.outcome, Outcome::Hold(_)) =>
+                {
+                    settle.outcome = Outcome::Hold(format!("how it stands could not be stored: {error}"));
+                }
                 Err(error) => {
                     warn!(task.id = %claimed.info.id, error = %error, "Could not write a task's outcome; trying again");
                     tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(1))).await;
@@ -122,6 +142,13 @@ impl Runner {
 /// A task that cannot run fails at its first attempt; one that has done something already is for a person.
 async fn refuse(claimed: &Claimed, journal: &TaskJournal, refusal: Error) -> Outcome {
     match journal.history(&claimed.lease).await {
+        Ok(steps) if steps.is_empty() && claimed.cancelled => {
+            return Outcome::Ended {
+                status: TaskStatus::Cancelled,
+                report: Box::new(durable::Cause::Cancelled.report()),
+                error: None,
+            };
+        }
         Ok(steps) if steps.is_empty() => {}
         Ok(_) => return Outcome::Hold(format!("the task was started, but now {refusal}")),
         Err(durable::JournalError::LeaseLost) => return Outcome::LeaseLost,
@@ -134,6 +161,15 @@ async fn refuse(claimed: &Claimed, journal: &TaskJournal, refusal: Error) -> Out
         report: Box::new(report),
         error: Some(refusal),
     }
+}
+
+/// Undoing is other code than that which its workers died of; it gets one attempt.
+async fn may_still_unwind(claimed: &Claimed, journal: &TaskJournal) -> bool {
+    claimed.cancelled
+        && journal
+            .history(&claimed.lease)
+            .await
+            .is_ok_and(|steps| steps.iter().all(|step| step.at.scope != "unwind"))
 }
 
 fn name_of(outcome: &Outcome) -> &'static str {

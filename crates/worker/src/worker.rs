@@ -193,7 +193,7 @@ impl Worker {
                 if more {
                     return slow;
                 }
-                match self.store.next_due(worker, &self.config.agents).await {
+                match self.store.next_due(&claim).await {
                     Ok(Some(due)) => due.min(slow),
                     Ok(None) => slow,
                     Err(_) => self.config.poll,

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, Row};
 use super::ticket::{self, Ancestor};
 use crate::Store;
 use crate::error::SqlResult;
+use crate::json::{self, Unreadable};
 
 /// What a worker asks for.
 #[derive(Clone, Debug)]
@@ -56,6 +57,15 @@ pub struct Claimed {
     pub refusal: Option<Error>,
 }
 
+impl Claim {
+    pub(crate) fn types(&self) -> Vec<&str> {
+        self.served
+            .iter()
+            .map(|served| served.task_type.as_str())
+            .collect()
+    }
+}
+
 impl Store {
     /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
     /// then pending ones by priority (10 first) and age. One statement; rows that others are taking are skipped.
@@ -79,11 +89,6 @@ impl Store {
     }
 
     async fn take(&self, tx: &mut PgConnection, claim: &Claim) -> Result<Vec<PgRow>> {
-        let types: Vec<&str> = claim
-            .served
-            .iter()
-            .map(|served| served.task_type.as_str())
-            .collect();
         let versions: Vec<i32> = claim.served.iter().map(|served| served.version).collect();
         let deadlines: Vec<Option<f64>> = claim
             .served
@@ -100,6 +105,7 @@ impl Store {
                     .map(|version| format!("{}/{version}", served.task_type))
             })
             .collect();
+        // Each agent and each type is looked up by itself, so that what others have pending is not walked through.
         // `handler_version` of a type that nobody serves stays null: such a task fails at its first attempt.
         self.query(
             "WITH woken AS MATERIALIZED (
@@ -125,12 +131,22 @@ impl Store {
                         AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
                       ORDER BY t.run_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
                  LIMIT $3),
+             room AS MATERIALIZED (SELECT greatest($3 - count(*), 0) AS slots FROM woken),
              pending AS MATERIALIZED (
-                 SELECT t.id FROM tasks t
-                  WHERE t.status = 'pending' AND t.run_at <= longshore.utc_now()
-                    AND (t.assigned_to = ANY ($2) OR (t.assigned_to IS NULL AND t.task_type = ANY ($4)))
-                  ORDER BY t.priority DESC, t.created_at
-                  LIMIT (SELECT greatest($3 - count(*), 0) FROM woken) FOR UPDATE SKIP LOCKED),
+                 SELECT id FROM (
+                     SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
+                         SELECT t.id, t.priority, t.created_at FROM tasks t
+                          WHERE t.status = 'pending' AND t.assigned_to = agent AND t.run_at <= longshore.utc_now()
+                          ORDER BY t.priority DESC, t.created_at
+                          LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS mine
+                     UNION ALL
+                     SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN LATERAL (
+                         SELECT t.id, t.priority, t.created_at FROM tasks t
+                          WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
+                            AND t.run_at <= longshore.utc_now()
+                          ORDER BY t.priority DESC, t.created_at
+                          LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS anyones) AS first
+                  ORDER BY priority DESC, created_at LIMIT (SELECT slots FROM room)),
              taken AS MATERIALIZED (
                  SELECT t.id, t.status, t.worker_id, t.run_at, s.version, s.deadline
                    FROM tasks t
@@ -153,14 +169,16 @@ impl Store {
                 AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())
           RETURNING t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
                     t.parent_task_id, t.attempt, t.failures, t.crashes, t.max_attempts,
-                    extract(epoch FROM t.deadline_at - longshore.utc_now())::float8 AS left,
+                    CASE WHEN isfinite(t.deadline_at)
+                         THEN extract(epoch FROM t.deadline_at - longshore.utc_now())::float8 END AS left,
                     extract(epoch FROM longshore.utc_now()
-                        - greatest(t.created_at, CASE WHEN isfinite(taken.run_at) THEN taken.run_at END))::float8 AS waited",
+                        - greatest(CASE WHEN isfinite(t.created_at) THEN t.created_at END,
+                                   CASE WHEN isfinite(taken.run_at) THEN taken.run_at END))::float8 AS waited",
         )
         .bind(&claim.worker)
         .bind(&claim.agents)
         .bind(i64::from(claim.limit))
-        .bind(&types)
+        .bind(claim.types())
         .bind(&versions)
         .bind(&resumable)
         .bind(&deadlines)
@@ -213,11 +231,13 @@ fn read(
     let id = TaskId::from(row.try_get::<String, _>("id")?);
     let repo_id: Option<String> = row.try_get("repo_id")?;
     let parent: Option<String> = row.try_get("parent_task_id")?;
-    let payload = row.try_get::<Option<Value>, _>("payload")?.unwrap_or(Value::Null);
+    let stored = json::read(row, "payload")?;
     let repo = repo_id.as_ref().and_then(|id| repos.get(id)).cloned();
-    let refusal = refuse_payload(&payload, claim.max_depth)
+    let refusal = refuse_payload(&stored, claim.max_depth)
         .or_else(|| repo_id.filter(|_| repo.is_none()).map(unknown_repo))
+        .or_else(|| repo.as_ref().and_then(refuse_settings))
         .or_else(|| ticket::refuse_parents(&id, parent.as_deref(), &ancestors));
+    let payload = stored.ok().flatten().unwrap_or_default();
     let priority = Priority::try_from(i64::from(row.try_get::<i32, _>("priority")?)).unwrap_or_default();
     let seconds = |name| -> std::result::Result<Option<Duration>, sqlx::Error> {
         let value: Option<f64> = row.try_get(name)?;
@@ -257,7 +277,33 @@ fn unknown_repo(id: String) -> Error {
         .next("Register it with `longshore repos add`, or name a registered one (`longshore repos list`)")
 }
 
-fn refuse_payload(payload: &Value, max_depth: usize) -> Option<Error> {
+/// Settings that other programs wrote by hand and that no handler could read.
+fn refuse_settings(repo: &Repo) -> Option<Error> {
+    let wrong = match &repo.settings {
+        Value::Null | Value::Object(_) => return None,
+        Value::String(text) => format!("a string ({})", text.chars().take(200).collect::<String>()),
+        other => kind_of(other).to_owned(),
+    };
+    Some(
+        Error::invalid(format!(
+            "settings of repo {:?} is {wrong} where an object is needed",
+            repo.id
+        ))
+        .next("Mend them, for example with `longshore repos add`, and send the task again"),
+    )
+}
+
+fn refuse_payload(payload: &json::Stored, max_depth: usize) -> Option<Error> {
+    let payload = match payload {
+        Ok(payload) => payload.as_ref().unwrap_or(&Value::Null),
+        Err(Unreadable::TooDeep) => return Some(too_deep(max_depth)),
+        Err(Unreadable::Other(why)) => {
+            return Some(
+                Error::invalid(format!("payload cannot be read: {why}"))
+                    .next("Send numbers that a 64-bit float can hold; put larger ones into strings"),
+            );
+        }
+    };
     match payload {
         Value::Object(_) => {
             let mut level: Vec<&Value> = vec![payload];
@@ -267,16 +313,18 @@ fn refuse_payload(payload: &Value, max_depth: usize) -> Option<Error> {
                     return None;
                 }
             }
-            Some(
-                Error::invalid(format!("payload is nested deeper than {max_depth} levels"))
-                    .next("Flatten it, or put the deep part into a string"),
-            )
+            Some(too_deep(max_depth))
         }
         other => Some(
             Error::invalid(format!("payload is {} where an object is needed", kind_of(other)))
                 .next(r#"Send an object such as {"instruction": "fix pipeline 4711"}"#),
         ),
     }
+}
+
+fn too_deep(max_depth: usize) -> Error {
+    Error::invalid(format!("payload is nested deeper than {max_depth} levels"))
+        .next("Flatten it, or put the deep part into a string")
 }
 
 fn children(value: &Value) -> Vec<&Value> {

@@ -7,12 +7,12 @@ use durable::{
     ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef,
     TimerState,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use super::retry::patiently;
 use crate::error::describe;
-use crate::{Store, memory, outbox};
+use crate::{Store, json, memory, outbox};
 
 type Answer<T> = Result<T, JournalError>;
 
@@ -68,9 +68,10 @@ impl TaskJournal {
             ))
             .into());
         }
+        let unread = broken("read a step");
         Ok(Some(Step {
-            outcome: row.get("outcome"),
-            deadline: row.get("deadline"),
+            outcome: row.try_get("outcome").map_err(&unread)?,
+            deadline: row.try_get("deadline").map_err(&unread)?,
         }))
     }
 
@@ -104,7 +105,7 @@ impl TaskJournal {
             .map_err(broken("begin a step"))?;
         Ok(Step {
             outcome: None,
-            deadline: row.get("deadline"),
+            deadline: row.try_get("deadline").map_err(broken("begin a step"))?,
         })
     }
 
@@ -118,6 +119,7 @@ impl TaskJournal {
     ) -> Answer<()> {
         let mut outcome = serde_json::to_value(outcome)
             .map_err(|error| Error::internal("a step's result cannot be written as JSON").because(&error))?;
+        json::replace_nul(&mut outcome);
         domain::redact_json(&mut outcome);
         self.store
             .query(
@@ -201,7 +203,8 @@ impl Journal for TaskJournal {
                     Error::internal(format!("step {:?} has the unknown kind {kind:?}", at.key))
                 })?;
                 let outcome = row
-                    .get::<Option<Value>, _>("outcome")
+                    .try_get::<Option<Value>, _>("outcome")
+                    .map_err(broken("read the journal"))?
                     .map(serde_json::from_value)
                     .transpose()
                     .map_err(|error| {
@@ -288,7 +291,7 @@ impl Journal for TaskJournal {
                 .await
                 .map_err(broken("take a signal"))?;
             let state = match (taken, step.deadline) {
-                (Some(row), _) => SignalState::Received(row.get("value")),
+                (Some(row), _) => SignalState::Received(row.try_get("value").map_err(broken("take a signal"))?),
                 (None, Some(until)) if self.is_past(&mut tx, until).await? => SignalState::TimedOut,
                 (None, until) => SignalState::Waiting { until },
             };
@@ -325,8 +328,14 @@ impl Journal for TaskJournal {
                 .await
                 .map_err(broken("queue for a lock"))?;
             if state == LockState::Held {
-                self.finish(&mut tx, lease, at, StepKind::Lock, &Recorded::Ok(json!(resource)))
-                    .await?;
+                self.finish(
+                    &mut tx,
+                    lease,
+                    at,
+                    StepKind::Lock,
+                    &Recorded::Ok(serde_json::json!(resource)),
+                )
+                .await?;
             }
             self.commit(tx).await?;
             Ok(state)
@@ -341,6 +350,7 @@ impl Journal for TaskJournal {
                 return read(outcome);
             }
             let mut payload = child.payload.clone();
+            json::replace_nul(&mut payload);
             domain::redact_json(&mut payload);
             let row = self
                 .store
@@ -361,7 +371,7 @@ impl Journal for TaskJournal {
                 .await
                 .map_err(broken("insert a follow-on task"))?;
             let id = TaskId::from(row.get::<String, _>("id"));
-            self.finish(&mut tx, lease, at, StepKind::Spawn, &Recorded::Ok(json!(id))).await?;
+            self.finish(&mut tx, lease, at, StepKind::Spawn, &Recorded::Ok(serde_json::json!(id))).await?;
             let told = format!("started {} {id} for {}", child.task_type, child.assigned_to.as_deref().unwrap_or("anyone"));
             self.store.add_event(&mut tx, lease, "spawned", &told).await.map_err(broken("write an event"))?;
             self.store.notify(&mut tx).await.map_err(broken("wake workers"))?;
@@ -382,25 +392,38 @@ impl Journal for TaskJournal {
                 .store
                 .query(
                     "SELECT status, result, error,
-                            status IN ('completed', 'failed', 'cancelled') AND worker_id IS NULL AND wait IS NULL AS over
+                            -- Who ends a task of ours by hand need not clear what is ours in its row.
+                            status IN ('completed', 'failed')
+                            OR status = 'cancelled' AND worker_id IS NULL AND wait IS NULL AS over
                        FROM tasks WHERE id = $1",
                 )
                 .bind(child.as_str())
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(broken("look at a child task"))?
-                .ok_or_else(|| Error::not_found(format!("task {child} does not exist, so it cannot be awaited")))?;
+                .ok_or_else(|| {
+                    Error::not_found(format!("task {child} does not exist, so it cannot be awaited"))
+                })?;
             let outcome = if row.get::<bool, _>("over") {
                 let status: String = row.get("status");
-                let status = status
-                    .parse()
-                    .map_err(|error| Error::internal(format!("task {child} has an unknown status")).because(&error))?;
+                let status = status.parse().map_err(|error| {
+                    Error::internal(format!("task {child} has an unknown status")).because(&error)
+                })?;
                 let outcome = ChildOutcome {
                     status,
-                    result: row.get::<Option<Value>, _>("result").unwrap_or(Value::Null),
+                    result: json::shown(&row, "result")
+                        .map_err(broken("read a child task"))?
+                        .unwrap_or(Value::Null),
                     error: row.get("error"),
                 };
-                self.finish(&mut tx, lease, at, StepKind::Child, &Recorded::Ok(json!(outcome))).await?;
+                self.finish(
+                    &mut tx,
+                    lease,
+                    at,
+                    StepKind::Child,
+                    &Recorded::Ok(serde_json::json!(outcome)),
+                )
+                .await?;
                 Some(outcome)
             } else {
                 None
@@ -419,7 +442,8 @@ impl Journal for TaskJournal {
                 .query(
                     "UPDATE tasks t
                         SET status = 'cancelled',
-                            completed_at = CASE WHEN t.status = 'pending' THEN longshore.utc_now() END
+                            completed_at = CASE WHEN t.status = 'pending' AND t.worker_id IS NULL AND t.wait IS NULL
+                                                THEN longshore.utc_now() END
                        FROM longshore.workers w
                       WHERE t.id = $1 AND t.parent_task_id = $2 AND w.id = $3
                         AND (t.assigned_to = ANY (w.agents)

@@ -4,6 +4,7 @@ use domain::Result;
 use sqlx::Row;
 
 use crate::Store;
+use crate::engine::Claim;
 use crate::error::SqlResult;
 
 /// What a round of housekeeping mended.
@@ -19,8 +20,8 @@ pub struct Housekeeping {
 
 impl Store {
     /// When something of ours is due next by time alone: a wait, a later start, the lease of another worker
-    /// that runs tasks.
-    pub async fn next_due(&self, worker: &str, agents: &[String]) -> Result<Option<Duration>> {
+    /// that runs tasks. A lease that ended some time ago tells nothing: whoever could go on has tried.
+    pub async fn next_due(&self, claim: &Claim) -> Result<Option<Duration>> {
         let doing = "look for what is due next";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let row = self
@@ -29,14 +30,20 @@ impl Store {
                      (SELECT min(run_at) FROM tasks WHERE status = 'waiting' AND isfinite(run_at)
                          AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
                      (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND isfinite(run_at)
-                         AND run_at > longshore.utc_now() AND (assigned_to IS NULL OR assigned_to = ANY ($2)))
+                         AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
+                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND isfinite(run_at)
+                         AND run_at > longshore.utc_now() AND assigned_to IS NULL AND task_type = ANY ($3))
                      ) - longshore.utc_now())::float8 AS by_time,
                      (SELECT extract(epoch FROM min(w.lease_until) - clock_timestamp())::float8
                         FROM longshore.workers w
-                       WHERE w.id <> $1 AND EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id)) AS by_lease",
+                       WHERE w.id <> $1 AND w.lease_until > clock_timestamp() - interval '2 seconds'
+                         AND EXISTS (SELECT FROM tasks t
+                                      WHERE t.worker_id = w.id AND t.status IN ('in_progress', 'cancelled')
+                                        AND t.assigned_to = ANY ($2))) AS by_lease",
             )
-            .bind(worker)
-            .bind(agents)
+            .bind(&claim.worker)
+            .bind(&claim.agents)
+            .bind(claim.types())
             .fetch_one(&mut *tx)
             .await
             .doing(doing)?;
@@ -61,8 +68,7 @@ impl Store {
                     AND t.run_at > longshore.utc_now()
                     AND EXISTS (SELECT FROM tasks c
                                  WHERE c.id IN (SELECT jsonb_array_elements_text(t.wait->'children'))
-                                   AND c.status IN ('completed', 'failed', 'cancelled')
-                                   AND c.worker_id IS NULL AND c.wait IS NULL)",
+                                   AND (c.status IN ('completed', 'failed') OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL))",
             )
             .bind(agents)
             .execute(&mut *tx)
@@ -78,9 +84,16 @@ impl Store {
         let mut tx = self.pool().begin().await.doing(doing)?;
         let rows = self
             .query(
-                "SELECT DISTINCT l.task_id FROM longshore.resource_locks l LEFT JOIN tasks t ON t.id = l.task_id
-                  WHERE t.id IS NULL
-                     OR t.status IN ('completed', 'failed', 'cancelled') AND t.worker_id IS NULL AND t.wait IS NULL",
+                // Their rows stay locked: one that is tried again at this moment may queue anew only after this.
+                "WITH over AS MATERIALIZED (
+                     SELECT t.id FROM tasks t
+                      WHERE t.id IN (SELECT task_id FROM longshore.resource_locks)
+                        AND (t.status IN ('completed', 'failed') OR t.status = 'cancelled' AND t.worker_id IS NULL AND t.wait IS NULL)
+                      ORDER BY t.id FOR UPDATE SKIP LOCKED)
+                 SELECT id AS task_id FROM over
+                 UNION
+                 SELECT l.task_id FROM longshore.resource_locks l
+                  WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = l.task_id)",
             )
             .fetch_all(&mut *tx)
             .await

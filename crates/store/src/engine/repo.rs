@@ -47,9 +47,7 @@ fn read_repo(row: &PgRow) -> std::result::Result<Repo, sqlx::Error> {
         } else {
             Autonomy::Guided
         },
-        settings: row
-            .try_get::<Option<serde_json::Value>, _>("settings")?
-            .unwrap_or_default(),
+        settings: crate::json::shown(row, "settings")?.unwrap_or_default(),
         status: match text("status")?.as_str() {
             "paused" => RepoStatus::Paused,
             "archived" => RepoStatus::Archived,

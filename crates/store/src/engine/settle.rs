@@ -186,7 +186,7 @@ impl Store {
 
     async fn try_park(&self, tx: &mut PgConnection, settle: &Settle) -> Sql<Settled> {
         let lease = &settle.lease;
-        let (wait, failed, event, news) = match &settle.outcome {
+        let (mut wait, failed, event, news) = match &settle.outcome {
             Outcome::Park(wake) => (
                 json!(wake),
                 false,
@@ -207,6 +207,7 @@ impl Store {
             ),
             Outcome::Ended { .. } | Outcome::LeaseLost => return Ok(Settled::LeaseLost),
         };
+        crate::json::replace_nul(&mut wait);
         let wake = match &settle.outcome {
             Outcome::Park(wake) => wake.clone(),
             _ => Wake::default(),
@@ -223,8 +224,8 @@ impl Store {
                 "SELECT t.status = 'cancelled' AND NOT EXISTS (
                             SELECT FROM longshore.task_steps s WHERE s.task_id = t.id AND s.scope = 'unwind') AS cancel,
                         EXISTS (SELECT FROM longshore.signals s WHERE s.task_id = t.id AND s.name = ANY ($4))
-                        OR EXISTS (SELECT FROM tasks c WHERE c.id = ANY ($5) AND c.worker_id IS NULL AND c.wait IS NULL
-                                      AND c.status IN ('completed', 'failed', 'cancelled'))
+                        OR EXISTS (SELECT FROM tasks c WHERE c.id = ANY ($5)
+                                      AND (c.status IN ('completed', 'failed') OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL))
                         OR EXISTS (
                             WITH RECURSIVE up AS (
                                 SELECT t.id, t.parent_task_id AS parent, 0 AS depth
@@ -299,7 +300,7 @@ impl<'a> Ended<'a> {
         };
         let report = report.redacted();
         let mut result = serde_json::to_value(&report).unwrap_or(Value::Null);
-        strip_nul(&mut result);
+        crate::json::replace_nul(&mut result);
         if let (Some(_), Some(result)) = (&settle.ticket, result.as_object_mut()) {
             result.insert("ticket".to_owned(), json!(TicketDelivery::Pending));
         }
@@ -313,16 +314,6 @@ impl<'a> Ended<'a> {
             result,
             error,
         })
-    }
-}
-
-/// Postgres cannot store NUL.
-fn strip_nul(value: &mut Value) {
-    match value {
-        Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{fffd}"),
-        Value::Array(items) => items.iter_mut().for_each(strip_nul),
-        Value::Object(map) => map.values_mut().for_each(strip_nul),
-        _ => {}
     }
 }
 

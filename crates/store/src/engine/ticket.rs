@@ -33,7 +33,12 @@ pub(super) async fn ancestors(
                  UNION ALL
                  SELECT c.task, p.parent_task_id, c.depth + 1 FROM chain c JOIN tasks p ON p.id = c.id
                   WHERE p.parent_task_id IS NOT NULL AND c.depth <= $2)
-             SELECT c.task, c.id, p.id IS NOT NULL AS found, p.payload, p.repo_id
+             SELECT c.task, c.id, p.id IS NOT NULL AS found, p.repo_id,
+                    -- What names a ticket, and no more: chains can be long and payloads large.
+                    jsonb_strip_nulls(jsonb_build_object(
+                        'issue', jsonb_build_object('iid', p.payload #>> '{issue,iid}'),
+                        'issue_iid', p.payload ->> 'issue_iid',
+                        'merge_request', jsonb_build_object('iid', p.payload #>> '{merge_request,iid}'))) AS payload
                FROM chain c LEFT JOIN tasks p ON p.id = c.id
               ORDER BY c.task, c.depth",
         )
@@ -137,8 +142,8 @@ fn named(payload: &Value) -> Option<(TicketKind, u64)> {
     };
     let issue = payload
         .pointer("/issue/iid")
-        .or_else(|| payload.get("issue_iid"))
-        .and_then(number);
+        .and_then(number)
+        .or_else(|| payload.get("issue_iid").and_then(number));
     let merge_request = || payload.pointer("/merge_request/iid").and_then(number);
     issue
         .map(|iid| (TicketKind::Issue, iid))

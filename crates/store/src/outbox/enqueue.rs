@@ -114,7 +114,7 @@ async fn retell(conn: &mut PgConnection, task: &TaskId, report: &Value, moment: 
 /// Without secrets, and without NUL, which Postgres cannot store.
 fn storable(report: &Report) -> Value {
     let mut value = serde_json::to_value(report.redacted()).unwrap_or(Value::Null);
-    crate::nul::replace(&mut value);
+    crate::json::replace_nul(&mut value);
     value
 }
 

@@ -4,6 +4,8 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use crate::json;
+
 /// A row of `tasks`, without what only workers need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRow {
@@ -57,14 +59,14 @@ impl TaskRow {
             repo_id: row.try_get("repo_id")?,
             task_type: row.try_get("task_type")?,
             priority: row.try_get("priority")?,
-            payload: row.try_get("payload")?,
+            payload: json::shown(row, "payload")?,
             status: status.parse().map_err(decode)?,
             assigned_to: row.try_get("assigned_to")?,
             created_by: row.try_get("created_by")?,
             created_at: time("created_at")?.unwrap_or_default(),
             claimed_at: time("claimed_at")?,
             completed_at: time("completed_at")?,
-            result: row.try_get("result")?,
+            result: json::shown(row, "result")?,
             error: row.try_get("error")?,
             parent_task_id: row
                 .try_get::<Option<String>, _>("parent_task_id")?
@@ -72,7 +74,7 @@ impl TaskRow {
             attempt: row.try_get("attempt")?,
             failures: row.try_get("failures")?,
             worker_id: row.try_get("worker_id")?,
-            wait: row.try_get("wait")?,
+            wait: json::shown(row, "wait")?,
             started_at: time("started_at")?,
         })
     }

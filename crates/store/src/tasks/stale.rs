@@ -24,7 +24,10 @@ impl Store {
                       ORDER BY t.id FOR UPDATE SKIP LOCKED),
                  reset AS (
                      UPDATE tasks t
-                        SET status = 'pending', worker_id = NULL, claimed_at = NULL, run_at = longshore.utc_now()
+                        SET status = 'pending', worker_id = NULL, claimed_at = NULL, run_at = longshore.utc_now(),
+                            -- So that a cancel of what was begun is a request to undo it.
+                            wait = CASE WHEN EXISTS (SELECT FROM longshore.task_steps s WHERE s.task_id = t.id)
+                                        THEN '{\"why\": \"for a worker\"}'::jsonb END
                        FROM stale WHERE t.id = stale.id
                   RETURNING t.id, t.attempt),
                  told AS (

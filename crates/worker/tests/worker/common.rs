@@ -33,8 +33,14 @@ impl Handler for Scripted {
     const TASK_TYPES: &'static [&'static str] = &["scripted"];
     type Params = Params;
 
+    fn parse(&self, payload: &serde_json::Value) -> Result<Params, Error> {
+        assert_ne!(payload["script"], "panic while reading", "it was told to panic");
+        durable::from_payload(payload)
+    }
+
     async fn run(&self, cx: &TaskCx, params: &Params) -> Result<Report, Stop> {
-        match params.script.as_str() {
+        let (script, argument) = params.script.split_once(':').unwrap_or((&params.script, ""));
+        match script {
             "fail" => Err(Error::rejected("it was told to fail").into()),
             "panic" => panic!("it was told to panic"),
             "flaky" => {
@@ -62,11 +68,9 @@ impl Handler for Scripted {
                 ))
             }
             "parent" => {
+                let payload = serde_json::json!({ "script": argument });
                 let child = cx
-                    .spawn(
-                        "child",
-                        NewTask::new("scripted", serde_json::json!({})).assigned_to("devops"),
-                    )
+                    .spawn("child", NewTask::new("scripted", payload).assigned_to("devops"))
                     .await?;
                 let outcome = cx.await_child(&child).await?;
                 Ok(Report::new(
@@ -107,6 +111,31 @@ impl Handler for Scripted {
                 })
                 .await?;
                 unreachable!("the step always fails")
+            }
+            "hold with nul" => Err(Stop::Hold("a log says a\0b".to_owned())),
+            "retry with nul" => Err(Stop::Retry(Error::unavailable("the far side says a\0b"))),
+            "fail with nul" => {
+                cx.step("read", |_| async {
+                    Err::<(), _>(Error::rejected("the far side says a\0b"))
+                })
+                .await?;
+                unreachable!("the step always fails")
+            }
+            "child with nul" => {
+                let child =
+                    NewTask::new("knit", serde_json::json!({"excerpt": "a\0b"})).assigned_to("builder");
+                cx.spawn("child", child).await?;
+                Ok(Report::new(Verdict::Succeeded, "handed on"))
+            }
+            "asked to come back late" => Err(Stop::Retry(Error::rate_limited(
+                "too many requests",
+                Some(Duration::from_secs(u64::from(u32::MAX) * 10_000)),
+            ))),
+            "deep" => {
+                let deep =
+                    |depth| (0..depth).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+                cx.step("read", |_| async { Ok(deep(200)) }).await?;
+                Ok(Report::new(Verdict::Succeeded, "read"))
             }
             "nul" => {
                 let mut report = Report::new(Verdict::Succeeded, "nul \0 in it");

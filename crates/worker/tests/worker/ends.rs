@@ -10,7 +10,15 @@ use worker::Config;
 #[tokio::test]
 async fn tasks_end_as_their_handlers_say() {
     let (db, handler) = (postgres::database().await, Scripted::default());
-    for script in ["ok", "fail", "panic", "flaky", "nul", "parent"] {
+    for script in [
+        "ok",
+        "fail",
+        "panic",
+        "panic while reading",
+        "flaky",
+        "nul",
+        "parent",
+    ] {
         insert(&db, script, script).await;
     }
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('odd', 'knit', 'devops'), ('free', 'scripted', NULL), ('theirs', 'scripted', 'builder')").await;
@@ -20,7 +28,7 @@ async fn tasks_end_as_their_handlers_say() {
     for id in ["ok", "flaky", "nul", "free", "parent"] {
         until_status(&db, id, "completed").await;
     }
-    for id in ["fail", "panic", "odd", "norepo"] {
+    for id in ["fail", "panic", "panic while reading", "odd", "norepo"] {
         until_status(&db, id, "failed").await;
     }
     assert_eq!(summary(&db, "ok").await, "done");
@@ -32,6 +40,11 @@ async fn tasks_end_as_their_handlers_say() {
         let db = &db;
         async move { db.value(&sql).await.unwrap_or_default() }
     };
+    assert!(
+        error("panic while reading")
+            .await
+            .contains("it was told to panic")
+    );
     assert!(
         error("panic").await.contains("it was told to panic") && error("panic").await.contains("common.rs:")
     );

@@ -2,5 +2,7 @@
 
 mod common;
 mod ends;
+mod interference;
 mod limits;
 mod pooler;
+mod raw;

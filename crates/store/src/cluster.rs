@@ -180,7 +180,8 @@ impl Cluster {
         &self.config.dir
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The server's own part of [`Cluster::dir`].
+    pub fn data_dir(&self) -> PathBuf {
         self.config.dir.join("data")
     }
 

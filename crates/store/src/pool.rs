@@ -141,6 +141,8 @@ pub(crate) fn connect_options(url: &str, config: &Config) -> Result<PgConnectOpt
                 "idle_in_transaction_session_timeout",
                 format!("{}ms", config.idle_in_transaction.as_millis()),
             ),
+            // A row lock is followed by a look at what others committed; a role's own default could hide that.
+            ("default_transaction_isolation", "read committed".to_owned()),
         ])
     })
 }

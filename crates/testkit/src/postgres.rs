@@ -104,6 +104,11 @@ impl Postgres {
         format!("{}{database}", self.url)
     }
 
+    /// Where the server keeps its data.
+    pub async fn data_dir(&self) -> PathBuf {
+        self.cluster.lock().await.data_dir()
+    }
+
     pub async fn dir(&self) -> PathBuf {
         self.cluster.lock().await.dir().to_owned()
     }

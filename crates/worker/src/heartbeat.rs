@@ -7,6 +7,9 @@ use tracing::{error, warn};
 
 use crate::running::Running;
 
+/// The least time between two heartbeats: how long a running task may not know of its cancel.
+const BREATH: Duration = Duration::from_millis(100);
+
 /// Keeps one worker's lease alive until it is lost: returns then, with everything that ran under it dropped.
 pub(crate) struct Heartbeat {
     pub(crate) store: Store,
@@ -22,12 +25,18 @@ impl Heartbeat {
         let mut good_until = Instant::now() + self.lease;
         let pause = self.lease / 3;
         let mut wait = pause;
+        let mut asked = Instant::now();
         loop {
+            // Anybody's statement on the table asks for a beat: a flood of them is answered now and then.
+            let asked_for = async {
+                self.now.notified().await;
+                tokio::time::sleep(BREATH.saturating_sub(asked.elapsed())).await;
+            };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.now.notified() => {}
+                () = asked_for => {}
             }
-            let asked = Instant::now();
+            asked = Instant::now();
             let leases = self.running.leases();
             let left = good_until.saturating_duration_since(asked);
             // On our own clock the lease is over at the latest when it is on Postgres's: it was asked for before.

@@ -27,11 +27,11 @@ impl Store {
         let row = self
             .query(
                 "SELECT extract(epoch FROM least(
-                     (SELECT min(run_at) FROM tasks WHERE status = 'waiting' AND isfinite(run_at)
+                     (SELECT min(run_at) FROM tasks WHERE status = 'waiting' AND run_at < 'infinity'
                          AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
-                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND isfinite(run_at)
+                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND run_at < 'infinity'
                          AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
-                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND isfinite(run_at)
+                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND run_at < 'infinity'
                          AND run_at > longshore.utc_now() AND assigned_to IS NULL AND task_type = ANY ($3))
                      ) - longshore.utc_now())::float8 AS by_time,
                      (SELECT extract(epoch FROM min(w.lease_until) - clock_timestamp())::float8

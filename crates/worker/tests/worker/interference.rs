@@ -174,6 +174,35 @@ async fn what_was_begun_and_put_back_by_hand_is_undone_when_it_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_task_that_killed_its_workers_can_be_cancelled_and_is_held_if_undoing_kills_them_too() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    for id in ["deadly", "deadly to undo"] {
+        insert(&db, id, "ok").await;
+        db.sql(&format!(
+            "INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, outcome, attempt)
+             VALUES ('{id}', 'run', 0, 'say', 'step', '{{\"ok\": \"done\"}}', 1)"
+        ))
+        .await;
+    }
+    db.sql(
+        "INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, outcome, attempt)
+         VALUES ('deadly to undo', 'unwind', 0, 'cause', 'step', '{\"ok\": {\"cause\": \"cancelled\"}}', 1);
+         UPDATE tasks SET crashes = 10, status = 'cancelled', worker_id = 'gone', handler_version = 1, attempt = 11",
+    )
+    .await;
+    let worker = start(&db, &handler, fast()).await;
+    until_status(&db, "deadly", "cancelled").await;
+    until(
+        &db,
+        "wait->>'held' LIKE '11 workers died%' FROM tasks WHERE id = 'deadly to undo'",
+    )
+    .await;
+    until(&db, "completed_at IS NOT NULL FROM tasks WHERE id = 'deadly'").await;
+    assert_eq!(handler.undone.load(Ordering::SeqCst), 1);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_parked_task_that_is_given_to_another_agent_is_left_to_it() {
     let (db, handler) = (postgres::database().await, Scripted::default());
     insert(&db, "given", "wait").await;

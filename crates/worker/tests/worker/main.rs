@@ -6,3 +6,4 @@ mod interference;
 mod limits;
 mod pooler;
 mod raw;
+mod surroundings;

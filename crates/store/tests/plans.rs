@@ -1,0 +1,121 @@
+//! What a worker asks again and again costs the same however much has been finished and whatever others have
+//! pending.
+
+use std::time::Duration;
+
+use domain::TaskId;
+use durable::{Lease, Outcome};
+use store::{Claim, Served, Settle, Settled, Store, WorkerRow};
+use testkit::postgres::{self, Database};
+
+/// Rows read of `tasks` by scans of the whole table, and through indexes.
+async fn read(db: &Database) -> (i64, i64) {
+    let row = db
+        .sql("SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relid = 'tasks'::regclass")
+        .await
+        .remove(0);
+    let number = |at: usize| row[at].as_deref().unwrap_or("0").parse().expect("a number");
+    (number(0), number(1))
+}
+
+/// Sessions write down what they read when they end.
+async fn all_gone(db: &Database) {
+    let others = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let gone = async {
+        while db.value(others).await.as_deref() != Some("0") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .expect("all sessions end");
+}
+
+async fn a_round(store: &Store) {
+    let worker = WorkerRow {
+        id: "w".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        agents: vec!["devops".to_owned()],
+        serves: vec!["deploy/1".to_owned(), "fix_build/1".to_owned()],
+    };
+    let lease = Duration::from_secs(60);
+    store.register_worker(&worker, lease).await.expect("register");
+    let served = ["deploy", "fix_build"].map(|task_type| Served {
+        task_type: task_type.to_owned(),
+        version: 1,
+        resumes: vec![1],
+        deadline: None,
+    });
+    let claim = Claim {
+        worker: worker.id.clone(),
+        agents: worker.agents.clone(),
+        served: served.into(),
+        limit: 16,
+        max_depth: 64,
+    };
+    let claimed = store.claim(&claim).await.expect("claim");
+    assert_eq!(claimed.len(), 16);
+    let first: Vec<i64> = claimed.iter().map(|c| i64::from(c.info.priority.get())).collect();
+    assert_eq!(
+        first.iter().filter(|p| **p == 10).count(),
+        4,
+        "the tens are among them: {first:?}"
+    );
+    let leases: Vec<Lease> = claimed.iter().map(|c| c.lease.clone()).collect();
+    store.heartbeat("w", lease, &leases).await.expect("heartbeat");
+    store.next_due(&claim).await.expect("look for what is due");
+    store.wake_waiters(&worker.agents).await.expect("wake");
+    store
+        .housekeeping(Duration::from_secs(600))
+        .await
+        .expect("tidy up");
+    let batch: Vec<Settle> = leases
+        .iter()
+        .map(|lease| Settle {
+            lease: lease.clone(),
+            parent: None,
+            ticket: None,
+            outcome: Outcome::Ended {
+                status: domain::TaskStatus::Completed,
+                report: Box::new(domain::Report::new(domain::Verdict::Succeeded, "done")),
+                error: None,
+            },
+            delay: Duration::ZERO,
+        })
+        .collect();
+    let settled = store.finish(&batch).await.expect("finish");
+    assert!(settled.iter().all(|s| *s == Settled::Written));
+    store.cancel_task(&TaskId::from("mine 20")).await.expect("cancel");
+}
+
+#[tokio::test]
+async fn a_workers_round_reads_its_own_live_rows_alone() {
+    let db = postgres::database().await;
+    db.sql(
+        "INSERT INTO tasks (task_type, assigned_to, status, priority, completed_at)
+         SELECT 'deploy', 'devops', 'completed', 10, now() FROM generate_series(1, 30000);
+         INSERT INTO tasks (task_type, assigned_to, priority) SELECT 'deploy', 'builder', 10 FROM generate_series(1, 20000);
+         INSERT INTO tasks (task_type, priority) SELECT 'paint', 10 FROM generate_series(1, 10000);
+         INSERT INTO tasks (task_type, assigned_to, status, run_at, wait)
+         SELECT 'deploy', 'devops', 'waiting', 'infinity', '{\"signals\": [\"approval\"], \"why\": \"for approval\"}' FROM generate_series(1, 5000);
+         INSERT INTO tasks (id, task_type, assigned_to, priority) SELECT 'mine ' || n, 'deploy', 'devops', 5 FROM generate_series(1, 40) n;
+         INSERT INTO tasks (task_type, priority) SELECT 'fix_build', 10 FROM generate_series(1, 4);
+         ANALYZE",
+    )
+    .await;
+    all_gone(&db).await;
+    let (scanned, fetched) = read(&db).await;
+    let store = db.worker_store().await;
+    a_round(&store).await;
+    store.close().await;
+    all_gone(&db).await;
+    let (scanned, fetched) = {
+        let (s, f) = read(&db).await;
+        (s - scanned, f - fetched)
+    };
+    assert_eq!(scanned, 0, "no scan of the whole table");
+    assert!(fetched > 16, "the numbers are counted at all: {fetched}");
+    assert!(fetched < 1000, "{fetched} rows were looked at for 16 tasks");
+}

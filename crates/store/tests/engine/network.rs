@@ -8,12 +8,14 @@ use std::time::Duration;
 use domain::NewTask;
 use durable::{Journal, StepRef};
 use serde_json::json;
-use store::{Claim, Claimed, Config, Served, Store, TaskJournal, WorkerRow};
+use store::{Config, Store, TaskJournal};
 use testkit::postgres::{self, Database, Postgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+
+use crate::common::{LONG, claim, register};
 
 /// Stands in front of a server. Its connections go where it points when they are opened; one that sends `marker`
 /// falls silent there, with both ends open, as when its worker is frozen.
@@ -90,32 +92,6 @@ fn through(proxy: &Proxy, url: &str) -> Config {
     }
 }
 
-async fn claim(store: &Store, worker: &str, lease: Duration) -> Vec<Claimed> {
-    let row = WorkerRow {
-        id: worker.to_owned(),
-        host: "here".to_owned(),
-        pid: 1,
-        agents: vec!["devops".to_owned()],
-        serves: vec!["deploy/1".to_owned()],
-    };
-    // Again and again under one name: the second time it is there.
-    let _ = store.register_worker(&row, lease).await;
-    let served = Served {
-        task_type: "deploy".to_owned(),
-        version: 1,
-        resumes: vec![1],
-        deadline: None,
-    };
-    let claim = Claim {
-        worker: worker.to_owned(),
-        agents: row.agents,
-        served: vec![served],
-        limit: 1,
-        max_depth: 64,
-    };
-    store.claim(&claim).await.expect("claim")
-}
-
 #[tokio::test]
 async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     let db = postgres::database().await;
@@ -127,7 +103,8 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     let frozen = Store::connect(config).await.expect("connects");
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops')")
         .await;
-    let claimed = claim(&frozen, "frozen", Duration::from_secs(1)).await;
+    register(&frozen, "frozen", Duration::from_secs(1)).await;
+    let claimed = frozen.claim(&claim("frozen", 1)).await.expect("claim");
     let lease = claimed.first().expect("the task").lease.clone();
     let journal = TaskJournal::new(frozen, None);
     let writing = tokio::spawn(async move {
@@ -141,9 +118,10 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     proxy.silent.notified().await;
 
     let other = db.worker_store().await;
+    register(&other, "other", LONG).await;
     let takes_over = async {
         loop {
-            if let Some(taken) = claim(&other, "other", Duration::from_secs(60)).await.pop() {
+            if let Some(taken) = other.claim(&claim("other", 1)).await.expect("claim").pop() {
                 return taken;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

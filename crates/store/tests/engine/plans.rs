@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use domain::TaskId;
 use durable::{Lease, Outcome};
-use store::{Claim, Served, Settle, Settled, Store, WorkerRow};
+use store::{Settle, Settled, Store};
 use testkit::postgres::{self, Database};
+
+use crate::common::{LONG, claim, register};
 
 /// Rows read of `tasks` by scans of the whole table, and through indexes.
 async fn read(db: &Database) -> (i64, i64) {
@@ -33,28 +35,8 @@ async fn all_gone(db: &Database) {
 }
 
 async fn a_round(store: &Store) {
-    let worker = WorkerRow {
-        id: "w".to_owned(),
-        host: "here".to_owned(),
-        pid: 1,
-        agents: vec!["devops".to_owned()],
-        serves: vec!["deploy/1".to_owned(), "fix_build/1".to_owned()],
-    };
-    let lease = Duration::from_secs(60);
-    store.register_worker(&worker, lease).await.expect("register");
-    let served = ["deploy", "fix_build"].map(|task_type| Served {
-        task_type: task_type.to_owned(),
-        version: 1,
-        resumes: vec![1],
-        deadline: None,
-    });
-    let claim = Claim {
-        worker: worker.id.clone(),
-        agents: worker.agents.clone(),
-        served: served.into(),
-        limit: 16,
-        max_depth: 64,
-    };
+    register(store, "w", LONG).await;
+    let claim = claim("w", 16);
     let claimed = store.claim(&claim).await.expect("claim");
     assert_eq!(claimed.len(), 16);
     let first: Vec<i64> = claimed.iter().map(|c| i64::from(c.info.priority.get())).collect();
@@ -64,9 +46,9 @@ async fn a_round(store: &Store) {
         "the tens are among them: {first:?}"
     );
     let leases: Vec<Lease> = claimed.iter().map(|c| c.lease.clone()).collect();
-    store.heartbeat("w", lease, &leases).await.expect("heartbeat");
+    store.heartbeat("w", LONG, &leases).await.expect("heartbeat");
     store.next_due(&claim).await.expect("look for what is due");
-    store.wake_waiters(&worker.agents).await.expect("wake");
+    store.wake_waiters(&claim.agents).await.expect("wake");
     store
         .housekeeping(Duration::from_secs(600))
         .await

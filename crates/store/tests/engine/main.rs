@@ -1,0 +1,6 @@
+//! The engine under what surrounds it: rivals, large tables, networks.
+
+mod claims;
+mod common;
+mod network;
+mod plans;

@@ -104,3 +104,30 @@ fn kind_of_state(code: &str) -> ErrorKind {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_connection_or_moment_may_mend_is_unavailable_and_a_wrong_value_is_not() {
+        // Its manual, appendix A: restarts, failovers, time limits, too many clients, lost races.
+        for code in [
+            "57P01", "57P02", "57P03", "57P05", "57014", "25006", "25P03", "25P04", "08006", "53300",
+            "40001", "40P01", "55P03", "58030",
+        ] {
+            assert_eq!(kind_of_state(code), ErrorKind::Unavailable, "{code}");
+        }
+        for (code, kind) in [
+            ("22P05", ErrorKind::Invalid),
+            ("23514", ErrorKind::Invalid),
+            ("23505", ErrorKind::Conflict),
+            ("42501", ErrorKind::Denied),
+            ("28P01", ErrorKind::Denied),
+            ("3D000", ErrorKind::NotFound),
+            ("42601", ErrorKind::Internal),
+        ] {
+            assert_eq!(kind_of_state(code), kind, "{code}");
+        }
+    }
+}

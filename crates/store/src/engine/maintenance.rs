@@ -105,22 +105,37 @@ impl Store {
         }
         let held = self
             .query(
-                "UPDATE tasks t
-                    SET status = 'waiting', worker_id = NULL, run_at = 'infinity',
-                        wait = jsonb_build_object('why', 'for a person', 'held', format(
-                            'no worker that runs now can go on with version %s of %s; start one that lists this version',
-                            t.handler_version, t.task_type))
-                  WHERE t.handler_version IS NOT NULL
-                    AND (t.status = 'waiting' AND t.wait->>'held' IS NULL
-                         AND t.run_at <= longshore.utc_now() - make_interval(secs => $1)
-                      OR t.status IN ('in_progress', 'cancelled') AND t.worker_id IS NOT NULL
-                         AND NOT EXISTS (SELECT FROM longshore.workers w WHERE w.id = t.worker_id
-                                            AND w.lease_until > clock_timestamp() - make_interval(secs => $1)))
-                    AND EXISTS (SELECT FROM longshore.workers w
-                                 WHERE w.lease_until > clock_timestamp() AND t.assigned_to = ANY (w.agents))
-                    AND NOT EXISTS (SELECT FROM longshore.workers w
-                                     WHERE w.lease_until > clock_timestamp()
-                                       AND t.task_type || '/' || t.handler_version = ANY (w.serves))",
+                // One that was cancelled is still to be undone when it goes on.
+                "WITH orphan AS MATERIALIZED (
+                     SELECT t.id, t.status FROM tasks t
+                      WHERE t.handler_version IS NOT NULL
+                        AND (t.status = 'waiting' AND t.wait->>'held' IS NULL
+                             AND t.run_at <= longshore.utc_now() - make_interval(secs => $1)
+                          OR t.status IN ('in_progress', 'cancelled') AND t.worker_id IS NOT NULL
+                             AND t.claimed_at <= longshore.utc_now() - make_interval(secs => $1)
+                             AND NOT EXISTS (SELECT FROM longshore.workers w WHERE w.id = t.worker_id
+                                                AND w.lease_until > clock_timestamp() - make_interval(secs => $1)))
+                        AND EXISTS (SELECT FROM longshore.workers w
+                                     WHERE w.lease_until > clock_timestamp() AND t.assigned_to = ANY (w.agents))
+                        AND NOT EXISTS (SELECT FROM longshore.workers w
+                                         WHERE w.lease_until > clock_timestamp()
+                                           AND t.task_type || '/' || t.handler_version = ANY (w.serves))
+                        FOR UPDATE SKIP LOCKED),
+                 held AS (
+                     UPDATE tasks t
+                        SET status = 'waiting', worker_id = NULL, run_at = 'infinity',
+                            wait = jsonb_build_object('why', 'for a person', 'held', format(
+                                'no worker that runs now can go on with version %s of %s; start one that lists this version',
+                                t.handler_version, t.task_type))
+                       FROM orphan WHERE t.id = orphan.id
+                  RETURNING t.id, t.attempt, t.wait->>'held' AS why),
+                 to_undo AS (
+                     INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, outcome, attempt, done_at)
+                     SELECT held.id, 'unwind', 0, 'cause', 'step', '{\"ok\": {\"cause\": \"cancelled\"}}', held.attempt, clock_timestamp()
+                       FROM held JOIN orphan ON orphan.id = held.id AND orphan.status = 'cancelled'
+                     ON CONFLICT DO NOTHING)
+                 INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+                 SELECT id, 'held', attempt, why FROM held",
             )
             .bind(orphaned_after.as_secs_f64())
             .execute(&mut *tx)

@@ -154,12 +154,18 @@ async fn a_failed_task_is_tried_again_by_hand_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_started_task_of_an_unknown_version_is_held_after_its_time() {
+async fn a_started_task_of_an_unknown_version_is_held_after_its_time_and_its_cancel_is_kept() {
     let (db, handler) = (postgres::database().await, Scripted::default());
-    insert(&db, "newer", "count").await;
+    for id in ["newer", "cancelled", "young"] {
+        insert(&db, id, "count").await;
+    }
     db.sql(
         "UPDATE tasks SET status = 'waiting', handler_version = 99, wait = '{\"why\": \"later\"}',
-                run_at = longshore.utc_now() - interval '11 minutes'",
+                run_at = longshore.utc_now() - interval '11 minutes' WHERE id = 'newer';
+         UPDATE tasks SET status = 'cancelled', handler_version = 99, worker_id = 'gone', attempt = 1,
+                claimed_at = longshore.utc_now() - interval '11 minutes' WHERE id = 'cancelled';
+         UPDATE tasks SET status = 'in_progress', handler_version = 99, worker_id = 'gone', attempt = 1,
+                claimed_at = longshore.utc_now() WHERE id = 'young'",
     )
     .await;
     let config = Config {
@@ -167,12 +173,29 @@ async fn a_started_task_of_an_unknown_version_is_held_after_its_time() {
         ..fast()
     };
     let worker = start(&db, &handler, config).await;
-    until(
-        &db,
-        "EXISTS (SELECT FROM tasks WHERE wait->>'held' LIKE '%version 99 of scripted%')",
-    )
-    .await;
+    for id in ["newer", "cancelled"] {
+        until(
+            &db,
+            &format!("wait->>'held' LIKE '%version 99 of scripted%' FROM tasks WHERE id = '{id}'"),
+        )
+        .await;
+        let told = format!("SELECT kind || ' ' || summary FROM longshore.task_events WHERE task_id = '{id}'");
+        assert!(
+            db.value(&told)
+                .await
+                .is_some_and(|e| e.starts_with("held no worker"))
+        );
+    }
     assert!(handler.order.lock().unwrap().is_empty());
+    until(&db, "status = 'in_progress' FROM tasks WHERE id = 'young'").await;
+    // A worker that can go on comes, and a person lets it.
+    db.sql("UPDATE tasks SET handler_version = 1 WHERE id = 'cancelled'")
+        .await;
+    let store = db.store().await;
+    store.retry_task(&"cancelled".into()).await.expect("let it go on");
+    until_status(&db, "cancelled", "cancelled").await;
+    until(&db, "completed_at IS NOT NULL FROM tasks WHERE id = 'cancelled'").await;
+    assert_eq!(handler.undone.load(Ordering::SeqCst), 1);
     worker.stop().await;
 }
 

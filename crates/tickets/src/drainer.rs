@@ -75,7 +75,10 @@ impl Drainer {
                 }
             }
             tokio::select! {
+                biased;
+                // Before all else: what is told from now on is the next drainer's.
                 () = shutdown.cancelled() => break,
+                _ = renew.tick() => drainer.renew(&held).await,
                 Some(done) = under_way.join_next_with_id() => {
                     let id = match done {
                         Ok((id, ())) => id,
@@ -92,7 +95,6 @@ impl Drainer {
                     let own = Arc::clone(&drainer);
                     sweeping.spawn(async move { own.sweep_due().await });
                 },
-                _ = renew.tick() => drainer.renew(&held).await,
             }
         }
         let all = async { while under_way.join_next().await.is_some() {} };

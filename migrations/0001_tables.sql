@@ -337,8 +337,7 @@ DROP FUNCTION longshore.adopt_repo_states, longshore.adopt_table, longshore.adop
 
 -- Hot paths read partial indexes that hold live rows alone, so finished rows cost them nothing.
 -- What other agents have pending costs ours nothing either.
-CREATE INDEX longshore_tasks_pending ON tasks (assigned_to, priority DESC, created_at)
-    WHERE status = 'pending' AND assigned_to IS NOT NULL;
+CREATE INDEX longshore_tasks_pending ON tasks (assigned_to, priority DESC, created_at) WHERE status = 'pending';
 CREATE INDEX longshore_tasks_unassigned ON tasks (task_type, priority DESC, created_at)
     WHERE status = 'pending' AND assigned_to IS NULL;
 CREATE INDEX longshore_tasks_waiting ON tasks (run_at) WHERE status = 'waiting';

@@ -1,6 +1,8 @@
 //! SIGTERM and Ctrl-C: the first drains, the second ends.
 
 use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
 
 use domain::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +10,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
+
+/// How long a service may take to hand back what it has after a second signal.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Two tokens for everything that runs: `drain` asks it to come to an end, `kill` cuts it short.
 #[derive(Clone)]
@@ -66,11 +71,19 @@ impl Shutdown {
         }
     }
 
-    /// Runs a service to its end. A second signal drops it and gives its own exit code.
+    /// Runs a service to its end. After a second signal that is near, or the service is dropped; the signal gives the
+    /// exit code.
     pub async fn until_killed(&self, work: impl Future<Output = Result<(), Error>>) -> Outcome {
+        let mut work = pin!(work);
         tokio::select! {
-            done = work => done.map(|()| Exit::Done).map_err(Failure::from),
-            () = self.kill.cancelled() => Ok(self.exit()),
+            biased;
+            () = self.kill.cancelled() => {}
+            done = &mut work => return done.map(|()| Exit::Done).map_err(Failure::from),
         }
+        // What is handed back need not wait for the lease's end.
+        if tokio::time::timeout(LAST_WORDS, work).await.is_err() {
+            tracing::warn!("some of what ran did not end in time and was dropped");
+        }
+        Ok(self.exit())
     }
 }

@@ -47,6 +47,8 @@ pub fn store_config(settings: &Settings, who: As) -> Result<store::Config, Failu
     config.pool_size = database.connections;
     config.acquire_timeout = database.acquire_timeout.0;
     config.statement_timeout = database.statement_timeout.0;
+    // A paused worker's open transaction must not keep others from its task for longer than its lease does.
+    config.idle_in_transaction = config.idle_in_transaction.min(settings.worker.lease.0);
     config.connect_timeout = match who {
         // A person waits for the answer; a service is started before its database often enough.
         As::Command => database.connect_timeout.0.min(std::time::Duration::from_secs(5)),

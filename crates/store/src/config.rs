@@ -41,7 +41,8 @@ pub enum Listen {
 }
 
 impl Config {
-    /// The defaults: 10 connections, 5 s for one of them, 30 s to reach the server, 30 s a statement.
+    /// The defaults: 10 connections, 5 s for one of them, 30 s to reach the server, 30 s a statement,
+    /// 5 s of silence in a transaction.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),

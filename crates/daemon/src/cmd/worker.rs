@@ -84,11 +84,19 @@ pub fn work(
     let shutdown = shutdown.clone();
     Ok(async move {
         let notes_done = tokio_util::sync::CancellationToken::new();
-        let notes = tokio::spawn(drainer.run(notes_done.clone()));
-        let worked = worker.run(shutdown.drain, shutdown.kill).await;
+        let mut notes = tokio::spawn(drainer.run(notes_done.clone()));
+        let worked = worker.run(shutdown.drain, shutdown.kill.clone()).await;
         drop(listener);
         notes_done.cancel();
-        if let Err(error) = notes.await {
+        let ended = tokio::select! {
+            ended = &mut notes => ended,
+            // A note under way is left to the next drainer, which looks for it before it writes.
+            () = shutdown.kill.cancelled() => {
+                notes.abort();
+                Ok(())
+            }
+        };
+        if let Err(error) = ended {
             return Err(Error::internal("the drainer of ticket notes broke").because(&error));
         }
         worked

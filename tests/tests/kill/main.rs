@@ -1,0 +1,11 @@
+//! The release binary as a process, killed, paused and stopped at every boundary of `fix_build`, over real
+//! Postgres and a GitLab that speaks HTTP: one retry, one follow-on task, one note for each ticket, whatever
+//! happens.
+
+mod bench;
+mod kills;
+mod pauses;
+mod points;
+mod stops;
+mod takeover;
+mod worker;

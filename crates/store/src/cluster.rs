@@ -5,6 +5,7 @@
 
 mod account;
 mod binaries;
+mod folder;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,6 +22,8 @@ pub use binaries::Binaries;
 pub struct ClusterConfig {
     /// The cluster's folder, made when absent. The data stand in `data` inside it.
     pub dir: PathBuf,
+    /// Takes the cluster's folder when we are root and `dir` stands where the server's user cannot go.
+    pub aside: PathBuf,
     /// Where `initdb` and `postgres` are; searched for when absent.
     pub binaries: Option<PathBuf>,
     /// The loopback port; a free one when absent.
@@ -35,6 +38,7 @@ impl ClusterConfig {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            aside: PathBuf::from("/var/lib/longshore"),
             binaries: None,
             port: None,
             durable: true,
@@ -88,7 +92,7 @@ impl Cluster {
             port: 0,
             server: None,
         };
-        cluster.make_dir()?;
+        cluster.config.dir = folder::make(&cluster.config, &cluster.account)?;
         if !cluster.data_dir().join("PG_VERSION").exists() {
             cluster.initdb().await?;
         }
@@ -209,18 +213,6 @@ impl Cluster {
         }
         command.env("LC_ALL", "C.UTF-8");
         command
-    }
-
-    fn make_dir(&mut self) -> Result<()> {
-        let dir = &self.config.dir;
-        std::fs::create_dir_all(dir)
-            .map_err(|e| trouble(&format!("make the folder {}", dir.display()), &e))?;
-        let whole = dir
-            .canonicalize()
-            .map_err(|e| trouble(&format!("find the folder {}", dir.display()), &e))?;
-        self.config.dir = whole;
-        self.account.own(&self.config.dir)?;
-        self.account.check_reach(&self.config.dir)
     }
 
     async fn initdb(&self) -> Result<()> {

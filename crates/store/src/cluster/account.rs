@@ -20,8 +20,7 @@ struct User {
 
 impl Account {
     pub(super) fn for_server() -> Result<Self> {
-        let me = fs::metadata("/proc/self").map_err(|e| trouble("see who runs this program", &e))?;
-        if me.uid() != 0 {
+        if !rustix::process::geteuid().is_root() {
             return Ok(Self { switch: None });
         }
         let users = fs::read_to_string("/etc/passwd").map_err(|e| trouble("read /etc/passwd", &e))?;
@@ -71,7 +70,8 @@ impl Account {
                     above.display()
                 ))
                 .next(format!(
-                    "Choose a data folder elsewhere, such as /var/lib/longshore, or `chmod o+x {}`",
+                    "Move {} to where that user can go, or `chmod o+x {}`",
+                    dir.display(),
                     above.display()
                 )));
             }

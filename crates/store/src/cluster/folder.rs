@@ -1,0 +1,44 @@
+//! Where a cluster's files stand.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use domain::Result;
+use uuid::Uuid;
+
+use super::account::Account;
+use super::{ClusterConfig, trouble};
+
+/// Makes the cluster's folder and gives it to the server's user. Answers its path without symbolic links.
+///
+/// Where that user cannot go (root's home is closed to others), the folder is made in `config.aside`, and
+/// `config.dir` becomes a symbolic link to it.
+pub(super) fn make(config: &ClusterConfig, account: &Account) -> Result<PathBuf> {
+    let dir = &config.dir;
+    // A link whose aim was deleted is as good as no folder.
+    if dir.is_symlink() && !dir.exists() {
+        fs::remove_file(dir).map_err(|e| trouble(&format!("remove the link {}", dir.display()), &e))?;
+    }
+    let mut whole = made(dir)?;
+    if let Err(closed) = account.check_reach(&whole) {
+        // Only an empty folder gives way, and then without loss.
+        fs::remove_dir(&whole).map_err(|_| closed)?;
+        let aside = made(&config.aside)?.join(format!("postgres-{}", Uuid::new_v4().simple()));
+        whole = made(&aside)?;
+        account.check_reach(&whole)?;
+        symlink(&whole, dir).map_err(|e| trouble(&format!("make the link {}", dir.display()), &e))?;
+        tracing::info!(
+            cluster.dir = %whole.display(),
+            "the private Postgres stands outside of the data folder, which its user cannot enter"
+        );
+    }
+    account.own(&whole)?;
+    Ok(whole)
+}
+
+fn made(dir: &Path) -> Result<PathBuf> {
+    let doing = || format!("make the folder {}", dir.display());
+    fs::create_dir_all(dir).map_err(|e| trouble(&doing(), &e))?;
+    dir.canonicalize().map_err(|e| trouble(&doing(), &e))
+}

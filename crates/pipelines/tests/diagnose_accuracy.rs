@@ -110,7 +110,7 @@ fn on_our_own_corpus_too() {
 
 #[test]
 fn on_logs_that_the_rules_were_not_written_for_too() {
-    for set in ["first", "second"] {
+    for set in ["first", "second", "third"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/heldout")
             .join(set);

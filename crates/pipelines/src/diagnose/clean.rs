@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 
 /// Columns of a runner's export ("job TAB step TAB"), then timestamps of the usual forms, then the stream mark
-/// that some runners put behind their timestamp.
+/// that some runners put behind their timestamp, or the severity and the name of the step.
 static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     regex::bytes::RegexBuilder::new(
-        r"^(?:\xEF\xBB\xBF)?(?:[^\t]{1,120}\t[^\t]{1,120}\t(?:\xEF\xBB\xBF)?)?(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][+ ]?|[ \t]|$)|\[\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\][ \t]?|\d\d:\d\d:\d\d(?:[.,]\d+)?[ \t]{1,2})+",
+        r"^(?:\xEF\xBB\xBF)?(?:[^\t]{1,120}\t[^\t]{1,120}\t(?:\xEF\xBB\xBF)?)?(?:(?:simple|build|error|command)\t\d\d-\w{3}-\d{4} \d\d:\d\d:\d\d\t|\[\d\d:\d\d:\d\d\][ A-Za-z]?:[ \t]+(?:\[[^\]]{1,40}\][ \t])?|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][+ ]?|[ \t]|$)|\[\d\d:\d\d:\d\d(?:[.,]\d+)?Z?\][ \t]?|\d\d:\d\d:\d\d(?:[.,]\d+)?[ \t]{1,2})+",
     )
     .unicode(false)
     .build()
@@ -78,6 +78,18 @@ fn escape_len(bytes: &[u8]) -> usize {
     }
 }
 
+/// Whether the line is a runner's own echo of the next command of a script that stops at the first failure: a dollar
+/// sign in bold green, at most behind a timestamp. Tools that echo what they run do not colour it so.
+pub fn is_command_echo(raw: &[u8]) -> bool {
+    const ECHO: &[u8] = b"\x1b[32;1m$ ";
+    let Some(escape) = memchr::memchr(0x1b, &raw[..raw.len().min(40)]) else {
+        return false;
+    };
+    let rest = &raw[escape..];
+    let rest = rest.strip_prefix(b"\x1b[0K").unwrap_or(rest);
+    rest.starts_with(ECHO)
+}
+
 /// The text behind its timestamps.
 pub fn skip_time(text: &str) -> &str {
     let starts_with_time = text
@@ -112,17 +124,20 @@ pub fn skip_time(text: &str) -> &str {
 }
 
 /// The text behind the name that a composition of containers puts before each line of a service's output
-/// ("web-1  | "), and behind that of a container build's step ("#11 4.2 ").
+/// ("web-1  | "), and behind that of a step in a container or a container build ("Step #1: ", "#11 4.2 ").
 pub fn skip_container(text: &str) -> &str {
     static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
         regex::bytes::RegexBuilder::new(
-            r"^(?:[A-Za-z][\w.-]{0,60}[-_]\d{1,3} *\| |#\d{1,4} \d{1,5}\.\d{1,3} )",
+            r"^(?:[A-Za-z][\w.-]{0,60}[-_]\d{1,3} *\| |#\d{1,4} \d{1,5}\.\d{1,3} |Step #\d{1,3}(?: - \x22[^\x22]{1,60}\x22)?: )",
         )
         .unicode(false)
         .build()
         .ok()
     });
-    if !text.starts_with('#') && !text.as_bytes()[..text.len().min(70)].contains(&b'|') {
+    if !text.starts_with('#')
+        && !text.starts_with("Step #")
+        && !text.as_bytes()[..text.len().min(70)].contains(&b'|')
+    {
         return text;
     }
     match NAME.as_ref().and_then(|name| name.find(text.as_bytes())) {
@@ -178,6 +193,13 @@ mod tests {
             "cc -c"
         );
         assert_eq!(stripped(b"[1/3] Compiling"), "[1/3] Compiling");
+        assert_eq!(stripped(b"[10:12:31]W:\t [Step 2/3] warning: x"), "warning: x");
+        assert_eq!(stripped(b"[10:12:31] :\t [Step 2/3] FAILED"), "FAILED");
+        assert_eq!(stripped(b"[10:12:31]: Exit status: 65"), "Exit status: 65");
+        assert_eq!(
+            stripped(b"build\t27-Jan-2024 13:56:02\tno such file"),
+            "no such file"
+        );
     }
 
     #[test]
@@ -185,6 +207,8 @@ mod tests {
         assert_eq!(skip_container("web-1  | FAILED a.py::b"), "FAILED a.py::b");
         assert_eq!(skip_container("db_1 | 2024-05-14T09:12:33.1Z LOG: up"), "LOG: up");
         assert_eq!(skip_container("#11 44.03 npm error code X"), "npm error code X");
+        assert_eq!(skip_container("Step #1 - \"test\": FAIL x"), "FAIL x");
+        assert_eq!(skip_container("Step #0: ERROR"), "ERROR");
         for table in [
             "Login logs in | FAIL |",
             "Login | FAIL |",
@@ -193,6 +217,17 @@ mod tests {
         ] {
             assert_eq!(skip_container(table), table);
         }
+    }
+
+    #[test]
+    fn only_the_runners_own_echo_is_a_command() {
+        assert!(is_command_echo(b"\x1b[32;1m$ make test\x1b[0;m"));
+        assert!(is_command_echo(
+            b"2024-05-14T09:12:40.123456Z 00O \x1b[0K\x1b[32;1m$ make\x1b[0;m"
+        ));
+        assert!(!is_command_echo(b"$ tsc -b"));
+        assert!(!is_command_echo(b"\x1b[32;1mFetching changes\x1b[0;m"));
+        assert!(!is_command_echo(b"\x1b[2m$ tsc\x1b[0m"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) enum State {
     After,
     /// In the tidying up.
     Cleanup,
+    /// Before a command that would not have run had this one failed, as far as the job's script is known.
+    Behind,
     /// In a step that ended well.
     Passed,
 }
@@ -128,17 +130,11 @@ impl Ledger {
             }
         }
         match kind {
-            MarkKind::StepStart => {
-                let state = if self.cleaning {
-                    State::Cleanup
-                } else if self.step_errors > 0 {
-                    let state = self.failing_state();
-                    self.failed_steps += 1;
-                    state
-                } else {
-                    State::Passed
-                };
-                self.close(state, line, None);
+            MarkKind::StepStart => self.next_command(line),
+            MarkKind::NextCommand => {
+                if !self.cleaning && self.step_errors == 0 && self.failed_steps == 0 {
+                    self.close(State::Behind, line, None);
+                }
             }
             MarkKind::StepOk => self.close(
                 if self.cleaning {
@@ -191,6 +187,20 @@ impl Ledger {
             MarkKind::ToolFailed => self.tool_failed = Some(seen),
             MarkKind::ExitCode => {}
         }
+    }
+
+    /// The script goes on, so what ran before went well unless it said otherwise.
+    pub fn next_command(&mut self, line: u64) {
+        let state = if self.cleaning {
+            State::Cleanup
+        } else if self.step_errors > 0 {
+            let state = self.failing_state();
+            self.failed_steps += 1;
+            state
+        } else {
+            State::Passed
+        };
+        self.close(state, line, None);
     }
 
     /// Marks what is kept as found in steps that ended well.

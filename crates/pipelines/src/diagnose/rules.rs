@@ -166,6 +166,8 @@ pub struct Mark {
 pub enum MarkKind {
     /// A step begins, so the one before it ended well unless it said otherwise.
     StepStart,
+    /// Another command begins, most likely because the one before it ended well.
+    NextCommand,
     StepOk,
     StepFailed,
     /// Everything that the job was told to run went well; what comes after is the machinery's own.

@@ -147,6 +147,9 @@ impl<'r> Scanner<'r> {
             if segment.is_empty() {
                 continue;
             }
+            if clean::is_command_echo(segment) {
+                self.ledger.next_command(self.line);
+            }
             let mut text = std::mem::take(&mut self.text);
             clean::strip_escapes(segment, &mut text);
             self.look_at(buffer, start, end, &text);

@@ -158,12 +158,13 @@ pub fn tickets_config(settings: &Settings) -> tickets::Config {
 /// The instances that have a token or are named.
 pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
     let mut hosts = Vec::new();
-    for (provider, url, token, timeout, rate) in [
+    for (provider, url, token, timeout, settle, rate) in [
         (
             Provider::Gitlab,
             &settings.gitlab.url,
             &settings.gitlab.token,
             settings.gitlab.timeout,
+            settings.gitlab.settle,
             settings.gitlab.requests_per_minute,
         ),
         (
@@ -171,6 +172,7 @@ pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
             &settings.github.url,
             &settings.github.token,
             settings.github.timeout,
+            settings.github.settle,
             settings.github.requests_per_minute,
         ),
     ] {
@@ -178,6 +180,7 @@ pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
         host.url = url.clone();
         host.token = token.as_ref().map(|token| token.secret());
         host.timeout = timeout.0;
+        host.settle = settle.0;
         host.requests_per_minute = rate;
         hosts.push(host);
     }

@@ -491,3 +491,63 @@ async fn half_a_log_is_not_judged() {
         "{outcome}"
     );
 }
+
+/// A failed pipeline 20 whose child is pipeline 10.
+fn with_parent(logs: &[(&str, &str)]) -> FakeForge {
+    let forge = forge(logs);
+    let parent = Pipeline {
+        id: 20,
+        status: JobStatus::Failed,
+        git_ref: "main".to_owned(),
+        sha: "0123456789abcdef".to_owned(),
+        url: "https://forge.example/group/app/pipelines/20".to_owned(),
+    };
+    forge.add_pipeline(&at(), parent);
+    forge.add_child((&at(), 20), (&at(), 10));
+    forge
+}
+
+#[tokio::test]
+async fn a_childs_failure_that_is_reported_for_its_parent_too_is_dealt_with_once() {
+    for (log, follow_ons, retries) in [(COMPILE_ERROR, 1, 0), (NETWORK, 0, 1)] {
+        let bench = Bench::of(with_parent(&[("unit", log)]));
+        let (_, child) = bench.run(fix_pipeline()).await;
+        let (_, parent) = bench.run(json!({"pipeline": {"id": 20}})).await;
+        assert_eq!(bench.follow_ons().len(), follow_ons);
+        assert_eq!(bench.forge.retried().len(), retries);
+        assert_ne!(child.data["action"], "none");
+        if retries == 0 {
+            assert_eq!(parent.data["elsewhere"], json!([1]), "{}", parent.summary);
+            assert!(
+                parent.summary.contains("which a task of its own deals with"),
+                "{}",
+                parent.summary
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_parents_own_failure_is_dealt_with_beside_its_childs() {
+    let forge = with_parent(&[("unit", COMPILE_ERROR)]);
+    let own = Job {
+        pipeline: 20,
+        ..job(7, "lint")
+    };
+    forge.set_log(&own.at, COMPILE_ERROR);
+    forge.add_job(own);
+    let bench = Bench::of(forge);
+    bench.run(fix_pipeline()).await;
+    let (_, parent) = bench.run(json!({"pipeline": {"id": 20}})).await;
+    assert_eq!(bench.follow_ons().len(), 2);
+    assert!(parent.summary.contains("lint"), "{}", parent.summary);
+    assert_eq!(parent.data["elsewhere"], json!([1]));
+}
+
+#[tokio::test]
+async fn the_same_pipeline_may_be_looked_at_again() {
+    let bench = Bench::of(forge(&[("unit", COMPILE_ERROR)]));
+    bench.run(fix_pipeline()).await;
+    let (_, again) = bench.run(fix_pipeline()).await;
+    assert_eq!(again.data["action"], "handed_over");
+}

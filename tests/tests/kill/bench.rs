@@ -108,7 +108,7 @@ impl Bench {
         self.tickets.push(ticket);
     }
 
-    /// A worker with its defaults but for one slot, a short time for each request, and what `more` says.
+    /// A worker with its defaults but for one slot, short times for requests, and what `more` says.
     pub fn worker(&self, more: &[(&str, &str)]) -> Process {
         let url = self.gitlab.url();
         let mut env = vec![
@@ -116,6 +116,7 @@ impl Bench {
             ("GITLAB_URL", &url),
             ("GITLAB_TOKEN", TOKEN),
             ("LONGSHORE_GITLAB_TIMEOUT", "1s"),
+            ("LONGSHORE_GITLAB_SETTLE", "1s"),
             ("LONGSHORE_WORKER_SLOTS", "1"),
             ("LONGSHORE_WORKER_RETRY_FIRST", "100ms"),
         ];

@@ -8,7 +8,7 @@ use crate::bench::{Bench, Came};
 use crate::points::Point;
 
 /// Cases at once: most of a case is waiting.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// What an undisturbed run comes to, and the points in it.
 pub struct Undisturbed {

@@ -121,6 +121,7 @@ pub struct Gitlab {
     pub token: Option<Secret>,
     pub webhook_secret: Option<Secret>,
     pub timeout: Span,
+    pub settle: Span,
     pub requests_per_minute: u32,
 }
 
@@ -131,6 +132,7 @@ impl Default for Gitlab {
             token: None,
             webhook_secret: None,
             timeout: Span::seconds(30),
+            settle: Span::seconds(60),
             requests_per_minute: 300,
         }
     }
@@ -142,6 +144,7 @@ pub struct Github {
     pub url: Option<Url>,
     pub token: Option<Secret>,
     pub timeout: Span,
+    pub settle: Span,
     pub requests_per_minute: u32,
 }
 
@@ -151,6 +154,7 @@ impl Default for Github {
             url: None,
             token: None,
             timeout: Span::seconds(30),
+            settle: Span::seconds(60),
             requests_per_minute: 80,
         }
     }

@@ -9,7 +9,7 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Error, ErrorKind, NewTask, RepoRef, Report, TaskId, Verdict};
+use domain::{Error, ErrorKind, Idem, NewTask, RepoRef, Report, TaskId, Verdict};
 use durable::{Cause, Handler, Reconciled, Stop, TaskCx};
 use futures_util::StreamExt;
 use ports::{BudgetLedger, FlakeHistory, FlakeVerdict, Forge, Job, JobRef, Spend};
@@ -54,6 +54,10 @@ struct Failed {
     unread: usize,
     #[serde(default)]
     unread_blocking: usize,
+    /// Those that the task of another pipeline deals with: a child pipeline's failure fails its parent too, and
+    /// both are reported.
+    #[serde(default)]
+    elsewhere: Vec<Job>,
 }
 
 /// What was done about a finding.
@@ -67,6 +71,8 @@ pub(crate) struct Done {
     pub(crate) ask: Option<String>,
     /// Failed jobs that were not looked at.
     pub(crate) unread: usize,
+    /// Failed jobs that another task deals with.
+    pub(crate) elsewhere: Vec<Job>,
 }
 
 impl FixBuild {
@@ -103,6 +109,9 @@ impl Handler for FixBuild {
         let failed = self.failed_jobs(cx, &subject, &plan).await?;
         let jobs = &failed.jobs;
         if let (Some(pipeline), true) = (&plan.pipeline, jobs.is_empty()) {
+            if !failed.elsewhere.is_empty() {
+                return Ok(report::dealt_with_elsewhere(pipeline, &failed.elsewhere));
+            }
             return Ok(report::nothing_failed(pipeline, judge::no_failed_job(pipeline)?));
         }
         let findings = match &subject {
@@ -138,6 +147,7 @@ impl Handler for FixBuild {
             Decision::Nothing => Done::default(),
         };
         done.unread = failed.unread;
+        done.elsewhere.clone_from(&failed.elsewhere);
         self.remember(cx, &findings, &done).await?;
         let link = |job: &Job, line| self.forge.log_link(job, line);
         Ok(report::told(
@@ -222,16 +232,35 @@ impl FixBuild {
                 cx.step("failed-jobs", |_| async move {
                     let mut jobs = self.forge.failed_jobs(at, pipeline.id).await?;
                     let unread = jobs.split_off(limit.min(jobs.len()));
-                    Ok(Failed {
-                        jobs,
+                    let mut failed = Failed {
                         unread: unread.len(),
                         unread_blocking: unread.iter().filter(|job| !job.allow_failure).count(),
-                    })
+                        ..Failed::default()
+                    };
+                    for job in jobs {
+                        if self.is_ours(&job, pipeline).await? {
+                            failed.jobs.push(job);
+                        } else {
+                            failed.elsewhere.push(job);
+                        }
+                    }
+                    Ok(failed)
                 })
                 .await
             }
             (_, None) => Ok(Failed::default()),
         }
+    }
+
+    /// Whether no other pipeline's task deals with the job. Asking again for the same pipeline gets the same answer.
+    async fn is_ours(&self, job: &Job, pipeline: &ports::Pipeline) -> Result<bool, Error> {
+        let asking = Idem::new(format!(
+            "fix-build/{}/{}/{}",
+            pipeline.url, pipeline.id, job.at.id
+        ));
+        let account = format!("failure/{}/{}", job.url, job.at.id);
+        let answer = self.budget.spend(&account, 1, config::DAY, &asking).await?;
+        Ok(matches!(answer, Spend::Granted { .. }))
     }
 
     async fn read_inline(&self, cx: &TaskCx, params: &Params) -> Result<Finding, Stop> {

@@ -37,6 +37,32 @@ pub(super) fn nothing_failed(pipeline: &Pipeline, why: &str) -> Report {
     report
 }
 
+/// All that failed belongs to a pipeline that has a task of its own.
+pub(super) fn dealt_with_elsewhere(pipeline: &Pipeline, jobs: &[Job]) -> Report {
+    let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    let summary = format!(
+        "Pipeline {} of {} failed because of another pipeline's failure ({}), which a task of its own deals with",
+        pipeline.id,
+        pipeline.git_ref,
+        names.join(", ")
+    );
+    let mut report = Report::new(Verdict::Succeeded, summary)
+        .linked_fact("Pipeline", pipeline.id.to_string(), &pipeline.url)
+        .fact("Commit", short(&pipeline.sha));
+    for job in jobs {
+        report = elsewhere(report, job);
+    }
+    let ids: Vec<u64> = jobs.iter().map(|job| job.at.id).collect();
+    report.data =
+        json!({"pipeline": pipeline.id, "status": pipeline.status, "action": "none", "elsewhere": ids});
+    report
+}
+
+fn elsewhere(report: Report, job: &Job) -> Report {
+    let what = format!("{} of pipeline {}", job.name, job.pipeline);
+    report.linked_fact("Dealt with by another task", what, &job.url)
+}
+
 pub(super) fn told(
     config: &Config,
     pipeline: Option<&Pipeline>,
@@ -85,6 +111,9 @@ pub(super) fn told(
             let what = format!("{}: {}{allowed}", job.name, words(other.diagnosis.class));
             report = report.linked_fact("Also failed", what, &job.url);
         }
+    }
+    for job in &done.elsewhere {
+        report = elsewhere(report, job);
     }
     let others = findings
         .iter()
@@ -261,6 +290,7 @@ fn data(root: &Finding, findings: &[Finding], done: &Done) -> Value {
         "why": diagnosis.why,
         "action": action,
         "flake": matches!(diagnosis.kind, Kind::Flaky | Kind::Infrastructure) && !done.retried.is_empty(),
+        "elsewhere": done.elsewhere.iter().map(|job| job.at.id).collect::<Vec<_>>(),
         "retried_jobs": done.retried.iter().map(|job| job.at.id).collect::<Vec<_>>(),
         "jobs": findings.iter().filter_map(|finding| {
             let job = finding.job.as_ref()?;

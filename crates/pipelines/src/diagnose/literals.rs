@@ -1,9 +1,11 @@
 //! Which literals a line must contain for a pattern to match it.
 //!
-//! One pass over the raw bytes looks for all of them; only a line that holds one is cleaned and
-//! shown to the patterns. Literals are lower case, because that pass ignores ASCII case.
+//! One pass over the raw bytes looks for the rarest of them; only a line that holds one is cleaned and shown to the
+//! patterns.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassBytesRange, Hir, HirKind, Look};
+
+use super::usual;
 
 /// A repeated text is written out this many times at most.
 const MAX_REPEAT: u32 = 14;
@@ -11,77 +13,240 @@ const MAX_REPEAT: u32 = 14;
 const MIN_LEN: usize = super::prefilter::GRAM;
 /// More alternatives than this are not multiplied out.
 const MOST: usize = 24;
+/// A further set of more texts than this rules too little out.
+const MOST_OTHERS: usize = 12;
 
-/// A set of literals of which every match of the pattern contains at least one; `None` when the pattern
-/// demands nothing long enough.
-pub fn required(pattern: &str) -> Option<Vec<String>> {
+/// A text that a line must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Literal {
+    /// Lower case if case does not matter.
+    pub text: Vec<u8>,
+    pub any_case: bool,
+}
+
+impl Literal {
+    pub fn equals(&self, text: &[u8]) -> bool {
+        if self.any_case {
+            text.eq_ignore_ascii_case(&self.text)
+        } else {
+            text == self.text
+        }
+    }
+
+    fn byte(byte: u8) -> Literal {
+        Literal {
+            text: vec![byte],
+            any_case: false,
+        }
+    }
+
+    fn then(&self, end: &Literal) -> Literal {
+        Literal {
+            text: [self.text.as_slice(), &end.text].concat(),
+            any_case: self.any_case || end.any_case,
+        }
+    }
+}
+
+/// Texts of which a line must hold one.
+pub type Set = Vec<Literal>;
+
+/// What a line must hold to be worth the search for a pattern. Each of these is necessary, none sufficient.
+pub struct Demands {
+    /// The set that the fewest lines of usual logs satisfy: every match contains one of its texts.
+    pub key: Set,
+    /// Further sets of which every match contains one text each.
+    pub others: Vec<Set>,
+    pub start: Option<Start>,
+}
+
+/// What the text must begin with.
+pub struct Start {
+    /// White space may stand before it.
+    pub indented: bool,
+    pub texts: Set,
+}
+
+impl Start {
+    pub fn admits(&self, text: &[u8]) -> bool {
+        let text = if self.indented {
+            text.trim_ascii_start()
+        } else {
+            text
+        };
+        self.texts.iter().any(|literal| {
+            text.get(..literal.text.len())
+                .is_some_and(|begin| literal.equals(begin))
+        })
+    }
+}
+
+/// `None` when the pattern demands nothing long enough to look for.
+pub fn demands(pattern: &str) -> Option<Demands> {
     let hir = regex_syntax::ParserBuilder::new()
         .unicode(false)
         .utf8(false)
         .build()
         .parse(pattern)
         .ok()?;
-    let set = best(&hir)?;
-    if shortest(&set) < MIN_LEN {
-        return None;
-    }
-    let mut texts = Vec::with_capacity(set.len());
-    for bytes in set {
-        texts.push(String::from_utf8(bytes).ok()?);
-    }
-    texts.sort();
-    texts.dedup();
-    Some(texts)
+    let mut sets: Vec<Set> = sets(&hir)
+        .into_iter()
+        .filter(|set| shortest(set) >= MIN_LEN)
+        .map(normal)
+        .collect();
+    let rarest = (0..sets.len()).min_by_key(|at| rarity(&sets[*at]))?;
+    let key = sets.swap_remove(rarest);
+    sets.retain(|set| set.len() <= MOST_OTHERS);
+    Some(Demands {
+        key,
+        others: sets,
+        start: start(&hir),
+    })
 }
 
-fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+fn rarest(sets: Vec<Set>) -> Option<Set> {
+    sets.into_iter()
+        .filter(|set| shortest(set) >= MIN_LEN)
+        .min_by_key(|set| rarity(set))
+}
+
+fn rarity(set: &Set) -> (u32, std::cmp::Reverse<usize>) {
+    (cost(set), std::cmp::Reverse(shortest(set)))
+}
+
+fn normal(mut set: Set) -> Set {
+    for literal in &mut set {
+        if literal.any_case {
+            literal.text.make_ascii_lowercase();
+        }
+    }
+    set.sort();
+    set.dedup();
+    set
+}
+
+/// What stands directly behind the pattern's `^`.
+fn start(hir: &Hir) -> Option<Start> {
+    let mut flat = Vec::new();
+    flatten(std::slice::from_ref(hir), &mut flat);
+    let mut parts = flat.into_iter().peekable();
+    if !matches!(parts.next()?.kind(), HirKind::Look(Look::Start)) {
+        return None;
+    }
+    let indented = parts.next_if(|part| is_space(part)).is_some();
+    let mut texts = vec![Literal::default()];
+    for part in parts {
+        if let Some(longer) = finite(part).and_then(|ends| product(&texts, &ends)) {
+            texts = longer;
+            continue;
+        }
+        if let HirKind::Repetition(repetition) = part.kind()
+            && repetition.min > 0
+            && let Some(longer) = finite(&repetition.sub).and_then(|ends| product(&texts, &ends))
+        {
+            texts = longer;
+        }
+        break;
+    }
+    let useful = texts.iter().all(|literal| {
+        literal
+            .text
+            .first()
+            .is_some_and(|byte| !indented || !byte.is_ascii_whitespace())
+    });
+    useful.then(|| Start {
+        indented,
+        texts: normal(texts),
+    })
+}
+
+/// Whether it stands for white space, and nothing else, of any length.
+fn is_space(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => match repetition.sub.kind() {
+            HirKind::Class(Class::Bytes(class)) => class.ranges().iter().all(|range| {
+                (range.start()..=range.end()).all(|byte| byte == 0x0b || byte.is_ascii_whitespace())
+            }),
+            HirKind::Literal(literal) => literal.0.iter().all(u8::is_ascii_whitespace),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// How many of ten thousand usual lines hold one of the texts, and a little for each of them.
+fn cost(set: &[Literal]) -> u32 {
+    set.iter().map(|literal| usual::lines(&literal.text) + 1).sum()
+}
+
+/// Every set that a match must satisfy, as far as they are found.
+fn sets(hir: &Hir) -> Vec<Set> {
     if let Some(texts) = finite(hir) {
-        return (shortest(&texts) > 0).then_some(texts);
+        return vec![texts];
     }
     match hir.kind() {
-        HirKind::Capture(capture) => best(&capture.sub),
+        HirKind::Capture(capture) => sets(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => match finite(&repetition.sub) {
-            Some(texts) if texts.len() == 1 => Some(vec![
-                texts.concat().repeat(repetition.min.min(MAX_REPEAT) as usize),
-            ]),
-            _ => best(&repetition.sub),
+            Some(texts) if texts.len() == 1 => vec![vec![repeated(&texts[0], repetition.min)]],
+            _ => sets(&repetition.sub),
         },
         HirKind::Alternation(branches) => {
             let mut all = Vec::new();
             for branch in branches {
-                all.extend(best(branch)?);
-            }
-            Some(all)
-        }
-        HirKind::Concat(parts) => {
-            let mut candidates: Vec<Vec<Vec<u8>>> = Vec::new();
-            let mut run = vec![Vec::new()];
-            let mut flat = Vec::new();
-            flatten(parts, &mut flat);
-            for part in flat {
-                // An assertion such as a word boundary is the empty text: it does not break a run.
-                match finite(part).and_then(|texts| product(&run, &texts)) {
-                    Some(longer) => run = longer,
-                    None => {
-                        if let HirKind::Repetition(repetition) = part.kind()
-                            && repetition.min > 0
-                            && let Some(longer) =
-                                finite(&repetition.sub).and_then(|texts| product(&run, &texts))
-                        {
-                            run = longer;
-                        }
-                        candidates.push(std::mem::replace(&mut run, vec![Vec::new()]));
-                        candidates.extend(best(part));
-                    }
+                match rarest(sets(branch)) {
+                    Some(set) => all.extend(set),
+                    None => return Vec::new(),
                 }
             }
-            candidates.push(run);
-            candidates
-                .into_iter()
-                .filter(|set| shortest(set) > 0)
-                .min_by_key(|set| (worst(set), set.len()))
+            vec![all]
         }
-        _ => None,
+        HirKind::Concat(parts) => of_sequence(parts),
+        _ => Vec::new(),
+    }
+}
+
+fn of_sequence(parts: &[Hir]) -> Vec<Set> {
+    let mut all: Vec<Set> = Vec::new();
+    let mut run = vec![Literal::default()];
+    let mut flat = Vec::new();
+    flatten(parts, &mut flat);
+    for part in flat {
+        // An assertion such as a word boundary is the empty text: it does not break a run.
+        let texts = finite(part);
+        if let Some(longer) = texts.as_ref().and_then(|texts| product(&run, texts)) {
+            run = longer;
+            continue;
+        }
+        // What is repeated stands at the end of this run and again at the start of the next.
+        let mut next = vec![Literal::default()];
+        if let HirKind::Repetition(repetition) = part.kind()
+            && repetition.min > 0
+            && let Some(texts) = finite(&repetition.sub)
+        {
+            let texts: Set = match texts.as_slice() {
+                [one] => vec![repeated(one, repetition.min)],
+                _ => texts,
+            };
+            if let Some(longer) = product(&run, &texts) {
+                run = longer;
+            }
+            if texts.len() <= 4 {
+                next = texts;
+            }
+        } else if let Some(texts) = texts {
+            next = texts;
+        }
+        all.push(std::mem::replace(&mut run, next));
+        all.extend(sets(part));
+    }
+    all.push(run);
+    all
+}
+
+fn repeated(literal: &Literal, times: u32) -> Literal {
+    Literal {
+        text: literal.text.repeat(times.min(MAX_REPEAT) as usize),
+        any_case: literal.any_case,
     }
 }
 
@@ -99,52 +264,51 @@ fn flatten<'h>(parts: &'h [Hir], flat: &mut Vec<&'h Hir>) {
     }
 }
 
-/// The cost of the set's commonest literal.
-fn worst(set: &[Vec<u8>]) -> u32 {
-    set.iter()
-        .map(|literal| super::prefilter::literal_cost(literal).unwrap_or(u32::MAX))
-        .max()
-        .unwrap_or(u32::MAX)
-}
-
-fn shortest(set: &[Vec<u8>]) -> usize {
-    set.iter().map(Vec::len).min().unwrap_or(0)
+fn shortest(set: &[Literal]) -> usize {
+    set.iter().map(|literal| literal.text.len()).min().unwrap_or(0)
 }
 
 /// Every text of `starts` continued by every text of `ends`, unless that multiplies what is long enough already.
-fn product(starts: &[Vec<u8>], ends: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+fn product(starts: &[Literal], ends: &[Literal]) -> Option<Set> {
     let enough = if ends.len() > 4 { MIN_LEN } else { 6 };
     if ends.len() > 1 && (shortest(starts) >= enough || starts.len() * ends.len() > MOST) {
         return None;
     }
     let mut all = Vec::with_capacity(starts.len() * ends.len());
     for start in starts {
-        all.extend(ends.iter().map(|end| [start.as_slice(), end].concat()));
+        all.extend(ends.iter().map(|end| start.then(end)));
     }
     Some(all)
 }
 
-/// All the texts, lower case, that the expression stands for, if they are few.
-fn finite(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+/// All the texts that the expression stands for, if they are few.
+fn finite(hir: &Hir) -> Option<Set> {
     match hir.kind() {
-        HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
-        HirKind::Class(Class::Bytes(class)) => {
-            let mut all = Vec::new();
-            for range in class.ranges() {
-                if range.end() - range.start() >= 12 {
-                    return None;
+        HirKind::Literal(literal) => Some(vec![Literal {
+            text: literal.0.to_vec(),
+            any_case: false,
+        }]),
+        HirKind::Class(Class::Bytes(class)) => match class.ranges() {
+            [upper, lower] if is_letter(upper, lower) => Some(vec![Literal {
+                text: vec![lower.start()],
+                any_case: true,
+            }]),
+            ranges => {
+                let mut all = Vec::new();
+                for range in ranges {
+                    if range.end() - range.start() >= 12 {
+                        return None;
+                    }
+                    all.extend((range.start()..=range.end()).map(Literal::byte));
                 }
-                all.extend((range.start()..=range.end()).map(|byte| vec![byte.to_ascii_lowercase()]));
+                (all.len() <= 12).then_some(all)
             }
-            all.sort();
-            all.dedup();
-            (all.len() <= 12).then_some(all)
-        }
-        HirKind::Look(_) | HirKind::Empty => Some(vec![Vec::new()]),
+        },
+        HirKind::Look(_) | HirKind::Empty => Some(vec![Literal::default()]),
         HirKind::Capture(capture) => finite(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max == Some(1) => {
             let mut all = finite(&repetition.sub)?;
-            all.push(Vec::new());
+            all.push(Literal::default());
             Some(all)
         }
         HirKind::Alternation(branches) => {
@@ -155,7 +319,7 @@ fn finite(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             (all.len() <= MOST).then_some(all)
         }
         HirKind::Concat(parts) => {
-            let mut all = vec![Vec::new()];
+            let mut all = vec![Literal::default()];
             for part in parts {
                 let ends = finite(part)?;
                 if all.len() * ends.len() > MOST {
@@ -169,38 +333,79 @@ fn finite(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
+/// Whether the two ranges are one letter in either case.
+fn is_letter(upper: &ClassBytesRange, lower: &ClassBytesRange) -> bool {
+    upper.start() == upper.end()
+        && lower.start() == lower.end()
+        && upper.start().is_ascii_uppercase()
+        && upper.start().to_ascii_lowercase() == lower.start()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::required;
+    use super::demands;
 
+    /// The texts, those in any case with a mark.
     fn of(pattern: &str) -> Vec<String> {
-        required(pattern).unwrap_or_default()
+        demands(pattern)
+            .map(|demands| demands.key)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|literal| {
+                let mark = if literal.any_case { "~" } else { "" };
+                format!("{mark}{}", String::from_utf8_lossy(&literal.text))
+            })
+            .collect()
     }
 
     #[test]
-    fn the_longest_literal_of_a_sequence_is_demanded() {
+    fn the_rarest_literal_of_a_sequence_is_demanded() {
         assert_eq!(of(r"^error\[E\d+\]: could not"), ["]: could not"]);
+        assert_eq!(of(r"^Downloading \S+ quokka"), [" quokka"]);
     }
 
     #[test]
     fn every_branch_has_to_give_one() {
         assert_eq!(of(r"(?:killed|aborted)\b"), ["aborted", "killed"]);
-        assert_eq!(required(r"(?:killed|\d+)"), None);
+        assert!(demands(r"(?:killed|\d+)").is_none());
     }
 
     #[test]
-    fn case_is_folded_and_optional_parts_do_not_count() {
-        assert_eq!(of(r"(?i)No Space(?: at all)? left"), [" left"]);
+    fn case_matters_where_the_pattern_says_so_and_optional_parts_do_not_count() {
+        assert_eq!(of(r"(?i)No Space(?: at all)? left"), ["~no space"]);
+        assert_eq!(of(r"^FAILED [A-Z]"), ["FAILED "]);
+    }
+
+    #[test]
+    fn what_is_repeated_belongs_to_what_follows() {
+        assert_eq!(of(r"^[\w .]+\.{4,}Failed$"), ["....Failed"]);
     }
 
     #[test]
     fn short_classes_are_multiplied_out_while_the_literal_is_short() {
-        assert_eq!(of(r"\bMDX[01]\d{2}\b"), ["mdx0", "mdx1"]);
+        assert_eq!(of(r"\bMDX[01]\d{2}\b"), ["MDX0", "MDX1"]);
         assert_eq!(of(r"\S+\.(?:hs|lhs):\d+"), [".hs:", ".lhs:"]);
     }
 
     #[test]
     fn a_pattern_without_a_literal_has_none() {
-        assert_eq!(required(r"^\w+\s+\d+$"), None);
+        assert!(demands(r"^\w+\s+\d+$").is_none());
+    }
+
+    #[test]
+    fn a_pattern_begins_with_what_stands_behind_its_anchor() {
+        let admits = |pattern: &str, text: &str| {
+            demands(pattern)
+                .and_then(|demands| demands.start)
+                .map(|start| start.admits(text.as_bytes()))
+        };
+        assert_eq!(admits(r"^In \S+ line \d+", "In a line 1"), Some(true));
+        assert_eq!(admits(r"^In \S+ line \d+", "> In a line 1"), Some(false));
+        assert_eq!(admits(r"^\s*(?:\d+\) )?Failure", "\t 3) Failure"), Some(true));
+        assert_eq!(admits(r"^\s*(?i:fail|error): ", "  ERROR: x"), Some(true));
+        assert_eq!(admits(r"^\s*(?i:fail|error): ", "  x ERROR: x"), Some(false));
+        assert_eq!(admits(r"^\d+ failures", "x"), Some(false));
+        assert_eq!(admits(r"^(?:a )?.*failures", "failures"), None);
+        assert_eq!(admits(r"failures", "failures"), None);
     }
 }

@@ -9,12 +9,14 @@ mod class;
 mod clean;
 mod diagnosis;
 mod excerpt;
+mod index;
 mod ledger;
 mod literals;
 mod prefilter;
 pub mod render;
 mod rules;
 mod scanner;
+mod usual;
 mod verdict;
 mod wide;
 

@@ -7,8 +7,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::class::{Class, Retry};
-use super::prefilter::Prefilter;
-use super::{clean, literals};
+use super::clean;
+use super::index::{Found, Index};
+use super::literals::{self, Demands, Start};
 
 /// The version of the rule files' form that this code reads.
 pub const RULES_VERSION: u32 = 1;
@@ -209,9 +210,7 @@ pub struct RuleSet {
     pub(super) rules: Vec<Rule>,
     pub(super) marks: Vec<Mark>,
     pub(super) decoration: Decoration,
-    pub(super) literals: Prefilter,
-    /// For each literal, the patterns that a line holding it is shown to.
-    pub(super) by_literal: Vec<Vec<u32>>,
+    pub(super) index: Index,
     pub(super) patterns: Vec<Pattern>,
     pub(super) unless: Vec<Vec<Regex>>,
     pub(super) anchors: Vec<Option<Regex>>,
@@ -222,6 +221,20 @@ pub struct RuleSet {
 pub(super) struct Pattern {
     pub(super) regex: Regex,
     pub(super) target: Target,
+    start: Option<Start>,
+}
+
+impl Pattern {
+    /// Whether a search may find anything: most patterns begin with a text of their own.
+    pub(super) fn may_match(&self, text: &str) -> bool {
+        self.start
+            .as_ref()
+            .is_none_or(|start| start.admits(text.as_bytes()))
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.may_match(text) && self.regex.is_match(text.as_bytes())
+    }
 }
 
 /// What the machinery, or the line's own first word, says of a line.
@@ -302,7 +315,9 @@ impl RuleSet {
     pub fn recognise(&self, line: &str) -> Vec<&str> {
         let mut stripped = String::new();
         clean::strip_escapes(line.as_bytes(), &mut stripped);
-        let candidates = self.candidates(&stripped);
+        let mut found = Found::default();
+        self.index.candidates(&stripped, &mut found);
+        let candidates = found.patterns;
         let timeless = clean::skip_time(&stripped);
         let (plain, _) = self.undecorated(timeless);
         let mut ids: Vec<&str> = self
@@ -312,7 +327,7 @@ impl RuleSet {
         for pattern in &candidates {
             let pattern = &self.patterns[*pattern as usize];
             if let Target::Mark(mark) = pattern.target
-                && pattern.regex.is_match(timeless.as_bytes())
+                && pattern.is_match(timeless)
             {
                 ids.push(&self.marks[mark as usize].id);
             }
@@ -322,20 +337,7 @@ impl RuleSet {
 
     /// How many places of `bytes` hold a literal: the scan's first pass alone, for measuring against.
     pub fn count_literals(&self, bytes: &[u8]) -> usize {
-        let mut count = 0;
-        self.literals.all(bytes, |_| count += 1);
-        count
-    }
-
-    /// The patterns whose literals the text holds, in order.
-    pub(super) fn candidates(&self, text: &str) -> Vec<u32> {
-        let mut candidates: Vec<u32> = Vec::new();
-        self.literals.all(text.as_bytes(), |literal| {
-            candidates.extend_from_slice(&self.by_literal[literal as usize]);
-        });
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates
+        self.index.count(bytes)
     }
 
     /// The rules that recognise a cleaned line, each with the pattern that did.
@@ -351,7 +353,7 @@ impl RuleSet {
                 return None;
             };
             if last == Some(rule)
-                || !pattern.regex.is_match(plain.as_bytes())
+                || !pattern.is_match(plain)
                 || self.unless[rule as usize]
                     .iter()
                     .any(|exception| exception.is_match(plain.as_bytes()))
@@ -398,7 +400,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
     let mut unless = Vec::with_capacity(rules.len());
     let mut anchors = Vec::with_capacity(rules.len());
     let mut patterns = Vec::new();
-    let mut literals: HashMap<String, Vec<u32>> = HashMap::new();
+    let mut demands = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
         let mut others = Vec::new();
         for other in &rule.needs_rule {
@@ -428,7 +430,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
                     pattern,
                     Target::Rule(at as u16),
                     &mut patterns,
-                    &mut literals,
+                    &mut demands,
                 )
                 .err(),
             );
@@ -442,7 +444,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
                     pattern,
                     Target::Mark(at as u16),
                     &mut patterns,
-                    &mut literals,
+                    &mut demands,
                 )
                 .err(),
             );
@@ -451,16 +453,11 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
     if !problems.is_empty() {
         return Err(RuleError::Several(problems));
     }
-    let mut texts: Vec<(String, Vec<u32>)> = literals.into_iter().collect();
-    texts.sort();
-    let prefilter = Prefilter::new(texts.iter().map(|(text, _)| text.clone()).collect());
-    let by_literal = texts.into_iter().map(|(_, patterns)| patterns).collect();
     Ok(RuleSet {
         rules,
         marks,
         decoration,
-        literals: prefilter,
-        by_literal,
+        index: Index::new(demands.iter()),
         patterns,
         unless,
         anchors,
@@ -473,17 +470,19 @@ fn add(
     pattern: &str,
     target: Target,
     patterns: &mut Vec<Pattern>,
-    literals: &mut HashMap<String, Vec<u32>>,
+    demands: &mut Vec<Demands>,
 ) -> Result<(), RuleError> {
     let regex = build(id, pattern)?;
-    let needs = literals::required(&expanded(pattern)).ok_or_else(|| RuleError::NoLiteral {
+    let mut demanded = literals::demands(&expanded(pattern)).ok_or_else(|| RuleError::NoLiteral {
         id: id.to_owned(),
         pattern: pattern.to_owned(),
     })?;
-    for literal in needs {
-        literals.entry(literal).or_default().push(patterns.len() as u32);
-    }
-    patterns.push(Pattern { regex, target });
+    patterns.push(Pattern {
+        regex,
+        target,
+        start: demanded.start.take(),
+    });
+    demands.push(demanded);
     Ok(())
 }
 

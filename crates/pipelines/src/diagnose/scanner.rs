@@ -6,6 +6,7 @@
 
 use super::clean;
 use super::diagnosis::{Context, Diagnosis};
+use super::index::Found;
 use super::ledger::{Hit, Ledger};
 use super::rules::{MarkKind, RuleSet, Target};
 use super::verdict;
@@ -49,6 +50,7 @@ pub struct Scanner<'r> {
     line: u64,
     total: u64,
     text: String,
+    found: Found,
 }
 
 impl<'r> Scanner<'r> {
@@ -62,6 +64,7 @@ impl<'r> Scanner<'r> {
             line: 1,
             total: 0,
             text: String::new(),
+            found: Found::default(),
         }
     }
 
@@ -112,7 +115,7 @@ impl<'r> Scanner<'r> {
         let mut counted = self.position;
         // An escape sequence may stand inside a literal, so a line that has one is looked at too.
         let mut escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
-        let mut literal = self.rules.literals.find(&buffer[..limit], at);
+        let mut literal = self.rules.index.find(&buffer[..limit], at);
         while let Some(hit) = [escape, literal].into_iter().flatten().min() {
             let floor = at.max(hit.saturating_sub(PIECE));
             let start =
@@ -127,7 +130,7 @@ impl<'r> Scanner<'r> {
                 escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
             }
             if literal.is_some_and(|found| found < at) {
-                literal = self.rules.literals.find(&buffer[..limit], at);
+                literal = self.rules.index.find(&buffer[..limit], at);
             }
         }
         self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
@@ -152,17 +155,17 @@ impl<'r> Scanner<'r> {
             }
             let mut text = std::mem::take(&mut self.text);
             clean::strip_escapes(segment, &mut text);
-            self.look_at(buffer, start, end, &text);
-            self.text = text;
+            let mut found = std::mem::take(&mut self.found);
+            self.rules.index.candidates(&text, &mut found);
+            if !found.patterns.is_empty() {
+                self.look_at(buffer, start, end, &text, &found.patterns);
+            }
+            (self.text, self.found) = (text, found);
         }
     }
 
-    fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str) {
+    fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str, candidates: &[u32]) {
         let rules = self.rules;
-        let candidates = rules.candidates(stripped);
-        if candidates.is_empty() {
-            return;
-        }
         let timeless = clean::skip_time(stripped);
         let (plain, rank) = rules.undecorated(timeless);
         let line = self.line;
@@ -176,11 +179,11 @@ impl<'r> Scanner<'r> {
             is_mark: false,
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
-        for pattern in &candidates {
-            if let Target::Mark(mark) = rules.patterns[*pattern as usize].target
-                && let Some(found) = rules.patterns[*pattern as usize]
-                    .regex
-                    .captures(timeless.as_bytes())
+        for pattern in candidates {
+            let pattern = &rules.patterns[*pattern as usize];
+            if let Target::Mark(mark) = pattern.target
+                && pattern.may_match(timeless)
+                && let Some(found) = pattern.regex.captures(timeless.as_bytes())
             {
                 let code = found
                     .name("code")
@@ -194,7 +197,7 @@ impl<'r> Scanner<'r> {
                 MarkKind::StepFailed | MarkKind::JobFailed | MarkKind::JobOk | MarkKind::StepOk
             )
         });
-        for (rule, regex) in rules.recognised(&candidates, plain) {
+        for (rule, regex) in rules.recognised(candidates, plain) {
             if !self.ledger.wants(rule, line, rules.rules[rule as usize].pick) {
                 self.ledger.count(rule, line);
                 continue;

@@ -1,4 +1,5 @@
-//! How many megabytes of log one core diagnoses in a second, beside what the memory and the bare automaton allow.
+//! How many megabytes of log one core diagnoses in a second, beside what the memory and the bare search allow, and
+//! on the best and the worst of logs. Of each measurement it prints the best round and the median one.
 //!
 //! `cargo bench -p longshore-pipelines --bench diagnose`
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pipelines::diagnose::{Context, RuleSet, diagnose_bytes};
 
-/// Each measurement repeats for this long; the best round counts, since other work only slows a round down.
+/// Each measurement repeats for this long. Other work only slows a round down, so the best shows the engine.
 const MEASURE: Duration = Duration::from_secs(3);
 
 fn main() {
@@ -36,35 +37,50 @@ fn main() {
     );
     println!("{} logs, {:.1} MB", logs.len(), all.len() as f64 / 1e6);
 
-    let newlines = rate(all.len(), || memchr::memchr_iter(b'\n', black_box(&all)).count());
-    println!("  counting newlines (memory limit)    {newlines:8.0} MB/s");
-    let pass = rate(all.len(), || rules.count_literals(black_box(&all)));
-    println!("  looking for literals (engine limit) {pass:8.0} MB/s");
-    let whole = rate(all.len(), || {
-        diagnose_bytes(rules, black_box(&all), &Context::default()).lines as usize
+    report("counting newlines (memory limit)", all.len(), || {
+        memchr::memchr_iter(b'\n', black_box(&all)).count()
     });
-    println!("  diagnosis of all logs as one        {whole:8.0} MB/s");
-    let each = rate(all.len(), || {
-        logs.iter()
-            .map(|(_, log)| diagnose_bytes(rules, black_box(log), &Context::default()).lines as usize)
-            .sum()
+    report("looking for literals (engine limit)", all.len(), || {
+        rules.count_literals(black_box(&all))
     });
-    println!("  diagnosis of each log on its own    {each:8.0} MB/s");
+    let whole = |log: &[u8]| diagnose_bytes(rules, black_box(log), &Context::default()).lines as usize;
+    report("diagnosis of all logs as one", all.len(), || whole(&all));
+    report("diagnosis of each log on its own", all.len(), || {
+        logs.iter().map(|(_, log)| whole(log)).sum()
+    });
+    let lines = |wanted: bool| -> Vec<u8> {
+        all.split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| !rules.recognise(&String::from_utf8_lossy(line)).is_empty() == wanted)
+            .flatten()
+            .copied()
+            .collect()
+    };
+    let (ordinary, failing) = (lines(false), lines(true));
+    report("lines that no rule or mark knows", ordinary.len(), || {
+        whole(&ordinary)
+    });
+    let failing = failing.repeat(all.len() / failing.len());
+    report("lines that one knows, alone (worst)", failing.len(), || {
+        whole(&failing)
+    });
     if std::env::args().any(|argument| argument == "--each") {
         for (name, log) in &logs {
-            let speed = rate(log.len(), || {
-                diagnose_bytes(rules, black_box(log), &Context::default()).lines as usize
-            });
-            println!("    {speed:6.0} MB/s  {:7} bytes  {name}", log.len());
+            let (best, _) = rate(log.len(), || whole(log));
+            println!("    {best:6.0} MB/s  {:7} bytes  {name}", log.len());
         }
     }
 }
 
-/// The best rate of repeated runs, in MB (10^6 bytes) for a second of one core.
-fn rate(bytes: usize, mut run: impl FnMut() -> usize) -> f64 {
+fn report(what: &str, bytes: usize, run: impl FnMut() -> usize) {
+    let (best, median) = rate(bytes, run);
+    println!("  {what:36} {best:8.0} MB/s, median {median:8.0}");
+}
+
+/// The best and the median rate of repeated runs, in MB (10^6 bytes) for a second of one core.
+fn rate(bytes: usize, mut run: impl FnMut() -> usize) -> (f64, f64) {
     let begun = Instant::now();
-    let mut best = f64::MAX;
-    while begun.elapsed() < MEASURE || best == f64::MAX {
+    let mut rounds = Vec::new();
+    while begun.elapsed() < MEASURE || rounds.is_empty() {
         let (from, round) = (on_core(), Instant::now());
         black_box(run());
         let wall = round.elapsed().as_secs_f64();
@@ -73,9 +89,11 @@ fn rate(bytes: usize, mut run: impl FnMut() -> usize) -> f64 {
             Some((from, to)) if to - from > 1_000_000 => (to - from) as f64 / 1e9,
             _ => wall,
         };
-        best = best.min(spent.min(wall));
+        rounds.push(spent.min(wall));
     }
-    bytes as f64 / 1e6 / best
+    rounds.sort_by(f64::total_cmp);
+    let speed = |seconds: f64| bytes as f64 / 1e6 / seconds;
+    (speed(rounds[0]), speed(rounds[rounds.len() / 2]))
 }
 
 /// Nanoseconds that this thread has run on a core, as the kernel counts them: other work on a busy machine

@@ -15,6 +15,18 @@ static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// The line as text if nothing is to be taken from it: most lines are so.
+pub fn plain(raw: &[u8]) -> Option<&str> {
+    // Without a branch for each byte, so that many are looked at together.
+    let controls = raw.iter().fold(false, |any, byte| {
+        any | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f)
+    });
+    if controls {
+        return None;
+    }
+    std::str::from_utf8(raw).ok()
+}
+
 /// Removes terminal escape sequences and control characters; invalid UTF-8 becomes the replacement character.
 pub fn strip_escapes(raw: &[u8], out: &mut String) {
     out.clear();
@@ -31,6 +43,10 @@ pub fn strip_escapes(raw: &[u8], out: &mut String) {
         plain.extend_from_slice(rest);
         &plain
     };
+    if let Some(text) = self::plain(bytes) {
+        out.push_str(text);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         if chunk
             .valid()
@@ -228,6 +244,16 @@ mod tests {
         assert!(!is_command_echo(b"$ tsc -b"));
         assert!(!is_command_echo(b"\x1b[32;1mFetching changes\x1b[0;m"));
         assert!(!is_command_echo(b"\x1b[2m$ tsc\x1b[0m"));
+    }
+
+    #[test]
+    fn a_plain_line_is_what_stripping_leaves() {
+        for line in ["a", "\ta é", ""] {
+            assert_eq!(plain(line.as_bytes()), Some(line));
+        }
+        for line in [&b"a\r"[..], b"\x1b[1m", b"\xff", b"a\x7f", b"\0"] {
+            assert_eq!(plain(line), None);
+        }
     }
 
     #[test]

@@ -1,67 +1,82 @@
 //! Which patterns a line has to be shown to, by the literals it holds.
 //!
-//! Two searches: the bytes of the whole log are searched for each pattern's rarest literals; a line that holds one is
-//! searched again, cleaned, for all that the patterns demand. Most of the patterns that the first search proposes
-//! lack something else, and a search for a few literals costs less than one pattern that is not in the cache.
+//! The bytes of the whole log are searched once for each pattern's rarest literals. Of a line that holds one, each
+//! pattern so proposed is asked for what else it demands before it is searched for: a pattern that was not used for
+//! a while is not in the cache, and costs as much as the search of a hundred lines.
 
 use std::collections::HashMap;
 
-use super::literals::{Demands, Literal, Set};
+use super::literals::{Demands, Literal, Set, Start};
 use super::prefilter::Prefilter;
 
 pub(super) struct Index {
-    /// The rarest literals of each pattern.
     keys: Prefilter,
-    /// These and the further ones.
-    all: Prefilter,
-    /// For each literal of `all`, the patterns of which it is a key.
+    /// For each key, the patterns that it is a key of.
     keyed: Vec<Vec<u32>>,
-    /// For each pattern, the further sets of literals of which a line must hold one each.
-    others: Vec<Vec<Vec<u32>>>,
+    /// What each pattern demands beside its key.
+    rest: Vec<Rest>,
 }
 
-/// What is found on one line; kept from line to line for its memory.
-#[derive(Default)]
-pub(super) struct Found {
-    /// The patterns to show the line to, in order.
-    pub patterns: Vec<u32>,
-    literals: Vec<u32>,
-    /// A bit for each literal of the index.
-    present: Vec<u64>,
+struct Rest {
+    start: Option<Start>,
+    others: Vec<Vec<Needle>>,
 }
 
-impl Found {
-    fn holds(&self, literal: u32) -> bool {
-        self.present[literal as usize / 64] >> (literal % 64) & 1 != 0
+/// A literal ready to be looked for in one line.
+struct Needle {
+    literal: Literal,
+    finder: memchr::memmem::Finder<'static>,
+}
+
+impl Needle {
+    fn new(literal: Literal) -> Needle {
+        Needle {
+            finder: memchr::memmem::Finder::new(&literal.text).into_owned(),
+            literal,
+        }
+    }
+
+    fn stands_in(&self, text: &[u8]) -> bool {
+        if self.literal.any_case {
+            let length = self.literal.text.len();
+            let Some(first) = self.literal.text.first() else {
+                return true;
+            };
+            memchr::memchr2_iter(*first, first.to_ascii_uppercase(), text)
+                .filter_map(|at| text.get(at..at + length))
+                .any(|part| self.literal.equals(part))
+        } else {
+            self.finder.find(text).is_some()
+        }
     }
 }
 
 impl Index {
     /// A pattern is known by its place in `demands`.
-    pub fn new<'d>(demands: impl Iterator<Item = &'d Demands> + Clone) -> Index {
-        let sets = |pattern: &'d Demands| std::iter::once(&pattern.key).chain(&pattern.others);
-        let mut texts: Vec<&Literal> = demands.clone().flat_map(sets).flatten().collect();
-        texts.sort();
-        texts.dedup();
-        let ids: HashMap<&Literal, u32> = texts.iter().zip(0..).map(|(text, id)| (*text, id)).collect();
-        let numbered = |set: &Set| -> Vec<u32> { set.iter().map(|literal| ids[literal]).collect() };
-        let mut keyed = vec![Vec::new(); texts.len()];
-        let mut others = Vec::new();
-        for (pattern, demands) in demands.enumerate() {
-            for literal in numbered(&demands.key) {
-                keyed[literal as usize].push(pattern as u32);
+    pub fn new(demands: Vec<Demands>) -> Index {
+        let mut ids: HashMap<Literal, usize> = HashMap::new();
+        let mut keys = Vec::new();
+        let mut keyed: Vec<Vec<u32>> = Vec::new();
+        let mut rest = Vec::new();
+        let needles = |set: Set| set.into_iter().map(Needle::new).collect();
+        for (demands, pattern) in demands.into_iter().zip(0..) {
+            for literal in demands.key {
+                let id = *ids.entry(literal.clone()).or_insert_with(|| {
+                    keys.push(literal);
+                    keyed.push(Vec::new());
+                    keys.len() - 1
+                });
+                keyed[id].push(pattern);
             }
-            others.push(demands.others.iter().map(numbered).collect());
+            rest.push(Rest {
+                start: demands.start,
+                others: demands.others.into_iter().map(needles).collect(),
+            });
         }
-        let keys = texts
-            .iter()
-            .zip(&keyed)
-            .filter(|(_, patterns)| !patterns.is_empty());
         Index {
-            keys: Prefilter::new(keys.map(|(text, _)| (*text).clone()).collect()),
-            all: Prefilter::new(texts.into_iter().cloned().collect()),
+            keys: Prefilter::new(keys),
             keyed,
-            others,
+            rest,
         }
     }
 
@@ -73,65 +88,60 @@ impl Index {
     /// How many places of `bytes` hold a key.
     pub fn count(&self, bytes: &[u8]) -> usize {
         let mut count = 0;
-        self.keys.all(bytes, |_| count += 1);
+        self.keys.all(bytes, 0, |_| count += 1);
         count
     }
 
-    /// Finds the patterns that may match a cleaned line.
-    pub fn candidates(&self, text: &str, found: &mut Found) {
-        found.patterns.clear();
-        found.literals.clear();
-        found.present.resize(self.keyed.len().div_ceil(64), 0);
-        let Found {
-            literals, present, ..
-        } = found;
-        self.all.all(text.as_bytes(), |literal| {
-            let (word, bit) = (&mut present[literal as usize / 64], 1 << (literal % 64));
-            if *word & bit == 0 {
-                *word |= bit;
-                literals.push(literal);
-            }
+    /// Puts the patterns of which `text` holds a key, at or behind `from`, into `patterns`, in order.
+    pub fn proposed(&self, text: &[u8], from: usize, patterns: &mut Vec<u32>) {
+        patterns.clear();
+        self.keys.all(text, from, |key| {
+            patterns.extend_from_slice(&self.keyed[key as usize]);
         });
-        let mut patterns = std::mem::take(&mut found.patterns);
-        for literal in &found.literals {
-            patterns.extend(self.keyed[*literal as usize].iter().filter(|pattern| {
-                self.others[**pattern as usize]
-                    .iter()
-                    .all(|set| set.iter().any(|literal| found.holds(*literal)))
-            }));
+        if patterns.len() > 1 {
+            patterns.sort_unstable();
+            patterns.dedup();
         }
-        patterns.sort_unstable();
-        patterns.dedup();
-        found.patterns = patterns;
-        for literal in &found.literals {
-            found.present[*literal as usize / 64] = 0;
-        }
+    }
+
+    /// Whether a cleaned line that holds a key of the pattern has the rest too, so that a search may find it.
+    pub fn admits(&self, pattern: u32, text: &str) -> bool {
+        let (rest, text) = (&self.rest[pattern as usize], text.as_bytes());
+        rest.start.as_ref().is_none_or(|start| start.admits(text))
+            && rest
+                .others
+                .iter()
+                .all(|set| set.iter().any(|needle| needle.stands_in(text)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::literals::demands;
-    use super::{Found, Index};
+    use super::Index;
 
     #[test]
-    fn a_line_is_shown_to_the_patterns_of_which_it_holds_all_that_they_demand() {
+    fn a_pattern_is_proposed_by_its_key_and_admitted_by_the_rest() {
         let patterns = [
             r"cannot open \S+ for writing",
             r"cannot open \d+ (?:files|folders)",
             "(?i)Killed",
+            r"^quokka \d+ (?i:broken)",
         ];
-        let demands: Vec<_> = patterns.iter().filter_map(|pattern| demands(pattern)).collect();
-        let index = Index::new(demands.iter());
-        let mut found = Found::default();
+        let index = Index::new(patterns.iter().filter_map(|pattern| demands(pattern)).collect());
+        let mut proposed = Vec::new();
         for (line, expected) in [
             ("cannot open a for writing: KILLED", &[0, 2][..]),
             ("cannot open b folders", &[1]),
             ("cannot open it", &[]),
             ("for writing", &[]),
+            ("quokka 3 Broken", &[3]),
+            ("a quokka 3 Broken", &[]),
+            ("quokka 3 mended", &[]),
         ] {
-            index.candidates(line, &mut found);
-            assert_eq!(found.patterns, expected, "{line}");
+            index.proposed(line.as_bytes(), 0, &mut proposed);
+            proposed.retain(|pattern| index.admits(*pattern, line));
+            assert_eq!(proposed, expected, "{line}");
         }
     }
 }

@@ -99,9 +99,10 @@ impl Prefilter {
         }
     }
 
-    /// The numbers of all literals that stand in `bytes`, some of them more than once.
-    pub fn all(&self, bytes: &[u8], mut found: impl FnMut(u32)) {
-        let mut at = 0;
+    /// The numbers of the literals that stand in `bytes` and have their fingerprint at or behind `from`, some of them
+    /// more than once.
+    pub fn all(&self, bytes: &[u8], from: usize, mut found: impl FnMut(u32)) {
+        let mut at = from;
         while let Some(next) = self.interest(bytes, at) {
             self.verify(bytes, next, &mut found);
             at = next + 1;
@@ -188,7 +189,7 @@ mod tests {
 
     fn found(literals: &[&str], text: &str) -> Vec<u32> {
         let mut all = Vec::new();
-        prefilter(literals).all(text.as_bytes(), |id| all.push(id));
+        prefilter(literals).all(text.as_bytes(), 0, |id| all.push(id));
         all.sort_unstable();
         all
     }

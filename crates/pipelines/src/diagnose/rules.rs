@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::class::{Class, Retry};
 use super::clean;
-use super::index::{Found, Index};
-use super::literals::{self, Demands, Start};
+use super::index::Index;
+use super::literals::{self, Demands};
 
 /// The version of the rule files' form that this code reads.
 pub const RULES_VERSION: u32 = 1;
@@ -221,20 +221,6 @@ pub struct RuleSet {
 pub(super) struct Pattern {
     pub(super) regex: Regex,
     pub(super) target: Target,
-    start: Option<Start>,
-}
-
-impl Pattern {
-    /// Whether a search may find anything: most patterns begin with a text of their own.
-    pub(super) fn may_match(&self, text: &str) -> bool {
-        self.start
-            .as_ref()
-            .is_none_or(|start| start.admits(text.as_bytes()))
-    }
-
-    fn is_match(&self, text: &str) -> bool {
-        self.may_match(text) && self.regex.is_match(text.as_bytes())
-    }
 }
 
 /// What the machinery, or the line's own first word, says of a line.
@@ -315,19 +301,19 @@ impl RuleSet {
     pub fn recognise(&self, line: &str) -> Vec<&str> {
         let mut stripped = String::new();
         clean::strip_escapes(line.as_bytes(), &mut stripped);
-        let mut found = Found::default();
-        self.index.candidates(&stripped, &mut found);
-        let candidates = found.patterns;
+        let mut candidates = Vec::new();
+        self.index.proposed(stripped.as_bytes(), 0, &mut candidates);
         let timeless = clean::skip_time(&stripped);
         let (plain, _) = self.undecorated(timeless);
         let mut ids: Vec<&str> = self
             .recognised(&candidates, plain)
             .map(|(rule, _)| self.rules[rule as usize].id.as_str())
             .collect();
-        for pattern in &candidates {
-            let pattern = &self.patterns[*pattern as usize];
+        for at in candidates {
+            let pattern = &self.patterns[at as usize];
             if let Target::Mark(mark) = pattern.target
-                && pattern.is_match(timeless)
+                && self.index.admits(at, timeless)
+                && pattern.regex.is_match(timeless.as_bytes())
             {
                 ids.push(&self.marks[mark as usize].id);
             }
@@ -347,13 +333,14 @@ impl RuleSet {
         plain: &'a str,
     ) -> impl Iterator<Item = (u16, &'a Regex)> {
         let mut last = None;
-        candidates.iter().filter_map(move |pattern| {
-            let pattern = &self.patterns[*pattern as usize];
+        candidates.iter().filter_map(move |at| {
+            let pattern = &self.patterns[*at as usize];
             let Target::Rule(rule) = pattern.target else {
                 return None;
             };
             if last == Some(rule)
-                || !pattern.is_match(plain)
+                || !self.index.admits(*at, plain)
+                || !pattern.regex.is_match(plain.as_bytes())
                 || self.unless[rule as usize]
                     .iter()
                     .any(|exception| exception.is_match(plain.as_bytes()))
@@ -457,7 +444,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
         rules,
         marks,
         decoration,
-        index: Index::new(demands.iter()),
+        index: Index::new(demands),
         patterns,
         unless,
         anchors,
@@ -473,15 +460,11 @@ fn add(
     demands: &mut Vec<Demands>,
 ) -> Result<(), RuleError> {
     let regex = build(id, pattern)?;
-    let mut demanded = literals::demands(&expanded(pattern)).ok_or_else(|| RuleError::NoLiteral {
+    let demanded = literals::demands(&expanded(pattern)).ok_or_else(|| RuleError::NoLiteral {
         id: id.to_owned(),
         pattern: pattern.to_owned(),
     })?;
-    patterns.push(Pattern {
-        regex,
-        target,
-        start: demanded.start.take(),
-    });
+    patterns.push(Pattern { regex, target });
     demands.push(demanded);
     Ok(())
 }

@@ -6,7 +6,6 @@
 
 use super::clean;
 use super::diagnosis::{Context, Diagnosis};
-use super::index::Found;
 use super::ledger::{Hit, Ledger};
 use super::rules::{MarkKind, RuleSet, Target};
 use super::verdict;
@@ -49,8 +48,9 @@ pub struct Scanner<'r> {
     /// The number of the line at `position`, from 1.
     line: u64,
     total: u64,
+    /// Memory that is used for one line and kept for the next.
     text: String,
-    found: Found,
+    candidates: Vec<u32>,
 }
 
 impl<'r> Scanner<'r> {
@@ -64,7 +64,7 @@ impl<'r> Scanner<'r> {
             line: 1,
             total: 0,
             text: String::new(),
-            found: Found::default(),
+            candidates: Vec::new(),
         }
     }
 
@@ -124,7 +124,8 @@ impl<'r> Scanner<'r> {
             let end = memchr::memchr(b'\n', &buffer[hit..ceiling]).map_or(ceiling, |newline| hit + newline);
             self.line += memchr::memchr_iter(b'\n', &buffer[counted..start]).count() as u64;
             counted = start;
-            self.look(&buffer, start, end);
+            let literal_at = literal.filter(|found| *found < end);
+            self.look(&buffer, start, end, literal_at);
             at = end.max(hit + 1);
             if escape.is_some_and(|found| found < at) {
                 escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
@@ -144,24 +145,33 @@ impl<'r> Scanner<'r> {
         self.position = limit - keep;
     }
 
-    /// Shows one line to the patterns whose literals it holds.
-    fn look(&mut self, buffer: &[u8], start: usize, end: usize) {
-        for segment in buffer[start..end].split(|byte| *byte == b'\r') {
-            if segment.is_empty() {
-                continue;
-            }
-            if clean::is_command_echo(segment) {
-                self.ledger.next_command(self.line);
-            }
+    /// Shows one line to the patterns whose literals it holds, the first of them at `literal`.
+    fn look(&mut self, buffer: &[u8], start: usize, end: usize, literal: Option<usize>) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let line = &buffer[start..end];
+        if let Some(at) = literal
+            && let Some(plain) = clean::plain(line.strip_suffix(b"\r").unwrap_or(line))
+        {
+            self.rules.index.proposed(line, at - start, &mut candidates);
+            self.look_at(buffer, start, end, plain, &candidates);
+        } else {
             let mut text = std::mem::take(&mut self.text);
-            clean::strip_escapes(segment, &mut text);
-            let mut found = std::mem::take(&mut self.found);
-            self.rules.index.candidates(&text, &mut found);
-            if !found.patterns.is_empty() {
-                self.look_at(buffer, start, end, &text, &found.patterns);
+            for segment in line
+                .split(|byte| *byte == b'\r')
+                .filter(|segment| !segment.is_empty())
+            {
+                if clean::is_command_echo(segment) {
+                    self.ledger.next_command(self.line);
+                }
+                clean::strip_escapes(segment, &mut text);
+                self.rules.index.proposed(text.as_bytes(), 0, &mut candidates);
+                if !candidates.is_empty() {
+                    self.look_at(buffer, start, end, &text, &candidates);
+                }
             }
-            (self.text, self.found) = (text, found);
+            self.text = text;
         }
+        self.candidates = candidates;
     }
 
     fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str, candidates: &[u32]) {
@@ -179,10 +189,10 @@ impl<'r> Scanner<'r> {
             is_mark: false,
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
-        for pattern in candidates {
-            let pattern = &rules.patterns[*pattern as usize];
+        for at in candidates {
+            let pattern = &rules.patterns[*at as usize];
             if let Target::Mark(mark) = pattern.target
-                && pattern.may_match(timeless)
+                && rules.index.admits(*at, timeless)
                 && let Some(found) = pattern.regex.captures(timeless.as_bytes())
             {
                 let code = found

@@ -1,12 +1,13 @@
 //! How usual a text is in logs, so that the scan looks for those that are not.
 //!
 //! `rules/usual.txt` holds every four bytes that more than a few lines of real logs hold. A line of it is a share, in
-//! lines of ten thousand, and the four-byte texts, lower case and written together, that have at least that share.
+//! lines of ten thousand, and the four-byte texts, written together, that have at least that share.
 //! `cargo run -p longshore-pipelines --example usual` writes it anew.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::literals::Literal;
 use super::prefilter::GRAM;
 
 static SHARES: LazyLock<HashMap<[u8; GRAM], u32>> = LazyLock::new(|| {
@@ -29,19 +30,37 @@ static SHARES: LazyLock<HashMap<[u8; GRAM], u32>> = LazyLock::new(|| {
 });
 
 /// How many lines of ten thousand hold the text, at most.
-pub fn lines(text: &[u8]) -> u32 {
+pub fn lines(literal: &Literal) -> u32 {
+    let text = &literal.text;
+    if !literal.any_case {
+        return rarest(text);
+    }
+    let mut capital = text.to_ascii_lowercase();
+    let lower = rarest(&capital);
+    if let Some(first) = capital.iter_mut().find(|byte| byte.is_ascii_lowercase()) {
+        first.make_ascii_uppercase();
+    }
+    lower + rarest(&capital) + rarest(&text.to_ascii_uppercase())
+}
+
+fn rarest(text: &[u8]) -> u32 {
     text.windows(GRAM).map(gram).min().unwrap_or(10_000)
 }
 
-/// Where the four bytes of the text begin that logs hold least often; `None` if it is shorter.
+/// Where the four bytes of the text begin that logs hold least often, in any case; `None` if it is shorter.
 pub fn rarest_gram(text: &[u8]) -> Option<usize> {
-    (0..=text.len().checked_sub(GRAM)?).min_by_key(|at| gram(&text[*at..*at + GRAM]))
+    (0..=text.len().checked_sub(GRAM)?).min_by_key(|at| {
+        lines(&Literal {
+            text: text[*at..*at + GRAM].to_vec(),
+            any_case: true,
+        })
+    })
 }
 
 fn gram(bytes: &[u8]) -> u32 {
     bytes
         .first_chunk::<GRAM>()
-        .and_then(|gram| SHARES.get(&gram.to_ascii_lowercase().first_chunk().copied()?))
+        .and_then(|gram| SHARES.get(gram))
         .copied()
         .unwrap_or(0)
 }

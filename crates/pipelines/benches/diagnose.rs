@@ -50,7 +50,7 @@ fn main() {
     });
     let lines = |wanted: bool| -> Vec<u8> {
         all.split_inclusive(|byte| *byte == b'\n')
-            .filter(|line| !rules.recognise(&String::from_utf8_lossy(line)).is_empty() == wanted)
+            .filter(|line| rules.recognise(&String::from_utf8_lossy(line)).is_empty() != wanted)
             .flatten()
             .copied()
             .collect()

@@ -392,8 +392,8 @@ mod tests {
 
     #[test]
     fn short_classes_are_multiplied_out_while_the_literal_is_short() {
-        assert_eq!(of(r"\bMDX[01]\d{2}\b"), ["MDX0", "MDX1"]);
-        assert_eq!(of(r"\S+\.(?:hs|lhs):\d+"), [".hs:", ".lhs:"]);
+        assert_eq!(of(r"\bMDX[01]\w{2}\b"), ["MDX0", "MDX1"]);
+        assert_eq!(of(r"\S+\.(?:hs|lhs):\w+"), [".hs:", ".lhs:"]);
     }
 
     #[test]

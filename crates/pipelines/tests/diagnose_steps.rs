@@ -46,3 +46,14 @@ fn prefixes_of_servers_are_no_part_of_the_line() {
         assert!(diagnosis.why.contains("src/a.c line 3"), "{}", diagnosis.why);
     }
 }
+
+#[test]
+fn a_failure_that_no_rule_knows_is_guessed_by_its_command_and_shown_by_its_last_complaint() {
+    let log = "##[group]Run npm run lint\n##[endgroup]\nx: 3 files\nerror: the frobnicator is upside down\n\
+               ##[error]Process completed with exit code 1.\nPost job cleanup.\nerror: nothing to clean\n";
+    let diagnosis = diagnosed(log);
+    assert_eq!((diagnosis.class, diagnosis.line), (Class::Lint, Some(4)));
+    assert!(diagnosis.confidence < 0.5, "{}", diagnosis.confidence);
+    let other = diagnosed(&log.replace("npm run lint", "./go.sh"));
+    assert_eq!((other.class, other.line), (Class::Unknown, Some(4)));
+}

@@ -78,6 +78,12 @@ pub(super) struct Ledger {
     pub tool_ok: Option<Seen>,
     pub tool_failed: Option<Seen>,
     pub exit_code: Option<(u64, i32)>,
+    /// The command of the step that is being read, as far as its echo tells.
+    command: String,
+    /// The first line of the last run of lines that call themselves errors, in this step, and the run's last line.
+    complaint: Option<(Hit, u64)>,
+    /// The command and the complaint of the first step that failed.
+    pub failing: Option<(String, Option<Hit>)>,
 }
 
 impl Ledger {
@@ -99,6 +105,22 @@ impl Ledger {
             kept.count = kept.count.saturating_add(1);
             kept.last_line = line;
         }
+    }
+
+    /// Whether a line that calls itself an error begins a new run of such lines; counted into the last one if not.
+    pub fn wants_complaint(&mut self, line: u64) -> bool {
+        match &mut self.complaint {
+            Some((_, last)) if line.saturating_sub(*last) <= RUN_GAP => {
+                *last = line;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    pub fn complain(&mut self, hit: Hit) {
+        let line = hit.line;
+        self.complaint = Some((hit, line));
     }
 
     pub fn keep(&mut self, rule: u16, hit: Hit) {
@@ -130,7 +152,10 @@ impl Ledger {
             }
         }
         match kind {
-            MarkKind::StepStart => self.next_command(line),
+            MarkKind::StepStart => {
+                let command = seen.hit.text.clone();
+                self.next_command(line, &command);
+            }
             MarkKind::NextCommand => {
                 if !self.cleaning && self.step_errors == 0 && self.failed_steps == 0 {
                     self.close(State::Behind, line, None);
@@ -152,6 +177,9 @@ impl Ledger {
             }
             MarkKind::StepFailed => {
                 if !self.cleaning {
+                    if let Some(command) = seen.hit.text.strip_prefix("The command \"") {
+                        command.clone_into(&mut self.command);
+                    }
                     if self.first_failed.is_none() {
                         self.first_failed = Some(seen.clone());
                     }
@@ -190,7 +218,7 @@ impl Ledger {
     }
 
     /// The script goes on, so what ran before went well unless it said otherwise.
-    pub fn next_command(&mut self, line: u64) {
+    pub fn next_command(&mut self, line: u64, command: &str) {
         let state = if self.cleaning {
             State::Cleanup
         } else if self.step_errors > 0 {
@@ -201,6 +229,7 @@ impl Ledger {
             State::Passed
         };
         self.close(state, line, None);
+        command.clone_into(&mut self.command);
     }
 
     /// Marks what is kept as found in steps that ended well.
@@ -235,6 +264,10 @@ impl Ledger {
 
     fn close(&mut self, state: State, line: u64, exit: Option<i32>) {
         self.step_errors = 0;
+        let complaint = self.complaint.take().map(|(hit, _)| hit);
+        if matches!(state, State::FirstFailed | State::Open) && self.failing.is_none() {
+            self.failing = Some((self.command.clone(), complaint));
+        }
         for (rule, mut kept) in self.open.drain() {
             kept.state = state;
             kept.step_end = line;

@@ -7,6 +7,7 @@
 
 mod class;
 mod clean;
+mod command;
 mod diagnosis;
 mod excerpt;
 mod index;

@@ -4,12 +4,12 @@
 //! line that holds one is cleaned and shown to patterns. What is decided never depends on how the input was
 //! cut into pieces, because blocks fill to the same size whatever the pieces were.
 
-use super::clean;
 use super::diagnosis::{Context, Diagnosis};
 use super::ledger::{Hit, Ledger};
-use super::rules::{MarkKind, RuleSet, Target};
+use super::rules::{MarkKind, Rank, RuleSet, Target};
 use super::verdict;
 use super::wide::Encoding;
+use super::{clean, command};
 
 /// Bytes searched at once: large enough to amortise the copy, small enough for a second-level cache.
 const BLOCK: usize = 256 * 1024;
@@ -160,10 +160,10 @@ impl<'r> Scanner<'r> {
                 .split(|byte| *byte == b'\r')
                 .filter(|segment| !segment.is_empty())
             {
-                if clean::is_command_echo(segment) {
-                    self.ledger.next_command(self.line);
-                }
                 clean::strip_escapes(segment, &mut text);
+                if clean::is_command_echo(segment) {
+                    self.ledger.next_command(self.line, &text);
+                }
                 self.rules.index.proposed(text.as_bytes(), 0, &mut candidates);
                 if !candidates.is_empty() {
                     self.look_at(buffer, start, end, &text, &candidates);
@@ -218,6 +218,9 @@ impl<'r> Scanner<'r> {
                 move_to_anchor(&mut hit, anchor, rules);
             }
             self.ledger.keep(rule, hit);
+        }
+        if rank != Rank::Echo && !is_mark && command::complains(plain) && self.ledger.wants_complaint(line) {
+            self.ledger.complain(base(plain, Vec::new()));
         }
         for (kind, code) in marks {
             self.ledger.mark(kind, code, base(timeless, Vec::new()));

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::class::{Class, Kind, Retry};
+use super::command;
 use super::diagnosis::{Context, Diagnosis};
 use super::excerpt::Excerpt;
 use super::ledger::{Hit, Kept, Ledger, Seen, State};
@@ -107,8 +108,8 @@ fn score<'k>(
             State::After => -12.0,
             State::Cleanup if hit.hit.is_mark => 0.0,
             State::Cleanup => -30.0,
-            State::Behind => -24.0,
-            State::Passed if failed => -70.0,
+            State::Behind => -20.0,
+            State::Passed if failed => -100.0,
             State::Passed => -60.0,
         };
         score += match hit.hit.rank {
@@ -123,7 +124,7 @@ fn score<'k>(
         };
         score += heard(&hit.hit.text);
         if rule.consequence && follows(rules, *at, hit, kept) {
-            score -= 14.0;
+            score -= 22.0;
         }
         let distance = hit.step_end.saturating_sub(hit.hit.line) as f64;
         score += NEAR_BONUS * (1.0 - (1.0 + distance).ln() / (1.0 + FAR).ln()).max(0.0);
@@ -199,7 +200,7 @@ fn follows(rules: &RuleSet, at: u16, hit: &Kept, kept: &[(u16, Kept)]) -> bool {
         surroundings
             && rule.weight >= 80
             && matches!(earlier.hit.rank, Rank::Error | Rank::Plain)
-            && (earlier.state == hit.state || earlier.state == State::FirstFailed)
+            && (earlier.state == hit.state || matches!(earlier.state, State::FirstFailed | State::Behind))
             && (earlier.hit.line < hit.hit.line || gives_cause)
     })
 }
@@ -349,17 +350,23 @@ fn unexplained(
         Some((MarkKind::JobFailed, seen)) => Some(seen),
         _ => None,
     };
-    let seen: Option<&Hit> = ledger
-        .first_failed
-        .as_ref()
-        .or(ledger.step_error.as_ref())
-        .or(ledger.tool_failed.as_ref())
-        .or(job)
-        .map(|seen| &seen.hit);
+    // Without a rule for its words, a failing step's last complaint is the best there is to show.
+    let failing = ledger.failing.as_ref().filter(|_| failed);
+    let complaint = failing.and_then(|(_, complaint)| complaint.as_ref());
+    let likely = complaint.and_then(|_| command::likely(&failing?.0));
+    let seen: Option<&Hit> = complaint.or_else(|| {
+        let said = ledger.first_failed.as_ref().or(ledger.step_error.as_ref());
+        said.or(ledger.tool_failed.as_ref()).or(job).map(|seen| &seen.hit)
+    });
     let excerpt = seen
         .map(|hit| Excerpt::around(hit, &rules.decoration))
         .unwrap_or_default();
-    let why = if lines == 0 {
+    let why = if let Some(hit) = complaint {
+        format!(
+            "No rule knows this failure; the failing step complains last with: {}",
+            hit.text.trim()
+        )
+    } else if lines == 0 {
         "The cause is not in this log: the log is empty.".to_owned()
     } else if failed || seen.is_some() {
         let code = exit_code
@@ -371,8 +378,12 @@ fn unexplained(
             .to_owned()
     };
     Diagnosis {
-        class: Class::Unknown,
-        confidence: if seen.is_some() { 0.5 } else { 0.6 },
+        class: likely.unwrap_or(Class::Unknown),
+        confidence: match (likely, seen) {
+            (Some(_), _) => 0.45,
+            (None, Some(_)) => 0.5,
+            (None, None) => 0.6,
+        },
         line: seen.map(|hit| hit.line),
         excerpt: excerpt.lines.join("\n"),
         excerpt_start: seen.map(|_| excerpt.start),
@@ -382,7 +393,7 @@ fn unexplained(
                  failing command again with more output."
             .to_owned(),
         rule: None,
-        kind: Kind::Unknown,
+        kind: likely.map_or(Kind::Unknown, Class::kind),
         retry: Retry::No,
         job: context.job.clone(),
         stage: context.stage.clone(),

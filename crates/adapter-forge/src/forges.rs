@@ -184,8 +184,8 @@ impl Forge for Forges {
             Err(_) => job.url.clone(),
         }
     }
-    async fn retry_job(&self, job: &JobRef, idem: &Idem) -> Result<Job> {
-        self.forge(&job.repo)?.retry_job(job, idem).await
+    async fn retry_job(&self, job: &JobRef, beside: &[JobRef], idem: &Idem) -> Result<Job> {
+        self.forge(&job.repo)?.retry_job(job, beside, idem).await
     }
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>> {
         self.forge(&job.at.repo)?.retry_of(job).await

@@ -166,7 +166,7 @@ async fn a_rerun_that_shows_late_is_waited_for() {
     world.fake.with(|world| world.rerun_hidden_for = 2);
     let made = world
         .forges
-        .retry_job(&placed.jobs[0], &Idem::new("t/s/k"))
+        .retry_job(&placed.jobs[0], &[], &Idem::new("t/s/k"))
         .await
         .expect("retries");
     assert_eq!((made.attempt, made.status), (2, JobStatus::Waiting));
@@ -218,7 +218,7 @@ async fn no_error_holds_the_token() {
                 1 => forges.create_note(&at, "hello").await.err(),
                 2 => forges.own_notes(&at).await.err(),
                 3 => forges.failed_jobs(&placed.repo, placed.pipeline).await.err(),
-                4 => forges.retry_job(job, &Idem::new("t/s/k")).await.err(),
+                4 => forges.retry_job(job, &[], &Idem::new("t/s/k")).await.err(),
                 _ => forges.log(job).await.err(),
             };
             let Some(error) = error else { continue };

@@ -526,7 +526,7 @@ async fn no_error_holds_the_token() {
                 1 => forges.create_note(&at, "hello").await.err(),
                 2 => forges.own_notes(&at).await.err(),
                 3 => forges.failed_jobs(&repo, placed.pipeline).await.err(),
-                4 => forges.retry_job(&job, &idem).await.err(),
+                4 => forges.retry_job(&job, &[], &idem).await.err(),
                 5 => forges.job(&job).await.err(),
                 _ => match forges.log(&job).await {
                     Err(error) => Some(error),

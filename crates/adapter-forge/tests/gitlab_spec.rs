@@ -118,7 +118,10 @@ async fn make_all_calls(fake: &FakeGitlab) {
         .expect("failed jobs");
     drop(forges.log(job).await.expect("log"));
     let found = forges.job(job).await.expect("job");
-    forges.retry_job(job, &Idem::new("t/s/k")).await.expect("retry");
+    forges
+        .retry_job(job, &[], &Idem::new("t/s/k"))
+        .await
+        .expect("retry");
     forges.retry_of(&found).await.expect("retry found");
     for kind in [TicketKind::Issue, TicketKind::MergeRequest] {
         let at = fake.open_ticket("group/app", kind, &["old"]);

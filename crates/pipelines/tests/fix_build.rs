@@ -441,6 +441,19 @@ async fn what_was_not_looked_at_is_not_hidden_by_a_retry_and_is_counted() {
 }
 
 #[tokio::test]
+async fn jobs_that_are_run_again_together_know_of_each_other() {
+    let bench = Bench::of(forge(&[("a", NETWORK), ("b", NETWORK)]));
+    bench.run(fix_pipeline()).await;
+    let asked: Vec<(u64, Vec<u64>)> = bench
+        .forge
+        .retried()
+        .iter()
+        .map(|retried| (retried.of.id, retried.beside.iter().map(|job| job.id).collect()))
+        .collect();
+    assert_eq!(asked, [(1, vec![2]), (2, vec![1])]);
+}
+
+#[tokio::test]
 async fn a_pipeline_that_stays_red_after_half_its_retries_calls_a_person() {
     let mut bench = Bench::of(forge(&[("a", NETWORK), ("b", NETWORK)]));
     bench.config.retries_per_pipeline = 1;

@@ -32,7 +32,10 @@ pub trait Forge: Send + Sync {
     fn log_link(&self, job: &Job, line: u64) -> String;
 
     /// Runs a finished job again. Not repeatable: look with [`Forge::retry_of`] first when in doubt.
-    async fn retry_job(&self, job: &JobRef, idem: &Idem) -> Result<Job>;
+    ///
+    /// `beside`: the pipeline's other jobs that are to run again too, each by a call of its own. A forge that takes
+    /// only one rerun at a time starts all with the first call, and answers the others with what was started.
+    async fn retry_job(&self, job: &JobRef, beside: &[JobRef], idem: &Idem) -> Result<Job>;
 
     /// The run that a retry of this job made, if there was one.
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>>;

@@ -128,10 +128,28 @@ impl Forge for Github {
         job.url.clone()
     }
 
-    async fn retry_job(&self, job: &JobRef, _: &Idem) -> Result<Job> {
+    async fn retry_job(&self, job: &JobRef, beside: &[JobRef], _: &Idem) -> Result<Job> {
         let doing = format!("run job {} of {} again", job.id, job.repo.project);
         let before = self.raw_job(job).await?;
-        let path = format!("{}/actions/jobs/{}/rerun", root(&job.repo)?, job.id);
+        let mut path = format!("{}/actions/jobs/{}/rerun", root(&job.repo)?, job.id);
+        if !beside.is_empty() {
+            let started = self.run_after(&job.repo, before.run_id, &before.name, before.run_attempt);
+            if let Some(made) = started.await? {
+                return Ok(made);
+            }
+            // A run that is under way takes no second rerun, so they all start at once or one by one.
+            let failed = self.failed_jobs(&job.repo, before.run_id).await?;
+            if failed
+                .iter()
+                .all(|failed| failed.at == *job || beside.contains(&failed.at))
+            {
+                path = format!(
+                    "{}/actions/runs/{}/rerun-failed-jobs",
+                    root(&job.repo)?,
+                    before.run_id
+                );
+            }
+        }
         if let Err(error) = self.client.poke(&path).await {
             // GitHub answers 403 for missing rights and for jobs that cannot be run again.
             let said = error.refusal().to_lowercase();

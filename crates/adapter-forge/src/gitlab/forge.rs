@@ -96,7 +96,7 @@ impl Forge for Gitlab {
         format!("{}#L{line}", job.url)
     }
 
-    async fn retry_job(&self, job: &JobRef, _: &Idem) -> Result<Job> {
+    async fn retry_job(&self, job: &JobRef, _: &[JobRef], _: &Idem) -> Result<Job> {
         let doing = format!("retry job {} of {}", job.id, job.repo.project);
         let retry = built(
             RetryJob::builder()

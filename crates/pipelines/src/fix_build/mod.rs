@@ -352,12 +352,21 @@ impl FixBuild {
                 .await?;
         }
         let mut done = Done::default();
+        let mut granted = Vec::new();
         for job in wanted {
-            if let Some(limit) = self.over_budget(cx, plan, job).await? {
-                done.refused
-                    .push((job.name.clone(), format!("the budget of {limit} is used up")));
-                continue;
+            match self.over_budget(cx, plan, job).await? {
+                None => granted.push(job),
+                Some(limit) => done
+                    .refused
+                    .push((job.name.clone(), format!("the budget of {limit} is used up"))),
             }
+        }
+        for job in &granted {
+            let others = granted
+                .iter()
+                .filter(|other| other.pipeline == job.pipeline && other.at != job.at);
+            let beside: Vec<JobRef> = others.map(|other| other.at.clone()).collect();
+            let beside = &beside;
             let retried = cx
                 .effect(("retry", job.at.id))
                 .reconcile(|_| async {
@@ -367,7 +376,7 @@ impl FixBuild {
                         .await?
                         .map_or(Reconciled::Absent, Reconciled::Found))
                 })
-                .run(|idem| async move { self.forge.retry_job(&job.at, &idem).await })
+                .run(|idem| async move { self.forge.retry_job(&job.at, beside, &idem).await })
                 .await;
             match retried {
                 Ok(job) => done.retried.push(job),

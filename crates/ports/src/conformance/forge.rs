@@ -103,6 +103,7 @@ macro_rules! forge_conformance {
             a_job_without_a_log_has_an_empty_one
             what_is_missing_is_not_found
             a_retry_makes_one_new_run_that_is_found_again
+            several_jobs_of_a_pipeline_are_retried_once_each
             a_job_that_cannot_be_retried_is_a_conflict
             a_retry_without_the_right_to_write_is_denied
             a_rate_limit_says_how_long_to_wait
@@ -269,7 +270,10 @@ pub async fn what_is_missing_is_not_found(world: &dyn ForgeWorld) {
         ),
         ("987654321", port.job(&job).await.expect_err("job")),
         ("987654321", port.log(&job).await.err().expect("there is no log")),
-        ("987654321", port.retry_job(&job, &idem).await.expect_err("retry")),
+        (
+            "987654321",
+            port.retry_job(&job, &[], &idem).await.expect_err("retry"),
+        ),
     ] {
         assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
         assert!(error.to_string().contains(what), "does not say what: {error}");
@@ -288,7 +292,7 @@ pub async fn a_retry_makes_one_new_run_that_is_found_again(world: &dyn ForgeWorl
     assert_eq!(port.retry_of(&job).await.expect("looks"), None);
 
     let made = port
-        .retry_job(&job.at, &Idem::new("t/s/retry"))
+        .retry_job(&job.at, &[], &Idem::new("t/s/retry"))
         .await
         .expect("retries");
     assert_eq!(made.name, "flaky");
@@ -302,13 +306,36 @@ pub async fn a_retry_makes_one_new_run_that_is_found_again(world: &dyn ForgeWorl
     assert_eq!(port.retry_of(&made).await.expect("looks"), None);
 }
 
+pub async fn several_jobs_of_a_pipeline_are_retried_once_each(world: &dyn ForgeWorld) {
+    let placed = world
+        .pipeline(PipelineSeed::failed(vec![
+            JobSeed::new("unit", JobStatus::Failed),
+            JobSeed::new("docs", JobStatus::Succeeded),
+            JobSeed::new("lint", JobStatus::Failed),
+        ]))
+        .await;
+    let port = world.port();
+    let both = [placed.jobs[0].clone(), placed.jobs[2].clone()];
+    for (at, beside) in [(&both[0], &both[1..]), (&both[1], &both[..1])] {
+        let job = port.job(at).await.expect("reads");
+        let made = port
+            .retry_job(at, beside, &Idem::new(format!("t/s/retry/{}", at.id)))
+            .await
+            .expect("retries");
+        assert_eq!(made.name, job.name);
+        let found = port.retry_of(&job).await.expect("looks").expect("finds");
+        assert_eq!(found.at, made.at);
+    }
+    assert_eq!(world.retries().await, 2);
+}
+
 pub async fn a_job_that_cannot_be_retried_is_a_conflict(world: &dyn ForgeWorld) {
     let mut seed = PipelineSeed::failed(vec![JobSeed::new("slow", JobStatus::Running)]);
     seed.status = JobStatus::Running;
     let placed = world.pipeline(seed).await;
     let error = world
         .port()
-        .retry_job(&placed.jobs[0], &Idem::new("t/s/retry"))
+        .retry_job(&placed.jobs[0], &[], &Idem::new("t/s/retry"))
         .await
         .expect_err("runs still");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
@@ -320,7 +347,7 @@ pub async fn a_retry_without_the_right_to_write_is_denied(world: &dyn ForgeWorld
     world.deny_writes().await;
     let error = world
         .port()
-        .retry_job(&placed.jobs[0], &Idem::new("t/s/retry"))
+        .retry_job(&placed.jobs[0], &[], &Idem::new("t/s/retry"))
         .await
         .expect_err("is refused");
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");
@@ -334,7 +361,7 @@ pub async fn a_rate_limit_says_how_long_to_wait(world: &dyn ForgeWorld) {
         .await;
     let error = world
         .port()
-        .retry_job(&placed.jobs[0], &Idem::new("t/s/retry"))
+        .retry_job(&placed.jobs[0], &[], &Idem::new("t/s/retry"))
         .await
         .expect_err("is refused");
     assert_eq!(error.kind, ErrorKind::RateLimited, "{error}");
@@ -348,7 +375,7 @@ pub async fn a_cut_connection_leaves_the_retry_in_doubt_and_findable(world: &dyn
     world.break_next(Breakage::DoneThenCut).await;
     let error = world
         .port()
-        .retry_job(&job.at, &Idem::new("t/s/retry"))
+        .retry_job(&job.at, &[], &Idem::new("t/s/retry"))
         .await
         .expect_err("is cut off");
     assert_eq!(error.kind, ErrorKind::Timeout, "{error}");

@@ -34,6 +34,8 @@ pub struct Retried {
     pub made: Job,
     /// The key of the step that asked for it.
     pub idem: String,
+    /// What was to be run again with it.
+    pub beside: Vec<JobRef>,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +150,7 @@ impl World {
         Ok(failed)
     }
 
-    fn retry(&mut self, at: &JobRef, idem: &Idem) -> Result<Job> {
+    fn retry(&mut self, at: &JobRef, beside: &[JobRef], idem: &Idem) -> Result<Job> {
         let job = self.job(at)?;
         if self.writes_denied {
             return Err(Error::denied(format!("job {} may not be retried by us", at.id)));
@@ -169,6 +171,7 @@ impl World {
             of: at.clone(),
             made: made.clone(),
             idem: idem.key().to_owned(),
+            beside: beside.to_vec(),
         });
         Ok(made)
     }
@@ -223,8 +226,9 @@ impl Forge for FakeForge {
         format!("{}#L{line}", job.url)
     }
 
-    async fn retry_job(&self, job: &JobRef, idem: &Idem) -> Result<Job> {
-        self.call(ForgeOp::RetryJob, |world| world.retry(job, idem)).await
+    async fn retry_job(&self, job: &JobRef, beside: &[JobRef], idem: &Idem) -> Result<Job> {
+        self.call(ForgeOp::RetryJob, |world| world.retry(job, beside, idem))
+            .await
     }
 
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::site::{no_rights, not_found, page};
@@ -27,7 +29,15 @@ pub(super) fn route(
             if refused {
                 return Err(no_rights());
             }
-            rerun(world, &job)
+            rerun(world, job.run, &[job])
+        }
+        ("POST", ["runs", id, "rerun-failed-jobs"]) => {
+            let run = find_run(world, repo, id)?;
+            let (run, failed) = (run.id, failed_at_last(world, run.id));
+            if refused {
+                return Err(no_rights());
+            }
+            rerun(world, run, &failed)
         }
         _ => Err(not_found()),
     }
@@ -94,8 +104,24 @@ fn jobs(world: &mut World, request: &Request, repo: &str, run: &str) -> Result<R
     ))
 }
 
-fn rerun(world: &mut World, job: &Job) -> Result<Reply, Reply> {
-    let run = world.runs.get_mut(&job.run).ok_or_else(not_found)?;
+/// The run's jobs whose newest attempt failed.
+fn failed_at_last(world: &World, run: u64) -> Vec<Job> {
+    let mut newest: BTreeMap<&str, &Job> = BTreeMap::new();
+    for job in world.jobs.values().filter(|job| job.run == run) {
+        let known = newest.entry(&job.name).or_insert(job);
+        if job.attempt > known.attempt {
+            *known = job;
+        }
+    }
+    let failed = newest.into_values();
+    failed
+        .filter(|job| job.conclusion.as_deref() == Some("failure"))
+        .cloned()
+        .collect()
+}
+
+fn rerun(world: &mut World, run: u64, jobs: &[Job]) -> Result<Reply, Reply> {
+    let run = world.runs.get_mut(&run).ok_or_else(not_found)?;
     if run.status != "completed" {
         return Err(Reply::message(
             403,
@@ -106,18 +132,20 @@ fn rerun(world: &mut World, job: &Job) -> Result<Reply, Reply> {
     run.conclusion = None;
     run.attempt += 1;
     let attempt = run.attempt;
-    let again = Job {
-        id: world.number(),
-        attempt,
-        status: "queued".to_owned(),
-        conclusion: None,
-        started_at: world.moment(),
-        completed_at: None,
-        log: Vec::new(),
-        ..job.clone()
-    };
-    world.jobs.insert(again.id, again);
-    world.retries += 1;
+    for job in jobs {
+        let again = Job {
+            id: world.number(),
+            attempt,
+            status: "queued".to_owned(),
+            conclusion: None,
+            started_at: world.moment(),
+            completed_at: None,
+            log: Vec::new(),
+            ..job.clone()
+        };
+        world.jobs.insert(again.id, again);
+        world.retries += 1;
+    }
     Ok(Reply::json(201, &json!({})))
 }
 

@@ -30,7 +30,45 @@ struct Known {
     id: u32,
     /// How far into the literal its fingerprint lies.
     offset: u32,
+    /// The literal's first bytes, so that most comparisons need not follow a pointer.
+    head: Head,
     literal: Literal,
+}
+
+/// Up to eight bytes as a number.
+struct Head {
+    /// The bit of lower case in each byte, if case does not matter.
+    fold: u64,
+    /// The bits that the literal has.
+    mask: u64,
+    bytes: u64,
+}
+
+impl Head {
+    fn of(literal: &Literal) -> Head {
+        let (mut bytes, mut mask) = ([0; 8], [0; 8]);
+        for (at, byte) in literal.text.iter().take(8).enumerate() {
+            (bytes[at], mask[at]) = (*byte, 0xff);
+        }
+        let fold = if literal.any_case {
+            u64::from(FOLD) << 32 | u64::from(FOLD)
+        } else {
+            0
+        };
+        let mask = u64::from_le_bytes(mask);
+        Head {
+            fold,
+            mask,
+            bytes: (u64::from_le_bytes(bytes) | fold) & mask,
+        }
+    }
+
+    /// Whether the literal may stand at the start of `text`.
+    #[inline(always)]
+    fn admits(&self, text: &[u8]) -> bool {
+        text.first_chunk()
+            .is_none_or(|text| (u64::from_le_bytes(*text) | self.fold) & self.mask == self.bytes)
+    }
 }
 
 /// Fingerprints are spread by their own multiplication, so the map need not hash them again.
@@ -67,6 +105,7 @@ impl Prefilter {
             let known = Known {
                 id: id as u32,
                 offset: offset as u32,
+                head: Head::of(&literal),
                 literal,
             };
             with_gram.push((folded(&known.literal.text, offset), known));
@@ -147,11 +186,13 @@ impl Prefilter {
         };
         let mut any = false;
         for known in &self.known[*first as usize..*end as usize] {
-            let literal = &known.literal;
-            let text = at
+            let stands = at
                 .checked_sub(known.offset as usize)
-                .and_then(|start| bytes.get(start..start + literal.text.len()));
-            if text.is_some_and(|text| literal.equals(text)) {
+                .and_then(|start| bytes.get(start..))
+                .filter(|text| known.head.admits(text))
+                .and_then(|text| text.get(..known.literal.text.len()))
+                .is_some_and(|text| known.literal.equals(text));
+            if stands {
                 found(known.id);
                 any = true;
             }

@@ -110,12 +110,12 @@ fn on_our_own_corpus_too() {
 
 #[test]
 fn on_logs_that_the_rules_were_not_written_for_too() {
-    for set in ["first", "second", "third", "fourth"] {
+    for set in ["first", "second", "third", "fourth", "fifth"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/heldout")
             .join(set);
         let cases = cases(&folder.join("labels.csv"), &folder);
-        assert!(cases.len() >= 40, "only {} logs", cases.len());
+        assert!(cases.len() >= 24, "only {} logs", cases.len());
         assert_promise(&cases, 0.90, 0.85);
         assert_sure(&cases, set);
     }

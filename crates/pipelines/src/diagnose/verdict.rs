@@ -1,14 +1,12 @@
 //! Weighs what the scan found: which line decides, and how sure that is.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
-
-use regex::Regex;
 
 use super::class::{Class, Kind, Retry};
 use super::command;
 use super::diagnosis::{Context, Diagnosis};
 use super::excerpt::Excerpt;
+use super::heard;
 use super::ledger::{Hit, Kept, Ledger, Seen, State};
 use super::rules::{MarkKind, Rank, Rule, RuleSet};
 
@@ -122,7 +120,7 @@ fn score<'k>(
             Rank::Warning => -20.0,
             Rank::Echo => -45.0,
         };
-        score += heard(&hit.hit.text);
+        score += heard::penalty(&hit.hit.text);
         if rule.consequence && follows(rules, *at, hit, kept) {
             score -= 22.0;
         }
@@ -138,30 +136,6 @@ fn score<'k>(
     }
     all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.rule.cmp(&b.rule)));
     all
-}
-
-/// What the line says of itself: that the failure was put up with, or that it only quotes somebody's words.
-fn heard(text: &str) -> f64 {
-    static TOLERATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r"(?i)\((?:ignored|expected|non-fatal|advisory|optional)\)|\.\.\.ignoring$|\b(?:will (?:be )?retr|retrying|trying (?:again|fallback)|falling back|ignoring (?:error|failure))|^\W*waiting (?:for|until)\b|\battempt \d+ (?:of|/) ?\d+\b|\battempt \d+ failed",
-        )
-        .ok()
-    });
-    static QUOTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r#"^(?:HEAD is now at [0-9a-f]{6,}|Commit message: "|\s*[-*] (?:\*\*)?(?:feat|fix|test|tests|docs|chore|refactor|perf|build|ci|style|revert)(?:\([^)]{1,40}\))?!?: |\s*\{"(?:level|ts|time|timestamp|@timestamp|severity)"\s*:)"#,
-        )
-        .ok()
-    });
-    let says = |words: &LazyLock<Option<Regex>>| words.as_ref().is_some_and(|words| words.is_match(text));
-    if says(&QUOTED) {
-        -45.0
-    } else if says(&TOLERATED) {
-        -20.0
-    } else {
-        0.0
-    }
 }
 
 /// Whether the line only tells what an earlier failure left behind, or failed nothing.

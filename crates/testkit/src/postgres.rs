@@ -8,6 +8,7 @@ mod clock;
 mod database;
 mod notifications;
 mod pooler;
+mod proxy;
 mod template;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use clock::ManualClock;
 pub use database::{Database, Row, Session};
 pub use notifications::Notifications;
 pub use pooler::{Pooler, PoolerSetup};
+pub use proxy::{Fault, Proxy, port_of};
 
 /// A server with a migrated template; gives out databases.
 pub struct Postgres {

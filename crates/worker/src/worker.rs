@@ -134,6 +134,8 @@ impl Worker {
     ) {
         let mut tidy = tokio::time::interval(self.config.housekeeping);
         let mut pause = Duration::ZERO;
+        // Whether the table may say that we run what we know nothing of.
+        let mut in_doubt = false;
         loop {
             tokio::select! {
                 biased;
@@ -151,15 +153,39 @@ impl Worker {
                 () = tokio::time::sleep(pause) => self.wake_waiters().await,
                 _ = tidy.tick() => {
                     self.tidy().await;
+                    // A claim that was given up here may have been carried out much later.
+                    self.release_strays(worker, running).await;
                     continue;
                 }
             }
-            pause = self.claim(worker, running, tasks).await;
+            if in_doubt && !self.release_strays(worker, running).await {
+                pause = self.config.poll;
+                continue;
+            }
+            let claimed = self.claim(worker, running, tasks).await;
+            in_doubt = claimed.is_none();
+            pause = claimed.unwrap_or(self.config.poll);
         }
     }
 
-    /// Fills the free slots. Answers how long to wait before looking again by itself.
-    async fn claim(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> Duration {
+    /// Hands back what was claimed for us without our having heard of it. Called between two claims.
+    async fn release_strays(&self, worker: &str, running: &Running) -> bool {
+        match self.store.release_strays(worker, &running.leases()).await {
+            Ok(0) => true,
+            Ok(tasks) => {
+                warn!(tasks, "Handed back tasks whose claim was not answered");
+                true
+            }
+            Err(error) => {
+                warn!(error = %error, "Could not look for tasks whose claim was not answered; trying again");
+                false
+            }
+        }
+    }
+
+    /// Fills the free slots. Answers how long to wait before looking again by itself; nothing when it is not known
+    /// whether tasks were claimed.
+    async fn claim(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> Option<Duration> {
         let hears = self.hearing.as_ref().is_none_or(Hearing::now);
         let slow = if self.config.listens && hears {
             self.config.poll * 10
@@ -168,7 +194,7 @@ impl Worker {
         };
         let free = (self.config.slots as usize).saturating_sub(running.len());
         if free == 0 {
-            return slow;
+            return Some(slow);
         }
         let claim = self.claim_for(worker, free);
         match self.store.claim(&claim).await {
@@ -191,17 +217,17 @@ impl Worker {
                     running.attach(&lease, abort);
                 }
                 if more {
-                    return slow;
+                    return Some(slow);
                 }
-                match self.store.next_due(&claim).await {
+                Some(match self.store.next_due(&claim).await {
                     Ok(Some(due)) => due.min(slow),
                     Ok(None) => slow,
                     Err(_) => self.config.poll,
-                }
+                })
             }
             Err(error) => {
                 warn!(error = %error, "Could not claim tasks; trying again");
-                self.config.poll
+                None
             }
         }
     }

@@ -106,6 +106,7 @@ impl Store {
             })
             .collect();
         // Each agent and each type is looked up by itself, so that what others have pending is not walked through.
+        // `taken` is as the statement's snapshot has it; what may have changed before the lock is read from `t`.
         // `handler_version` of a type that nobody serves stays null: such a task fails at its first attempt.
         self.query(
             "WITH woken AS MATERIALIZED (
@@ -137,6 +138,7 @@ impl Store {
                      SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
                          SELECT t.id, t.priority, t.created_at FROM tasks t
                           WHERE t.status = 'pending' AND t.assigned_to = agent AND t.run_at <= longshore.utc_now()
+                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
                           ORDER BY t.priority DESC, t.created_at
                           LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS mine
                      UNION ALL
@@ -144,23 +146,24 @@ impl Store {
                          SELECT t.id, t.priority, t.created_at FROM tasks t
                           WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
                             AND t.run_at <= longshore.utc_now()
+                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
                           ORDER BY t.priority DESC, t.created_at
                           LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS anyones) AS first
                   ORDER BY priority DESC, created_at LIMIT (SELECT slots FROM room)),
              taken AS MATERIALIZED (
-                 SELECT t.id, t.status, t.worker_id, t.run_at, s.version, s.deadline
+                 SELECT t.id, t.run_at, s.version, s.deadline
                    FROM tasks t
                    JOIN (SELECT id FROM woken UNION SELECT id FROM pending) AS due ON due.id = t.id
                    LEFT JOIN unnest($4::text[], $5::int[], $7::float8[]) AS s(task_type, version, deadline)
                      ON s.task_type = t.task_type)
              UPDATE tasks t
-                SET status = CASE taken.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
+                SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
                     worker_id = $1,
                     attempt = t.attempt + 1,
                     assigned_to = coalesce(t.assigned_to, $2[1]),
                     claimed_at = longshore.utc_now(),
                     started_at = coalesce(t.started_at, longshore.utc_now()),
-                    crashes = t.crashes + (taken.worker_id IS NOT NULL AND taken.status <> 'pending')::int,
+                    crashes = t.crashes + (t.worker_id IS NOT NULL AND t.status <> 'pending')::int,
                     wait = NULL,
                     handler_version = coalesce(t.handler_version, taken.version),
                     deadline_at = coalesce(t.deadline_at, longshore.utc_now() + make_interval(secs => taken.deadline))

@@ -33,11 +33,14 @@ pub enum Beat {
 }
 
 impl Store {
+    /// Can be repeated after an answer that was lost.
     pub async fn register_worker(&self, worker: &WorkerRow, lease: Duration) -> Result<()> {
         let mut tx = self.pool().begin().await.doing("register the worker")?;
         self.query(
             "INSERT INTO longshore.workers (id, host, pid, agents, serves, lease_until)
-             VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))",
+             VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
+             ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, agents = excluded.agents,
+                 serves = excluded.serves, lease_until = excluded.lease_until",
         )
         .bind(&worker.id)
         .bind(&worker.host)
@@ -139,5 +142,41 @@ impl Store {
             .await
             .doing("release tasks")?;
         tx.commit().await.doing("release tasks")
+    }
+
+    /// Hands back tasks that the table says we run and that are not among `running`: the answer to the claim that
+    /// took them was lost. To be called while no claim is under way. Answers how many there were.
+    pub async fn release_strays(&self, worker: &str, running: &[Lease]) -> Result<u64> {
+        let doing = "look for tasks whose claim was not answered";
+        let ids: Vec<&str> = running.iter().map(|lease| lease.task.as_str()).collect();
+        let attempts: Vec<i64> = running.iter().map(|lease| lease.attempt).collect();
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let released = self
+            .query(
+                "WITH stray AS (
+                     SELECT t.id FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
+                      WHERE t.worker_id = $1 AND t.status IN ('in_progress', 'cancelled')
+                        AND t.assigned_to = ANY (w.agents)
+                        AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::bigint[]) AS r(id, attempt)
+                                         WHERE r.id = t.id AND r.attempt = t.attempt)
+                      ORDER BY t.id FOR UPDATE OF t)
+                 UPDATE tasks t
+                    SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'waiting' END,
+                        worker_id = NULL, run_at = longshore.utc_now(),
+                        wait = '{\"why\": \"for a worker; the answer to the last claim was lost\"}'
+                   FROM stray WHERE t.id = stray.id",
+            )
+            .bind(worker)
+            .bind(&ids)
+            .bind(&attempts)
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?
+            .rows_affected();
+        if released > 0 {
+            self.notify(&mut tx).await.doing(doing)?;
+        }
+        tx.commit().await.doing(doing)?;
+        Ok(released)
     }
 }

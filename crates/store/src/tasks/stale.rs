@@ -15,19 +15,21 @@ impl Store {
         let rows = self
             .query(
                 "WITH stale AS (
-                     SELECT t.id FROM tasks t
+                     SELECT t.id, EXISTS (SELECT FROM longshore.task_steps s WHERE s.task_id = t.id) AS begun
+                       FROM tasks t
                       WHERE t.status IN ('claimed', 'in_progress')
                         AND coalesce(t.claimed_at, t.started_at, t.created_at)
                             <= longshore.utc_now() - make_interval(secs => $1)
                         AND NOT EXISTS (SELECT FROM longshore.workers w
                                          WHERE w.id = t.worker_id AND w.lease_until > clock_timestamp())
-                      ORDER BY t.id FOR UPDATE SKIP LOCKED),
+                      ORDER BY t.id FOR UPDATE OF t SKIP LOCKED),
                  reset AS (
                      UPDATE tasks t
                         SET status = 'pending', worker_id = NULL, claimed_at = NULL, run_at = longshore.utc_now(),
                             -- So that a cancel of what was begun is a request to undo it.
-                            wait = CASE WHEN EXISTS (SELECT FROM longshore.task_steps s WHERE s.task_id = t.id)
-                                        THEN '{\"why\": \"for a worker\"}'::jsonb END
+                            wait = CASE WHEN stale.begun THEN '{\"why\": \"for a worker\"}'::jsonb END,
+                            -- What was not begun may be started in any version.
+                            handler_version = CASE WHEN stale.begun THEN t.handler_version END
                        FROM stale WHERE t.id = stale.id
                   RETURNING t.id, t.attempt),
                  told AS (

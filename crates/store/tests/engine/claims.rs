@@ -110,3 +110,73 @@ async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
     let taken = store.claim(&claim("v", 2)).await.expect("claim");
     assert_eq!(taken.len(), 2, "another goes on with both");
 }
+
+#[tokio::test]
+async fn a_cancel_that_comes_while_an_abandoned_task_is_taken_over_is_not_lost() {
+    let db = postgres::database().await;
+    // The claim stands still between its snapshot and the locking of rows, for as long as a lock is held.
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, status, worker_id, attempt, handler_version)
+         VALUES ('t', 'deploy', 'devops', 'in_progress', 'gone', 1, 1);
+         ALTER TABLE longshore.workers RENAME TO workers_beneath;
+         CREATE FUNCTION longshore.stand_still() RETURNS boolean LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN true; END $$;
+         CREATE VIEW longshore.workers AS SELECT * FROM longshore.workers_beneath WHERE longshore.stand_still();
+         INSERT INTO longshore.workers_beneath (id, host, pid, agents, serves, lease_until)
+         VALUES ('w', 'here', 1, '{devops}', '{deploy/1}', clock_timestamp() + interval '1 hour')",
+    )
+    .await;
+    let store = db.worker_store().await;
+    let mut gate = db.session().await;
+    gate.sql("SELECT pg_advisory_lock(4711)").await;
+    let claiming = tokio::spawn(async move { store.claim(&claim("w", 1)).await });
+    let stands_still = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waits = async {
+        while db.value(stands_still).await.as_deref() != Some("1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waits)
+        .await
+        .expect("the claim stands still");
+    db.sql("UPDATE tasks SET status = 'cancelled' WHERE id = 't'")
+        .await;
+    gate.sql("SELECT pg_advisory_unlock(4711)").await;
+    let taken = claiming.await.expect("no panic").expect("claim");
+    assert_eq!(
+        db.value("SELECT status FROM tasks").await.as_deref(),
+        Some("cancelled")
+    );
+    assert!(
+        taken.iter().all(|task| task.cancelled),
+        "it is taken to be unwound"
+    );
+}
+
+#[tokio::test]
+async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version() {
+    let db = postgres::database().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, status, claimed_at, handler_version)
+         VALUES ('begun', 'deploy', 'devops', 'in_progress', longshore.utc_now() - interval '3 hours', 7),
+                ('not begun', 'deploy', 'devops', 'in_progress', longshore.utc_now() - interval '3 hours', 7);
+         INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, attempt) VALUES ('begun', 'run', 0, 'k', 'step', 1)",
+    )
+    .await;
+    let store = db.worker_store().await;
+    let reset = store.reset_stale(Duration::from_secs(3600)).await.expect("reset");
+    assert_eq!(reset.len(), 2);
+    register(&store, "w", LONG).await;
+    let ids = |claimed: Vec<store::Claimed>| -> Vec<String> {
+        claimed.into_iter().map(|c| c.info.id.to_string()).collect()
+    };
+    let first = store.claim(&claim("w", 4)).await.expect("claim");
+    assert_eq!(
+        ids(first),
+        ["not begun"],
+        "nothing is recorded of it: any version may start it"
+    );
+    let mut newer = claim("w", 4);
+    newer.served.iter_mut().for_each(|served| served.resumes.push(7));
+    assert_eq!(ids(store.claim(&newer).await.expect("claim")), ["begun"]);
+}

@@ -24,12 +24,18 @@ pub fn claim(worker: &str, limit: u32) -> Claim {
 }
 
 pub async fn register(store: &Store, worker: &str, lease: Duration) {
-    let row = WorkerRow {
-        id: worker.to_owned(),
+    store
+        .register_worker(&worker_row(worker), lease)
+        .await
+        .expect("register");
+}
+
+pub fn worker_row(id: &str) -> WorkerRow {
+    WorkerRow {
+        id: id.to_owned(),
         host: "here".to_owned(),
         pid: 1,
         agents: vec!["devops".to_owned()],
         serves: vec!["deploy/1".to_owned(), "fix_build/1".to_owned()],
-    };
-    store.register_worker(&row, lease).await.expect("register");
+    }
 }

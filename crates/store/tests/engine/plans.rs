@@ -47,6 +47,7 @@ async fn a_round(store: &Store) {
     );
     let leases: Vec<Lease> = claimed.iter().map(|c| c.lease.clone()).collect();
     store.heartbeat("w", LONG, &leases).await.expect("heartbeat");
+    store.release_strays("w", &leases).await.expect("look for strays");
     store.next_due(&claim).await.expect("look for what is due");
     store.wake_waiters(&claim.agents).await.expect("wake");
     store

@@ -4,6 +4,7 @@ mod common;
 mod ends;
 mod interference;
 mod limits;
+mod network;
 mod pooler;
 mod raw;
 mod surroundings;

@@ -84,11 +84,16 @@ fn same(sent: &str, secret: &SecretString) -> Choice {
 /// Without tokens: no calls from another site's page, nor through a name that was made to point at us.
 fn from_here(config: &Config, headers: &HeaderMap) -> ApiResult<()> {
     let host = text(headers, "host").unwrap_or("");
-    if config.loopback_only && !is_loopback_name(host) {
-        return Err(refused(format!(
-            "this API serves this machine only, and was called as {host:?}"
-        ))
-        .next("Call it as http://127.0.0.1:PORT, or set `api.tokens`"));
+    if let Some(hosts) = &config.hosts {
+        let name = name_of(host);
+        if !is_loopback(name) && !hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(refused(format!(
+                "this API was called as {host:?}, which is none of its names"
+            ))
+            .next(
+                "Call it as http://127.0.0.1:PORT on its own machine, or set `api.tokens` or `api.hosts`",
+            ));
+        }
     }
     no_foreign_page(headers)
 }
@@ -129,12 +134,16 @@ fn authority(url: &Url) -> String {
     }
 }
 
-fn is_loopback_name(host: &str) -> bool {
+/// The name or address of `NAME:PORT`.
+fn name_of(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.trim_start_matches('[').trim_end_matches(']')
+}
+
+fn is_loopback(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name
             .parse::<std::net::IpAddr>()
@@ -151,7 +160,7 @@ mod tests {
         Config {
             tokens: tokens.iter().map(|token| (*token).into()).collect(),
             gitlab_webhook_secret: None,
-            loopback_only: true,
+            hosts: Some(Vec::new()),
             request_timeout: Duration::from_secs(1),
             agent: "devops".to_owned(),
             version: "0",
@@ -210,6 +219,13 @@ mod tests {
             assert_eq!(status(&config, &[("host", host)]), 200, "{host}");
         }
         assert_eq!(status(&config, &[("host", "rebound.example.com:8844")]), 403);
+        let named = Config {
+            hosts: Some(vec!["ops.example.com".to_owned()]),
+            ..config.clone()
+        };
+        assert_eq!(status(&named, &[("host", "OPS.example.com:8844")]), 200);
+        assert_eq!(status(&named, &[("host", "localhost:8844")]), 200);
+        assert_eq!(status(&named, &[("host", "rebound.example.com:8844")]), 403);
         let page = |origin| status(&config, &[("host", "localhost:8844"), ("origin", origin)]);
         assert_eq!(page("http://localhost:8844"), 200);
         assert_eq!(page("http://localhost:9000"), 403);

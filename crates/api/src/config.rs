@@ -8,8 +8,9 @@ pub struct Config {
     /// Tokens that callers may send as `Authorization: Bearer TOKEN`. None: everybody who can connect may
     /// call, which the binary allows on loopback or when told so.
     pub tokens: Vec<SecretString>,
-    /// Whether the address is loopback: then a call must be made under a loopback name too.
-    pub loopback_only: bool,
+    /// Without tokens a call must be made under one of these names or a loopback one, so that no page can have a
+    /// name of its own point at us. `None`: under any name.
+    pub hosts: Option<Vec<String>>,
     /// What GitLab sends as `X-Gitlab-Token`; without it webhooks from GitLab are refused.
     pub gitlab_webhook_secret: Option<SecretString>,
     /// A request that takes longer is answered with 503.

@@ -64,9 +64,12 @@ pub async fn store(settings: &Settings, who: As) -> Result<Store, Failure> {
 }
 
 pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
+    let hosts = settings.api.hosts.clone();
+    let any = hosts.is_empty() && (settings.api.open || !bind.ip().is_loopback());
+    let hosts = (!any).then_some(hosts);
     api::Config {
         tokens: settings.api.tokens.iter().map(|token| token.secret()).collect(),
-        loopback_only: bind.ip().is_loopback() && !settings.api.open,
+        hosts,
         gitlab_webhook_secret: settings
             .gitlab
             .webhook_secret

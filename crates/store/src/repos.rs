@@ -129,6 +129,23 @@ impl Store {
         Ok(None)
     }
 
+    /// The repositories of a provider that are registered under one of these projects (number or path).
+    pub async fn repos_of_project(&self, provider: &str, projects: &[String]) -> Result<Vec<Repo>> {
+        let doing = "look up a project's repositories";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let ids: Vec<String> = self
+            .query("SELECT id FROM repos WHERE provider = $1 AND gitlab_project_id = ANY ($2) ORDER BY id")
+            .bind(provider)
+            .bind(projects)
+            .fetch_all(&mut *tx)
+            .await
+            .and_then(|rows| rows.iter().map(|row| row.try_get("id")).collect())
+            .doing(doing)?;
+        let repos = self.repos_by_ids(&mut tx, &ids).await?;
+        tx.commit().await.doing(doing)?;
+        Ok(repos)
+    }
+
     /// Pauses, archives or reactivates a repository.
     pub async fn set_repo_status(&self, id: &str, status: RepoStatus) -> Result<()> {
         let doing = "change the repository's status";

@@ -1,12 +1,13 @@
 //! docker-compose.yml, the Dockerfile and the service unit, each read by the tool that will read it for real.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::peers::{from_venv, root, run_well};
+use crate::peers::{from_venv, longshore, root, run_well};
 
 fn compose() -> Value {
     let text = run_well(
@@ -66,6 +67,38 @@ fn compose_sets_only_keys_that_the_configuration_knows() {
         assert!(
             body.lines().any(is_key),
             "{name} names no key of config/longshore.toml"
+        );
+    }
+}
+
+/// Cargo writes beside the binary what it was made of.
+#[test]
+fn the_container_is_sent_all_that_it_is_built_from() {
+    let ignored = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    let kept: Vec<&str> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    assert_eq!(ignored.lines().next(), Some("*"));
+    let sources = fs::read_to_string(longshore().with_extension("d")).unwrap();
+    let (_, sources) = sources.split_once(": ").expect("TARGET: SOURCES");
+    let root = root().canonicalize().unwrap();
+    let sources = sources
+        .split_whitespace()
+        .map(|path| Path::new(path).canonicalize().unwrap());
+    let sources: Vec<PathBuf> = sources
+        .filter_map(|path| path.strip_prefix(&root).map(Path::to_owned).ok())
+        .chain(["Cargo.toml", "Cargo.lock", "tests/Cargo.toml"].map(PathBuf::from))
+        .collect();
+    assert!(
+        sources.contains(&"migrations/0001_tables.sql".into()),
+        "{sources:?}"
+    );
+    for source in &sources {
+        assert!(
+            kept.iter().any(|kept| source.starts_with(kept)),
+            "{} is needed and .dockerignore leaves it out",
+            source.display()
         );
     }
 }

@@ -6,8 +6,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
-use domain::{NewTask, Priority};
+use domain::{NewTask, Priority, Repo};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -29,6 +30,8 @@ pub enum Wanted {
 pub struct Project {
     pub id: String,
     pub path: Option<String>,
+    /// `HOST:PORT` of the instance, where the event tells.
+    pub host: Option<String>,
 }
 
 /// The name under which an event is stored: told apart by what happened, not by its delivery, so that GitLab's
@@ -44,7 +47,8 @@ pub fn dedupe_key(event: &str, uuid: Option<&str>, body: &Value) -> String {
         ("Pipeline Hook", Some(project), Some(pipeline), Some(status)) => {
             // A pipeline whose job was retried may fail again: that is another event.
             let finished = attributes["finished_at"].as_str().unwrap_or("");
-            format!("pipeline:{project}:{pipeline}:{status}:{finished}")
+            let host = host(&body["project"]).unwrap_or_default();
+            format!("pipeline:{host}:{project}:{pipeline}:{status}:{finished}")
         }
         _ => match uuid {
             Some(uuid) => format!("uuid:{uuid}"),
@@ -111,8 +115,19 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
         project: Project {
             id: project_id.to_string(),
             path: project["path_with_namespace"].as_str().map(str::to_owned),
+            host: host(project),
         },
     })
+}
+
+/// Two instances number their projects and pipelines alike.
+fn host(project: &Value) -> Option<String> {
+    authority(project["web_url"].as_str()?)
+}
+
+fn authority(address: &str) -> Option<String> {
+    let url = Url::parse(address).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
 fn number(object: &Value, name: &str, path: &str) -> ApiResult<u64> {
@@ -164,8 +179,18 @@ pub async fn receive(
     let (task, why_not, hint) = match wanted {
         Wanted::Nothing(reason) => (None, Some(reason), None),
         Wanted::Task { mut task, project } => {
-            task.repo_id = registered(&api, &project).await?;
-            let hint = task.repo_id.is_none().then(|| unregistered(&project));
+            let projects: Vec<String> = [Some(&project.id), project.path.as_ref()]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
+            let hint = match registered(api.store.repos_of_project("gitlab", &projects).await?, &project) {
+                Ok(repo_id) => {
+                    task.repo_id = Some(repo_id);
+                    None
+                }
+                Err(hint) => Some(hint),
+            };
             (Some(task), None, hint)
         }
     };
@@ -187,26 +212,43 @@ pub async fn receive(
     Ok((status, Json(answer)))
 }
 
-/// The id of the repository that the project is registered as. A task for one that is not is made all the same:
-/// it fails in the open, where an event that was dropped would be missed.
-async fn registered(api: &Api, project: &Project) -> ApiResult<Option<String>> {
-    for name in [Some(&project.id), project.path.as_ref()].into_iter().flatten() {
-        if let Some(repo) = api.store.find_repo(name).await? {
-            return Ok(Some(repo.id));
-        }
-    }
-    Ok(None)
-}
-
-fn unregistered(project: &Project) -> String {
+/// The id of the repository that the project is registered as, or what to do where that cannot be told. A task is made
+/// all the same: it fails in the open, where an event that was dropped would be missed.
+///
+/// A repository without an address is on the configured instance, and stands back behind one that names the event's.
+fn registered(known: Vec<Repo>, project: &Project) -> Result<String, String> {
     let name = project.path.as_ref().unwrap_or(&project.id);
-    format!(
-        "The project {name} is not registered, so its builds cannot be read: `longshore repos add --project {name}`"
-    )
+    let (unnamed, named): (Vec<Repo>, Vec<Repo>) = known.into_iter().partition(|repo| repo.at.url.is_empty());
+    let elsewhere = named.first().map(|repo| repo.at.url.clone());
+    let here: Vec<Repo> = named
+        .into_iter()
+        .filter(|repo| project.host.is_none() || authority(&repo.at.url) == project.host)
+        .collect();
+    let fitting = if here.is_empty() { unnamed } else { here };
+    match (fitting.as_slice(), elsewhere) {
+        ([repo], _) => Ok(repo.id.clone()),
+        ([], None) => Err(format!(
+            "The project {name} is not registered, so its builds cannot be read: `longshore repos add --project {name}`"
+        )),
+        ([], Some(url)) => Err(format!(
+            "The project {name} is registered at {url} and not at {}, so its builds cannot be read: `longshore repos add` it there too, or correct its address",
+            project.host.as_deref().unwrap_or_default()
+        )),
+        (several, _) => Err(format!(
+            "The project {name} is registered more than once, as {}, so whose builds are meant cannot be told: remove all but one",
+            several
+                .iter()
+                .map(|repo| repo.id.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::{Autonomy, RepoRef, RepoStatus};
+
     use super::*;
 
     fn failed() -> Value {
@@ -247,7 +289,8 @@ mod tests {
             project,
             Project {
                 id: "1".to_owned(),
-                path: Some("gitlab-org/gitlab-test".to_owned())
+                path: Some("gitlab-org/gitlab-test".to_owned()),
+                host: Some("example.com:80".to_owned()),
             }
         );
     }
@@ -265,6 +308,50 @@ mod tests {
             task.payload["pipeline"]["url"],
             "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"
         );
+    }
+
+    fn repo(id: &str, url: &str) -> Repo {
+        Repo {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            slug: None,
+            at: RepoRef {
+                provider: "gitlab".to_owned(),
+                url: url.to_owned(),
+                project: "1".to_owned(),
+            },
+            default_branch: "main".to_owned(),
+            autonomy_mode: Autonomy::Guided,
+            settings: Value::Null,
+            status: RepoStatus::Active,
+        }
+    }
+
+    #[test]
+    fn a_project_is_looked_for_on_its_own_instance() {
+        let project = Project {
+            id: "1".to_owned(),
+            path: Some("group/app".to_owned()),
+            host: Some("git.example.org:443".to_owned()),
+        };
+        let (here, other) = (
+            repo("here", "https://git.example.org/group/app"),
+            repo("other", "https://gitlab.example.com"),
+        );
+        let default = repo("default", "");
+        let found =
+            |known: &[&Repo]| registered(known.iter().map(|repo| (*repo).clone()).collect(), &project);
+        assert_eq!(found(&[&other, &here, &default]), Ok("here".to_owned()));
+        assert_eq!(found(&[&other, &default]), Ok("default".to_owned()));
+        let told = |known: &[&Repo]| found(known).unwrap_err();
+        assert!(told(&[]).contains("repos add --project group/app"));
+        assert!(
+            told(&[&other]).contains("https://gitlab.example.com"),
+            "{}",
+            told(&[&other])
+        );
+        let twin = repo("twin", "https://git.example.org");
+        assert!(told(&[&here, &twin]).contains("here, twin"));
     }
 
     #[test]
@@ -300,6 +387,13 @@ mod tests {
         let mut again = failed();
         again["object_attributes"]["finished_at"] = "2026-08-12 16:00:00 UTC".into();
         assert_ne!(key("a", &failed()), key("a", &again));
+        let mut other = failed();
+        other["project"]["web_url"] = "https://git.example.org/gitlab-org/gitlab-test".into();
+        assert_ne!(
+            key("a", &failed()),
+            key("a", &other),
+            "another instance's pipeline 31"
+        );
         let note = json!({"object_kind": "note"});
         assert_eq!(dedupe_key("Note Hook", Some("a"), &note), "uuid:a");
         assert_ne!(

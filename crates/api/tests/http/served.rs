@@ -20,7 +20,7 @@ pub struct Served {
 pub fn config() -> Config {
     Config {
         tokens: Vec::new(),
-        loopback_only: true,
+        hosts: Some(Vec::new()),
         gitlab_webhook_secret: Some("hook-secret".into()),
         request_timeout: Duration::from_secs(20),
         agent: "devops".to_owned(),

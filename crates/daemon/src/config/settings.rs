@@ -100,6 +100,7 @@ pub struct Api {
     pub bind: SocketAddr,
     pub tokens: Vec<Secret>,
     pub open: bool,
+    pub hosts: Vec<String>,
     pub request_timeout: Span,
 }
 
@@ -109,6 +110,7 @@ impl Default for Api {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8844),
             tokens: Vec::new(),
             open: false,
+            hosts: Vec::new(),
             request_timeout: Span::seconds(30),
         }
     }

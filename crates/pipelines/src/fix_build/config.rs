@@ -40,6 +40,8 @@ impl Default for Config {
     }
 }
 
+/// How long a failure that one pipeline's task acts on is left alone by the tasks of others.
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {

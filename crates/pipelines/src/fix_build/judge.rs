@@ -1,6 +1,5 @@
 //! From diagnoses to a decision; pure.
 
-use domain::Error;
 use ports::{FlakeVerdict, Job};
 use serde::{Deserialize, Serialize};
 
@@ -108,19 +107,4 @@ pub(crate) fn retried_before(history: &[FlakeVerdict], sha: &str) -> u32 {
         .filter(|verdict| verdict.retried && verdict.sha == sha)
         .count();
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// What is said when no failed job is found.
-pub(crate) fn no_failed_job(pipeline: &ports::Pipeline) -> Result<&'static str, Error> {
-    use ports::JobStatus;
-    match pipeline.status {
-        JobStatus::Succeeded => Ok("it passed"),
-        JobStatus::Cancelled => Ok("it was cancelled"),
-        JobStatus::Skipped => Ok("it was skipped"),
-        JobStatus::Failed => Ok("it failed before any job ran, as an invalid pipeline definition does"),
-        JobStatus::Running | JobStatus::Waiting => Err(Error::unavailable(format!(
-            "pipeline {} is still running and none of its jobs has failed",
-            pipeline.id
-        ))),
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use domain::{Error, ErrorKind, Idem, NewTask, RepoRef, Report, TaskId, Verdict};
 use durable::{Cause, Handler, Reconciled, Stop, TaskCx};
 use futures_util::StreamExt;
-use ports::{BudgetLedger, FlakeHistory, FlakeVerdict, Forge, Job, JobRef, Spend};
+use ports::{BudgetLedger, FlakeHistory, FlakeVerdict, Forge, Job, JobRef, JobStatus, Spend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -54,10 +54,9 @@ struct Failed {
     unread: usize,
     #[serde(default)]
     unread_blocking: usize,
-    /// Those that the task of another pipeline deals with: a child pipeline's failure fails its parent too, and
-    /// both are reported.
+    /// The pipeline as it was when no failed job was found in it: it may have gone on since the task began.
     #[serde(default)]
-    elsewhere: Vec<Job>,
+    pipeline: Option<ports::Pipeline>,
 }
 
 /// What was done about a finding.
@@ -71,7 +70,7 @@ pub(crate) struct Done {
     pub(crate) ask: Option<String>,
     /// Failed jobs that were not looked at.
     pub(crate) unread: usize,
-    /// Failed jobs that another task deals with.
+    /// Failed jobs that another task acts on: a child pipeline's failure fails its parent too, and both are reported.
     pub(crate) elsewhere: Vec<Job>,
 }
 
@@ -108,11 +107,8 @@ impl Handler for FixBuild {
         let plan: Plan = cx.step("plan", |_| self.plan(cx, params, &subject)).await?;
         let failed = self.failed_jobs(cx, &subject, &plan).await?;
         let jobs = &failed.jobs;
-        if let (Some(pipeline), true) = (&plan.pipeline, jobs.is_empty()) {
-            if !failed.elsewhere.is_empty() {
-                return Ok(report::dealt_with_elsewhere(pipeline, &failed.elsewhere));
-            }
-            return Ok(report::nothing_failed(pipeline, judge::no_failed_job(pipeline)?));
+        if let Some(pipeline) = &failed.pipeline {
+            return Ok(report::nothing_failed(pipeline));
         }
         let findings = match &subject {
             Subject::Log => vec![self.read_inline(cx, params).await?],
@@ -123,23 +119,29 @@ impl Handler for FixBuild {
             // Somebody asked for this retry by name; the diagnosis is only told.
             Decision::Retry { later: false }
         } else {
-            judge::decide(&findings, failed.unread_blocking, &plan.config, plan.may_retry)
+            self.decide(&plan, &findings, failed.unread_blocking)
+        };
+        let (own, elsewhere) = match (&decision, &plan.pipeline) {
+            (Decision::Retry { .. } | Decision::HandOver, Some(pipeline)) => {
+                self.share(cx, pipeline, &findings).await?
+            }
+            _ => (findings.clone(), Vec::new()),
         };
         let mut done = match &decision {
             Decision::Retry { later } => {
-                let wanted = findings
-                    .iter()
-                    .filter_map(|finding| finding.job.as_ref())
-                    .filter(|job| by_name || !job.allow_failure);
+                let wanted = own.iter().filter_map(|finding| finding.job.as_ref());
+                let wanted = wanted.filter(|job| by_name || !job.allow_failure).collect();
                 self.retry(cx, &plan, wanted, *later).await?
             }
-            Decision::HandOver => {
-                let follow_on = self.hand_over(cx, &plan, &findings).await?;
+            Decision::HandOver if self.decide(&plan, &own, failed.unread_blocking) == Decision::HandOver => {
+                let follow_on = self.hand_over(cx, &plan, &own).await?;
                 Done {
                     follow_on: Some(follow_on),
                     ..Done::default()
                 }
             }
+            // The code fault among them is another task's.
+            Decision::HandOver => Done::default(),
             Decision::Ask { why } => Done {
                 ask: Some(why.clone()),
                 ..Done::default()
@@ -147,13 +149,16 @@ impl Handler for FixBuild {
             Decision::Nothing => Done::default(),
         };
         done.unread = failed.unread;
-        done.elsewhere.clone_from(&failed.elsewhere);
+        done.elsewhere = elsewhere;
         self.remember(cx, &findings, &done).await?;
         let link = |job: &Job, line| self.forge.log_link(job, line);
+        // What was acted on is told first.
+        let others = findings.into_iter().filter(|finding| !own.contains(finding));
+        let told: Vec<Finding> = own.iter().cloned().chain(others).collect();
         Ok(report::told(
             &plan.config,
             plan.pipeline.as_ref(),
-            &findings,
+            &told,
             &done,
             &link,
         ))
@@ -232,19 +237,16 @@ impl FixBuild {
                 cx.step("failed-jobs", |_| async move {
                     let mut jobs = self.forge.failed_jobs(at, pipeline.id).await?;
                     let unread = jobs.split_off(limit.min(jobs.len()));
-                    let mut failed = Failed {
+                    let now = match jobs.is_empty() {
+                        true => Some(self.forge.pipeline(at, pipeline.id).await?),
+                        false => None,
+                    };
+                    Ok(Failed {
+                        jobs,
                         unread: unread.len(),
                         unread_blocking: unread.iter().filter(|job| !job.allow_failure).count(),
-                        ..Failed::default()
-                    };
-                    for job in jobs {
-                        if self.is_ours(&job, pipeline).await? {
-                            failed.jobs.push(job);
-                        } else {
-                            failed.elsewhere.push(job);
-                        }
-                    }
-                    Ok(failed)
+                        pipeline: now,
+                    })
                 })
                 .await
             }
@@ -252,15 +254,59 @@ impl FixBuild {
         }
     }
 
-    /// Whether no other pipeline's task deals with the job. Asking again for the same pipeline gets the same answer.
-    async fn is_ours(&self, job: &Job, pipeline: &ports::Pipeline) -> Result<bool, Error> {
-        let asking = Idem::new(format!(
-            "fix-build/{}/{}/{}",
-            pipeline.url, pipeline.id, job.at.id
-        ));
+    fn decide(&self, plan: &Plan, findings: &[Finding], unread: usize) -> Decision {
+        let passed = plan
+            .pipeline
+            .as_ref()
+            .is_some_and(|pipeline| pipeline.status == JobStatus::Succeeded);
+        if passed {
+            // Whatever failed was allowed to.
+            return Decision::Nothing;
+        }
+        judge::decide(findings, unread, &plan.config, plan.may_retry)
+    }
+
+    /// Tells the findings that are ours to act on from the jobs that a task for another pipeline acts on: a child
+    /// pipeline's failure fails its parent too, and both are reported.
+    async fn share(
+        &self,
+        cx: &TaskCx,
+        pipeline: &ports::Pipeline,
+        findings: &[Finding],
+    ) -> Result<(Vec<Finding>, Vec<Job>), Stop> {
+        let jobs = findings.iter().filter_map(|finding| finding.job.as_ref());
+        let elsewhere: Vec<Job> = cx
+            .step("share", |_| async move {
+                let mut elsewhere = Vec::new();
+                for job in jobs {
+                    if !self.is_ours(cx, job, pipeline).await? {
+                        elsewhere.push(job.clone());
+                    }
+                }
+                Ok(elsewhere)
+            })
+            .await?;
+        let ours = |finding: &&Finding| {
+            let job = finding.job.as_ref();
+            job.is_none_or(|job| elsewhere.iter().all(|other| other.at != job.at))
+        };
+        Ok((findings.iter().filter(ours).cloned().collect(), elsewhere))
+    }
+
+    /// The first pipeline that asks gets the job, however often it asks; another one's task must ask an hour later.
+    async fn is_ours(&self, cx: &TaskCx, job: &Job, pipeline: &ports::Pipeline) -> Result<bool, Error> {
         let account = format!("failure/{}/{}", job.url, job.at.id);
-        let answer = self.budget.spend(&account, 1, config::DAY, &asking).await?;
-        Ok(matches!(answer, Spend::Granted { .. }))
+        let pipeline = format!("fix-build/{}/{}/{}", pipeline.url, pipeline.id, job.at.id);
+        for asking in [pipeline.clone(), format!("{pipeline}/{}", cx.task().id)] {
+            let answer = self
+                .budget
+                .spend(&account, 1, config::HOUR, &Idem::new(asking))
+                .await?;
+            if let Spend::Granted { .. } = answer {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn read_inline(&self, cx: &TaskCx, params: &Params) -> Result<Finding, Stop> {
@@ -340,13 +386,10 @@ impl FixBuild {
         Ok(scanner.finish(&context))
     }
 
-    async fn retry(
-        &self,
-        cx: &TaskCx,
-        plan: &Plan,
-        wanted: impl Iterator<Item = &Job>,
-        later: bool,
-    ) -> Result<Done, Stop> {
+    async fn retry(&self, cx: &TaskCx, plan: &Plan, wanted: Vec<&Job>, later: bool) -> Result<Done, Stop> {
+        if wanted.is_empty() {
+            return Ok(Done::default());
+        }
         if later {
             cx.sleep("quota", Duration::from_secs(plan.config.quota_wait_s))
                 .await?;
@@ -376,7 +419,15 @@ impl FixBuild {
                         .await?
                         .map_or(Reconciled::Absent, Reconciled::Found))
                 })
-                .run(|idem| async move { self.forge.retry_job(&job.at, beside, &idem).await })
+                .run(|idem| async move {
+                    let refused = match self.forge.retry_job(&job.at, beside, &idem).await {
+                        Err(error) if error.kind == ErrorKind::Conflict => error,
+                        answer => return answer,
+                    };
+                    // It may be refused because it has been done: by a request of ours that was slow to take
+                    // effect, or by a person.
+                    self.forge.retry_of(job).await?.ok_or(refused)
+                })
                 .await;
             match retried {
                 Ok(job) => done.retried.push(job),

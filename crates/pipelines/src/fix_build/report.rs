@@ -1,7 +1,7 @@
 //! What people and programs are told of a build; pure.
 
 use domain::{Evidence, FollowOn, Report, Verdict};
-use ports::{Job, Pipeline};
+use ports::{Job, JobStatus, Pipeline};
 use serde_json::{Value, json};
 
 use super::Done;
@@ -14,8 +14,17 @@ type Link<'a> = &'a dyn Fn(&Job, u64) -> String;
 /// Findings beside the main one whose excerpts are shown too.
 const MORE_EXCERPTS: usize = 3;
 
-pub(super) fn nothing_failed(pipeline: &Pipeline, why: &str) -> Report {
-    let failed = pipeline.status == ports::JobStatus::Failed;
+pub(super) fn nothing_failed(pipeline: &Pipeline) -> Report {
+    let why = match pipeline.status {
+        JobStatus::Succeeded => "it passed",
+        JobStatus::Cancelled => "it was cancelled",
+        JobStatus::Skipped => "it was skipped",
+        JobStatus::Failed => {
+            "it failed before any job ran, as an invalid pipeline definition does, or what failed is being run again"
+        }
+        JobStatus::Running | JobStatus::Waiting => "it runs, and none of its jobs has failed so far",
+    };
+    let failed = pipeline.status == JobStatus::Failed;
     let verdict = if failed {
         Verdict::ActionNeeded
     } else {
@@ -37,30 +46,9 @@ pub(super) fn nothing_failed(pipeline: &Pipeline, why: &str) -> Report {
     report
 }
 
-/// All that failed belongs to a pipeline that has a task of its own.
-pub(super) fn dealt_with_elsewhere(pipeline: &Pipeline, jobs: &[Job]) -> Report {
-    let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
-    let summary = format!(
-        "Pipeline {} of {} failed because of another pipeline's failure ({}), which a task of its own deals with",
-        pipeline.id,
-        pipeline.git_ref,
-        names.join(", ")
-    );
-    let mut report = Report::new(Verdict::Succeeded, summary)
-        .linked_fact("Pipeline", pipeline.id.to_string(), &pipeline.url)
-        .fact("Commit", short(&pipeline.sha));
-    for job in jobs {
-        report = elsewhere(report, job);
-    }
-    let ids: Vec<u64> = jobs.iter().map(|job| job.at.id).collect();
-    report.data =
-        json!({"pipeline": pipeline.id, "status": pipeline.status, "action": "none", "elsewhere": ids});
-    report
-}
-
 fn elsewhere(report: Report, job: &Job) -> Report {
     let what = format!("{} of pipeline {}", job.name, job.pipeline);
-    report.linked_fact("Dealt with by another task", what, &job.url)
+    report.linked_fact("Left to another task", what, &job.url)
 }
 
 pub(super) fn told(
@@ -79,7 +67,12 @@ pub(super) fn told(
         Done { ask: Some(_), .. } => Verdict::ActionNeeded,
         _ => Verdict::Succeeded,
     };
-    let mut report = Report::new(verdict, summary(root, done, &config.builder));
+    let passed = pipeline.is_some_and(|pipeline| pipeline.status == JobStatus::Succeeded);
+    let mut summary = summary(root, done, &config.builder);
+    if passed && done.retried.is_empty() && diagnosis.class != Class::Success {
+        summary.push_str("; nothing was done, because the pipeline passed without it");
+    }
+    let mut report = Report::new(verdict, summary);
     if done.ask.is_some() {
         report.who = Some("whoever owns this build".to_owned());
     } else if done.follow_on.is_some() {
@@ -210,6 +203,8 @@ fn summary(root: &Finding, done: &Done, builder: &str) -> String {
         }
     } else if done.follow_on.is_some() {
         format!("; handed to {builder}")
+    } else if !done.elsewhere.is_empty() {
+        "; it was reported for another pipeline too, whose task acts on it".to_owned()
     } else {
         String::new()
     };

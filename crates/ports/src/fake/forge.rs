@@ -150,8 +150,25 @@ impl World {
         Ok(failed)
     }
 
+    /// A pipeline runs while one of its jobs does, and so do those above it.
+    fn run_again(&mut self, repo: &RepoRef, pipeline: u64) {
+        let mut open = vec![(repo.clone(), pipeline)];
+        let mut seen = HashSet::new();
+        while let Some(next) = open.pop() {
+            if let Some(pipeline) = self.pipelines.get_mut(&next) {
+                pipeline.status = JobStatus::Running;
+            }
+            let above = self
+                .children
+                .iter()
+                .filter(|(_, children)| children.contains(&next));
+            let above: Vec<_> = above.map(|(parent, _)| parent.clone()).collect();
+            open.extend(above.into_iter().filter(|parent| seen.insert(parent.clone())));
+        }
+    }
+
     fn retry(&mut self, at: &JobRef, beside: &[JobRef], idem: &Idem) -> Result<Job> {
-        let job = self.job(at)?;
+        let job = self.job(at)?.clone();
         if self.writes_denied {
             return Err(Error::denied(format!("job {} may not be retried by us", at.id)));
         }
@@ -165,6 +182,7 @@ impl World {
         made.url = format!("{}/{}", job.url.trim_end_matches(&at.id.to_string()), made.at.id);
         (made.failure_reason, made.exit_code) = (None, None);
         (made.started_at, made.finished_at, made.duration) = (None, None, None);
+        self.run_again(&job.at.repo, job.pipeline);
         self.retry_of.insert(at.id, made.at.id);
         self.jobs.insert(made.at.id, made.clone());
         self.retried.push(Retried {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::{Error, Idem, RepoRef, Result};
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
@@ -54,9 +55,21 @@ impl Github {
         })
     }
 
-    async fn run_after(&self, repo: &RepoRef, run: u64, name: &str, attempt: u32) -> Result<Option<Job>> {
+    /// The next run of a job. What was not run again stands in the later attempt too, with its old times.
+    async fn run_after(
+        &self,
+        repo: &RepoRef,
+        run: u64,
+        name: &str,
+        attempt: u32,
+        started_at: Option<DateTime<Utc>>,
+    ) -> Result<Option<Job>> {
         let later = self.jobs(repo, run, "all").await?.into_iter();
-        let later = later.filter(|job| job.name == name && job.run_attempt > attempt);
+        let later = later.filter(|job| {
+            job.name == name
+                && job.run_attempt > attempt
+                && (job.started_at.is_none() || job.started_at != started_at)
+        });
         Ok(later
             .min_by_key(|job| job.run_attempt)
             .map(|job| job.into_job(repo)))
@@ -133,7 +146,13 @@ impl Forge for Github {
         let before = self.raw_job(job).await?;
         let mut path = format!("{}/actions/jobs/{}/rerun", root(&job.repo)?, job.id);
         if !beside.is_empty() {
-            let started = self.run_after(&job.repo, before.run_id, &before.name, before.run_attempt);
+            let started = self.run_after(
+                &job.repo,
+                before.run_id,
+                &before.name,
+                before.run_attempt,
+                before.started_at,
+            );
             if let Some(made) = started.await? {
                 return Ok(made);
             }
@@ -172,7 +191,13 @@ impl Forge for Github {
         let mut pause = FIRST_LOOK;
         for _ in 0..LOOKS {
             if let Some(made) = self
-                .run_after(&job.repo, before.run_id, &before.name, before.run_attempt)
+                .run_after(
+                    &job.repo,
+                    before.run_id,
+                    &before.name,
+                    before.run_attempt,
+                    before.started_at,
+                )
                 .await?
             {
                 return Ok(made);
@@ -186,7 +211,7 @@ impl Forge for Github {
     }
 
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>> {
-        self.run_after(&job.at.repo, job.pipeline, &job.name, job.attempt)
+        self.run_after(&job.at.repo, job.pipeline, &job.name, job.attempt, job.started_at)
             .await
     }
 }

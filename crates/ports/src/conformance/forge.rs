@@ -304,6 +304,12 @@ pub async fn a_retry_makes_one_new_run_that_is_found_again(world: &dyn ForgeWorl
     let found = port.retry_of(&job).await.expect("looks").expect("finds");
     assert_eq!(found.at, made.at);
     assert_eq!(port.retry_of(&made).await.expect("looks"), None);
+    let other = port.job(&placed.jobs[0]).await.expect("reads");
+    assert_eq!(
+        port.retry_of(&other).await.expect("looks"),
+        None,
+        "only one was run again"
+    );
 }
 
 pub async fn several_jobs_of_a_pipeline_are_retried_once_each(world: &dyn ForgeWorld) {

@@ -120,8 +120,8 @@ fn failed_at_last(world: &World, run: u64) -> Vec<Job> {
         .collect()
 }
 
-fn rerun(world: &mut World, run: u64, jobs: &[Job]) -> Result<Reply, Reply> {
-    let run = world.runs.get_mut(&run).ok_or_else(not_found)?;
+fn rerun(world: &mut World, of: u64, jobs: &[Job]) -> Result<Reply, Reply> {
+    let run = world.runs.get_mut(&of).ok_or_else(not_found)?;
     if run.status != "completed" {
         return Err(Reply::message(
             403,
@@ -132,6 +132,20 @@ fn rerun(world: &mut World, run: u64, jobs: &[Job]) -> Result<Reply, Reply> {
     run.conclusion = None;
     run.attempt += 1;
     let attempt = run.attempt;
+    // Those that are not run again are carried over, with their results and times.
+    let mut carried: BTreeMap<String, Job> = BTreeMap::new();
+    for job in world.jobs.values().filter(|job| job.run == of) {
+        let newer = carried
+            .get(&job.name)
+            .is_none_or(|known| job.attempt > known.attempt);
+        if newer && jobs.iter().all(|again| again.name != job.name) {
+            carried.insert(job.name.clone(), job.clone());
+        }
+    }
+    for job in carried.into_values() {
+        let id = world.number();
+        world.jobs.insert(id, Job { id, attempt, ..job });
+    }
     for job in jobs {
         let again = Job {
             id: world.number(),

@@ -17,42 +17,39 @@ static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// The line as text if nothing is to be taken from it: most lines are so.
 pub fn plain(raw: &[u8]) -> Option<&str> {
-    // Without a branch for each byte, so that many are looked at together.
-    let controls = raw.iter().fold(false, |any, byte| {
-        any | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f)
-    });
-    if controls {
+    if has_controls(raw) {
         return None;
     }
     std::str::from_utf8(raw).ok()
 }
 
+fn has_controls(raw: &[u8]) -> bool {
+    // Without a branch for each byte, so that many are looked at together.
+    raw.iter().fold(false, |any, byte| {
+        any | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f)
+    })
+}
+
 /// Removes terminal escape sequences and control characters; invalid UTF-8 becomes the replacement character.
 pub fn strip_escapes(raw: &[u8], out: &mut String) {
-    out.clear();
+    // The text's own memory takes the bytes, which mostly are text then.
+    let mut bytes = std::mem::take(out).into_bytes();
+    bytes.clear();
     let mut rest = raw;
-    let mut plain: Vec<u8> = Vec::new();
-    // The common case keeps the borrowed slice.
-    let bytes: &[u8] = if memchr::memchr(0x1b, raw).is_none() {
-        raw
-    } else {
-        while let Some(at) = memchr::memchr(0x1b, rest) {
-            plain.extend_from_slice(&rest[..at]);
-            rest = &rest[at + escape_len(&rest[at..])..];
+    while let Some(at) = memchr::memchr(0x1b, rest) {
+        bytes.extend_from_slice(&rest[..at]);
+        rest = &rest[at + escape_len(&rest[at..])..];
+    }
+    bytes.extend_from_slice(rest);
+    if !has_controls(&bytes) {
+        match String::from_utf8(bytes) {
+            Ok(text) => *out = text,
+            Err(error) => out.push_str(&String::from_utf8_lossy(error.as_bytes())),
         }
-        plain.extend_from_slice(rest);
-        &plain
-    };
-    if let Some(text) = self::plain(bytes) {
-        out.push_str(text);
         return;
     }
     for chunk in bytes.utf8_chunks() {
-        if chunk
-            .valid()
-            .bytes()
-            .any(|byte| byte < 0x20 && byte != b'\t' || byte == 0x7f)
-        {
+        if has_controls(chunk.valid().as_bytes()) {
             out.extend(chunk.valid().chars().filter(|ch| *ch == '\t' || !ch.is_control()));
         } else {
             out.push_str(chunk.valid());
@@ -108,17 +105,14 @@ pub fn is_command_echo(raw: &[u8]) -> bool {
 
 /// The text behind its timestamps.
 pub fn skip_time(text: &str) -> &str {
-    let starts_with_time = text
-        .as_bytes()
-        .first()
-        .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'[')
-        || text.starts_with('\u{feff}')
-        || text.contains('\t');
-    if !starts_with_time {
+    let bytes = text.as_bytes();
+    let digits = bytes.strip_prefix(b"[").unwrap_or(bytes);
+    let starts_with_time =
+        matches!(digits, [tens, ones, ..] if tens.is_ascii_digit() && ones.is_ascii_digit());
+    if !starts_with_time && !text.starts_with('\u{feff}') && memchr::memchr(b'\t', bytes).is_none() {
         return text;
     }
     // The usual form by hand: it stands on every line of many logs.
-    let bytes = text.as_bytes();
     if bytes.len() > 20
         && (bytes[4], bytes[7], bytes[10], bytes[13]) == (b'-', b'-', b'T', b':')
         && bytes[..4].iter().all(u8::is_ascii_digit)

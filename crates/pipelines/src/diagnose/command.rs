@@ -127,7 +127,15 @@ pub(super) fn complains(text: &str) -> bool {
             | "Failure"
             | "FAILURE"
     );
-    let told = named || text.contains("Error: ") || text.contains("Exception: ") || text.contains(" error: ");
+    let told = named
+        || memchr::memchr_iter(b':', text.as_bytes())
+            .filter(|at| text.as_bytes().get(at + 1) == Some(&b' '))
+            .any(|at| {
+                let before = &text.as_bytes()[..at];
+                [b"Error".as_slice(), b"Exception", b" error"]
+                    .iter()
+                    .any(|word| before.ends_with(word))
+            });
     told && text.len() > word.len() + 2
         && ![
             "exit code",

@@ -5,9 +5,11 @@
 //! a while is not in the cache, and costs as much as the search of a hundred lines.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use super::literals::{Demands, Literal, Set, Start};
+use super::literals::{Demands, Literal, Set};
 use super::prefilter::Prefilter;
+use super::start::Start;
 
 pub(super) struct Index {
     keys: Prefilter,
@@ -88,14 +90,14 @@ impl Index {
     /// How many places of `bytes` hold a key.
     pub fn count(&self, bytes: &[u8]) -> usize {
         let mut count = 0;
-        self.keys.all(bytes, 0, |_| count += 1);
+        self.keys.all(bytes, 0..bytes.len(), |_| count += 1);
         count
     }
 
-    /// Puts the patterns of which `text` holds a key, at or behind `from`, into `patterns`, in order.
-    pub fn proposed(&self, text: &[u8], from: usize, patterns: &mut Vec<u32>) {
+    /// Puts the patterns of which `text` holds a key, with its fingerprint in `range`, into `patterns`, in order.
+    pub fn proposed(&self, text: &[u8], range: Range<usize>, patterns: &mut Vec<u32>) {
         patterns.clear();
-        self.keys.all(text, from, |key| {
+        self.keys.all(text, range, |key| {
             patterns.extend_from_slice(&self.keyed[key as usize]);
         });
         if patterns.len() > 1 {
@@ -139,7 +141,7 @@ mod tests {
             ("a quokka 3 Broken", &[]),
             ("quokka 3 mended", &[]),
         ] {
-            index.proposed(line.as_bytes(), 0, &mut proposed);
+            index.proposed(line.as_bytes(), 0..line.len(), &mut proposed);
             proposed.retain(|pattern| index.admits(*pattern, line));
             assert_eq!(proposed, expected, "{line}");
         }

@@ -2,6 +2,7 @@
 //! that the line stands in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::rules::{MarkKind, Pick, Rank};
 
@@ -20,6 +21,18 @@ pub(super) struct Hit {
     pub rank: Rank,
     /// The line is itself one of the machinery's marks.
     pub is_mark: bool,
+    /// What is still to be taken from the block that holds the line.
+    pub owed: Option<Owed>,
+}
+
+/// Where a line stands in its block, until what the verdict may need of it is copied: most lines are replaced by
+/// later ones before the block ends.
+#[derive(Debug, Clone)]
+pub(super) struct Owed {
+    /// Of the whole line in the block.
+    pub span: Range<usize>,
+    /// The pattern whose captures are to be taken from the text.
+    pub captures_of: Option<u32>,
 }
 
 /// Where the step of a line ended.
@@ -123,6 +136,26 @@ impl Ledger {
         self.complaint = Some((hit, line));
     }
 
+    /// Every line that is kept, in no order.
+    pub fn kept_lines(&mut self) -> impl Iterator<Item = &mut Hit> {
+        let seen = [
+            &mut self.first_failed,
+            &mut self.last_failed,
+            &mut self.job_end,
+            &mut self.step_error,
+            &mut self.tool_ok,
+            &mut self.tool_failed,
+        ];
+        let failing = self.failing.as_mut().and_then(|(_, hit)| hit.as_mut());
+        let rules = self.open.values_mut().chain(self.closed.values_mut());
+        rules
+            .map(|kept| &mut kept.hit)
+            .chain(seen.into_iter().flatten().map(|seen| &mut seen.hit))
+            .chain(self.job.as_mut().map(|(_, seen)| &mut seen.hit))
+            .chain(self.complaint.as_mut().map(|(hit, _)| hit))
+            .chain(failing)
+    }
+
     pub fn keep(&mut self, rule: u16, hit: Hit) {
         let count = self
             .open
@@ -141,9 +174,13 @@ impl Ledger {
         self.open.insert(rule, kept);
     }
 
-    pub fn mark(&mut self, kind: MarkKind, exit: Option<i32>, hit: Hit) {
-        let line = hit.line;
-        let seen = Seen { line, exit, hit };
+    /// Takes a mark at `line`; `hit` makes the line itself, which few kinds of marks need.
+    pub fn mark(&mut self, kind: MarkKind, exit: Option<i32>, line: u64, hit: impl FnOnce() -> Hit) {
+        let seen = || Seen {
+            line,
+            exit,
+            hit: hit(),
+        };
         if let Some(code) = exit {
             let replaces =
                 code != 0 && self.first_failed.is_none() && self.exit_code.is_none_or(|(at, _)| at < line);
@@ -153,7 +190,7 @@ impl Ledger {
         }
         match kind {
             MarkKind::StepStart => {
-                let command = seen.hit.text.clone();
+                let command = seen().hit.text;
                 self.next_command(line, &command);
             }
             MarkKind::NextCommand => {
@@ -177,6 +214,7 @@ impl Ledger {
             }
             MarkKind::StepFailed => {
                 if !self.cleaning {
+                    let seen = seen();
                     if let Some(command) = seen.hit.text.strip_prefix("The command \"") {
                         command.clone_into(&mut self.command);
                     }
@@ -194,7 +232,7 @@ impl Ledger {
             MarkKind::StepError => {
                 if !self.cleaning {
                     self.step_errors += 1;
-                    self.step_error.get_or_insert(seen);
+                    self.step_error.get_or_insert_with(seen);
                 }
             }
             MarkKind::Retrying => self.retried_at = line,
@@ -209,10 +247,10 @@ impl Ledger {
                     self.cleaning = true;
                 }
             }
-            MarkKind::JobOk | MarkKind::JobFailed => self.job = Some((kind, seen)),
-            MarkKind::JobEnd => self.job_end = Some(seen),
-            MarkKind::ToolOk => self.tool_ok = Some(seen),
-            MarkKind::ToolFailed => self.tool_failed = Some(seen),
+            MarkKind::JobOk | MarkKind::JobFailed => self.job = Some((kind, seen())),
+            MarkKind::JobEnd => self.job_end = Some(seen()),
+            MarkKind::ToolOk => self.tool_ok = Some(seen()),
+            MarkKind::ToolFailed => self.tool_failed = Some(seen()),
             MarkKind::ExitCode => {}
         }
     }

@@ -3,8 +3,9 @@
 //! One pass over the raw bytes looks for the rarest of them; only a line that holds one is cleaned and shown to the
 //! patterns.
 
-use regex_syntax::hir::{Class, ClassBytesRange, Hir, HirKind, Look};
+use regex_syntax::hir::{Class, ClassBytesRange, Hir, HirKind};
 
+use super::start::Start;
 use super::usual;
 
 /// A repeated text is written out this many times at most.
@@ -67,27 +68,6 @@ pub struct Demands {
     pub start: Option<Start>,
 }
 
-/// What the text must begin with.
-pub struct Start {
-    /// White space may stand before it.
-    pub indented: bool,
-    pub texts: Set,
-}
-
-impl Start {
-    pub fn admits(&self, text: &[u8]) -> bool {
-        let text = if self.indented {
-            text.trim_ascii_start()
-        } else {
-            text
-        };
-        self.texts.iter().any(|literal| {
-            text.get(..literal.text.len())
-                .is_some_and(|begin| literal.equals(begin))
-        })
-    }
-}
-
 /// `None` when the pattern demands nothing long enough to look for.
 pub fn demands(pattern: &str) -> Option<Demands> {
     let hir = regex_syntax::ParserBuilder::new()
@@ -109,7 +89,7 @@ pub fn demands(pattern: &str) -> Option<Demands> {
     Some(Demands {
         key,
         others: sets,
-        start: start(&hir),
+        start: Start::of(&hir),
     })
 }
 
@@ -123,7 +103,7 @@ fn rarity(set: &Set) -> (u32, std::cmp::Reverse<usize>) {
     (cost(set), std::cmp::Reverse(shortest(set)))
 }
 
-fn normal(mut set: Set) -> Set {
+pub(super) fn normal(mut set: Set) -> Set {
     for literal in &mut set {
         if literal.any_case {
             literal.text.make_ascii_lowercase();
@@ -132,55 +112,6 @@ fn normal(mut set: Set) -> Set {
     set.sort();
     set.dedup();
     set
-}
-
-/// What stands directly behind the pattern's `^`.
-fn start(hir: &Hir) -> Option<Start> {
-    let mut flat = Vec::new();
-    flatten(std::slice::from_ref(hir), &mut flat);
-    let mut parts = flat.into_iter().peekable();
-    if !matches!(parts.next()?.kind(), HirKind::Look(Look::Start)) {
-        return None;
-    }
-    let indented = parts.next_if(|part| is_space(part)).is_some();
-    let mut texts = vec![Literal::default()];
-    for part in parts {
-        if let Some(longer) = finite(part).and_then(|ends| product(&texts, &ends)) {
-            texts = longer;
-            continue;
-        }
-        if let HirKind::Repetition(repetition) = part.kind()
-            && repetition.min > 0
-            && let Some(longer) = finite(&repetition.sub).and_then(|ends| product(&texts, &ends))
-        {
-            texts = longer;
-        }
-        break;
-    }
-    let useful = texts.iter().all(|literal| {
-        literal
-            .text
-            .first()
-            .is_some_and(|byte| !indented || !byte.is_ascii_whitespace())
-    });
-    useful.then(|| Start {
-        indented,
-        texts: normal(texts),
-    })
-}
-
-/// Whether it stands for white space, and nothing else, of any length.
-fn is_space(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Repetition(repetition) => match repetition.sub.kind() {
-            HirKind::Class(Class::Bytes(class)) => class.ranges().iter().all(|range| {
-                (range.start()..=range.end()).all(|byte| byte == 0x0b || byte.is_ascii_whitespace())
-            }),
-            HirKind::Literal(literal) => literal.0.iter().all(u8::is_ascii_whitespace),
-            _ => false,
-        },
-        _ => false,
-    }
 }
 
 /// How many of ten thousand usual lines hold one of the texts, and a little for each of them.
@@ -260,7 +191,7 @@ fn repeated(literal: &Literal, times: u32) -> Literal {
 }
 
 /// A sequence without the groups that only name a part of it.
-fn flatten<'h>(parts: &'h [Hir], flat: &mut Vec<&'h Hir>) {
+pub(super) fn flatten<'h>(parts: &'h [Hir], flat: &mut Vec<&'h Hir>) {
     for part in parts {
         match part.kind() {
             HirKind::Capture(capture) => match capture.sub.kind() {
@@ -278,7 +209,7 @@ fn shortest(set: &[Literal]) -> usize {
 }
 
 /// Every text of `starts` continued by every text of `ends`, unless that multiplies what is long enough already.
-fn product(starts: &[Literal], ends: &[Literal]) -> Option<Set> {
+pub(super) fn product(starts: &[Literal], ends: &[Literal]) -> Option<Set> {
     let enough = if ends.len() > 4 { MIN_LEN + 1 } else { 6 };
     if ends.len() > 1 && (shortest(starts) >= enough || starts.len() * ends.len() > MOST) {
         return None;
@@ -291,7 +222,7 @@ fn product(starts: &[Literal], ends: &[Literal]) -> Option<Set> {
 }
 
 /// All the texts that the expression stands for, if they are few.
-fn finite(hir: &Hir) -> Option<Set> {
+pub(super) fn finite(hir: &Hir) -> Option<Set> {
     match hir.kind() {
         HirKind::Literal(literal) => Some(vec![Literal {
             text: literal.0.to_vec(),
@@ -399,22 +330,5 @@ mod tests {
     #[test]
     fn a_pattern_without_a_literal_has_none() {
         assert!(demands(r"^\w+\s+\d+$").is_none());
-    }
-
-    #[test]
-    fn a_pattern_begins_with_what_stands_behind_its_anchor() {
-        let admits = |pattern: &str, text: &str| {
-            demands(pattern)
-                .and_then(|demands| demands.start)
-                .map(|start| start.admits(text.as_bytes()))
-        };
-        assert_eq!(admits(r"^In \S+ line \d+", "In a line 1"), Some(true));
-        assert_eq!(admits(r"^In \S+ line \d+", "> In a line 1"), Some(false));
-        assert_eq!(admits(r"^\s*(?:[a-c]\) )?Failure", "\t a) Failure"), Some(true));
-        assert_eq!(admits(r"^\s*(?i:fail|error): ", "  ERROR: x"), Some(true));
-        assert_eq!(admits(r"^\s*(?i:fail|error): ", "  x ERROR: x"), Some(false));
-        assert_eq!(admits(r"^\d+ failures", "x"), Some(false));
-        assert_eq!(admits(r"^(?:a )?.*failures", "failures"), None);
-        assert_eq!(admits(r"failures", "failures"), None);
     }
 }

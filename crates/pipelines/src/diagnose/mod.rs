@@ -18,6 +18,7 @@ mod prefilter;
 pub mod render;
 mod rules;
 mod scanner;
+mod start;
 mod usual;
 mod verdict;
 mod wide;

@@ -210,6 +210,8 @@ pub struct RuleSet {
     pub(super) rules: Vec<Rule>,
     pub(super) marks: Vec<Mark>,
     pub(super) decoration: Decoration,
+    /// The first bytes of what the machinery puts before a line.
+    decorated: Box<[bool; 256]>,
     pub(super) index: Index,
     pub(super) patterns: Vec<Pattern>,
     pub(super) unless: Vec<Vec<Regex>>,
@@ -302,7 +304,8 @@ impl RuleSet {
         let mut stripped = String::new();
         clean::strip_escapes(line.as_bytes(), &mut stripped);
         let mut candidates = Vec::new();
-        self.index.proposed(stripped.as_bytes(), 0, &mut candidates);
+        self.index
+            .proposed(stripped.as_bytes(), 0..stripped.len(), &mut candidates);
         let timeless = clean::skip_time(&stripped);
         let (plain, _) = self.undecorated(timeless);
         let mut ids: Vec<&str> = self
@@ -326,12 +329,12 @@ impl RuleSet {
         self.index.count(bytes)
     }
 
-    /// The rules that recognise a cleaned line, each with the pattern that did.
+    /// The rules that recognise a cleaned line, each with the number of the pattern that did.
     pub(super) fn recognised<'a>(
         &'a self,
         candidates: &'a [u32],
         plain: &'a str,
-    ) -> impl Iterator<Item = (u16, &'a Regex)> {
+    ) -> impl Iterator<Item = (u16, u32)> {
         let mut last = None;
         candidates.iter().filter_map(move |at| {
             let pattern = &self.patterns[*at as usize];
@@ -348,30 +351,40 @@ impl RuleSet {
                 return None;
             }
             last = Some(rule);
-            Some((rule, &pattern.regex))
+            Some((rule, *at))
         })
     }
 
     /// The line without the prefixes of the machinery, and what they said of it.
-    pub(super) fn undecorated<'t>(&self, text: &'t str) -> (&'t str, Rank) {
-        let ranks = [
-            (&self.decoration.error, Rank::Error),
-            (&self.decoration.warning, Rank::Warning),
-            (&self.decoration.echo, Rank::Echo),
-        ];
-        for (prefixes, rank) in ranks {
-            if let Some(rest) = prefixes
-                .iter()
-                .find_map(|prefix| text.strip_prefix(prefix.as_str()))
-            {
-                return (clean::skip_time(rest), rank);
+    pub(super) fn undecorated<'t>(&self, text: &'t str) -> (&'t str, Option<Rank>) {
+        if let Some(first) = text.as_bytes().first()
+            && self.decorated[usize::from(*first)]
+        {
+            let ranks = [
+                (&self.decoration.error, Rank::Error),
+                (&self.decoration.warning, Rank::Warning),
+                (&self.decoration.echo, Rank::Echo),
+            ];
+            for (prefixes, rank) in ranks {
+                if let Some(rest) = prefixes
+                    .iter()
+                    .find_map(|prefix| text.strip_prefix(prefix.as_str()))
+                {
+                    return (clean::skip_time(rest), Some(rank));
+                }
             }
         }
-        let text = clean::skip_container(text);
+        (clean::skip_container(text), None)
+    }
+}
+
+impl Rank {
+    /// What a line without a prefix of the machinery says of itself.
+    pub(super) fn told_by(text: &str) -> Rank {
         let start = &text.as_bytes()[..text.len().min(24)];
         let warns =
             start.windows(4).any(|word| word.eq_ignore_ascii_case(b"warn")) || text.contains("Warning: ");
-        (text, if warns { Rank::Warning } else { Rank::Plain })
+        if warns { Rank::Warning } else { Rank::Plain }
     }
 }
 
@@ -440,10 +453,21 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
     if !problems.is_empty() {
         return Err(RuleError::Several(problems));
     }
+    let mut decorated = Box::new([false; 256]);
+    for prefix in [&decoration.error, &decoration.warning, &decoration.echo]
+        .into_iter()
+        .flatten()
+    {
+        match prefix.as_bytes().first() {
+            Some(first) => decorated[usize::from(*first)] = true,
+            None => decorated.fill(true),
+        }
+    }
     Ok(RuleSet {
         rules,
         marks,
         decoration,
+        decorated,
         index: Index::new(demands),
         patterns,
         unless,

@@ -5,7 +5,7 @@
 //! cut into pieces, because blocks fill to the same size whatever the pieces were.
 
 use super::diagnosis::{Context, Diagnosis};
-use super::ledger::{Hit, Ledger};
+use super::ledger::{Hit, Ledger, Owed};
 use super::rules::{MarkKind, Rank, RuleSet, Target};
 use super::verdict;
 use super::wide::Encoding;
@@ -135,6 +135,9 @@ impl<'r> Scanner<'r> {
             }
         }
         self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
+        for hit in self.ledger.kept_lines() {
+            settle(hit, &buffer, self.rules);
+        }
         self.buffer = buffer;
         if last {
             self.position = limit;
@@ -152,7 +155,7 @@ impl<'r> Scanner<'r> {
         if let Some(at) = literal
             && let Some(plain) = clean::plain(line.strip_suffix(b"\r").unwrap_or(line))
         {
-            self.rules.index.proposed(line, at - start, &mut candidates);
+            self.rules.index.proposed(buffer, at..end, &mut candidates);
             self.look_at(buffer, start, end, plain, &candidates);
         } else {
             let mut text = std::mem::take(&mut self.text);
@@ -164,7 +167,9 @@ impl<'r> Scanner<'r> {
                 if clean::is_command_echo(segment) {
                     self.ledger.next_command(self.line, &text);
                 }
-                self.rules.index.proposed(text.as_bytes(), 0, &mut candidates);
+                self.rules
+                    .index
+                    .proposed(text.as_bytes(), 0..text.len(), &mut candidates);
                 if !candidates.is_empty() {
                     self.look_at(buffer, start, end, &text, &candidates);
                 }
@@ -177,16 +182,21 @@ impl<'r> Scanner<'r> {
     fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str, candidates: &[u32]) {
         let rules = self.rules;
         let timeless = clean::skip_time(stripped);
-        let (plain, rank) = rules.undecorated(timeless);
+        let (plain, said) = rules.undecorated(timeless);
         let line = self.line;
-        let base = |text: &str, captures| Hit {
+        let rank = || said.unwrap_or_else(|| Rank::told_by(plain));
+        let hit = |text: &str, captures_of| Hit {
             line,
             text: clean::clip(text, KEPT_LINE),
-            captures,
-            before: buffer[before_start(buffer, start)..start].to_vec(),
-            after: buffer[end..after_end(buffer, end)].to_vec(),
-            rank,
+            captures: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+            rank: rank(),
             is_mark: false,
+            owed: Some(Owed {
+                span: start..end,
+                captures_of,
+            }),
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
         for at in candidates {
@@ -207,24 +217,49 @@ impl<'r> Scanner<'r> {
                 MarkKind::StepFailed | MarkKind::JobFailed | MarkKind::JobOk | MarkKind::StepOk
             )
         });
-        for (rule, regex) in rules.recognised(candidates, plain) {
+        for (rule, pattern) in rules.recognised(candidates, plain) {
             if !self.ledger.wants(rule, line, rules.rules[rule as usize].pick) {
                 self.ledger.count(rule, line);
                 continue;
             }
-            let mut hit = base(plain, captured(regex, plain));
-            hit.is_mark = is_mark;
-            if let Some(anchor) = &rules.anchors[rule as usize] {
-                move_to_anchor(&mut hit, anchor, rules);
+            let mut found = hit(plain, Some(pattern));
+            found.is_mark = is_mark;
+            if plain.len() > KEPT_LINE {
+                found.captures = captured(&rules.patterns[pattern as usize].regex, plain);
+                found.owed = Some(Owed {
+                    span: start..end,
+                    captures_of: None,
+                });
             }
-            self.ledger.keep(rule, hit);
+            if let Some(anchor) = &rules.anchors[rule as usize] {
+                settle(&mut found, buffer, rules);
+                move_to_anchor(&mut found, anchor, rules);
+            }
+            self.ledger.keep(rule, found);
         }
-        if rank != Rank::Echo && !is_mark && command::complains(plain) && self.ledger.wants_complaint(line) {
-            self.ledger.complain(base(plain, Vec::new()));
+        if said != Some(Rank::Echo)
+            && !is_mark
+            && command::complains(plain)
+            && self.ledger.wants_complaint(line)
+        {
+            self.ledger.complain(hit(plain, None));
         }
         for (kind, code) in marks {
-            self.ledger.mark(kind, code, base(timeless, Vec::new()));
+            self.ledger.mark(kind, code, line, || hit(timeless, None));
         }
+    }
+}
+
+/// Copies what the verdict may need of a kept line's surroundings, and what its pattern captured, while the block
+/// that holds it is at hand.
+fn settle(hit: &mut Hit, buffer: &[u8], rules: &RuleSet) {
+    let Some(owed) = hit.owed.take() else {
+        return;
+    };
+    hit.before = buffer[before_start(buffer, owed.span.start)..owed.span.start].to_vec();
+    hit.after = buffer[owed.span.end..after_end(buffer, owed.span.end)].to_vec();
+    if let Some(pattern) = owed.captures_of {
+        hit.captures = captured(&rules.patterns[pattern as usize].regex, &hit.text);
     }
 }
 

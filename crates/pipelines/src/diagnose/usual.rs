@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::literals::Literal;
-use super::prefilter::GRAM;
+use super::prefilter::{GRAM, folded};
 
 static SHARES: LazyLock<HashMap<[u8; GRAM], u32>> = LazyLock::new(|| {
     let mut shares = HashMap::new();
@@ -29,6 +29,15 @@ static SHARES: LazyLock<HashMap<[u8; GRAM], u32>> = LazyLock::new(|| {
     shares
 });
 
+/// The shares by fingerprint, which several texts have in common.
+static FOLDED: LazyLock<HashMap<u32, u32>> = LazyLock::new(|| {
+    let mut folded_shares = HashMap::new();
+    for (gram, share) in SHARES.iter() {
+        *folded_shares.entry(folded(gram, 0)).or_default() += share;
+    }
+    folded_shares
+});
+
 /// How many lines of ten thousand hold the text, at most.
 pub fn lines(literal: &Literal) -> u32 {
     let text = &literal.text;
@@ -47,13 +56,14 @@ fn rarest(text: &[u8]) -> u32 {
     text.windows(GRAM).map(gram).min().unwrap_or(10_000)
 }
 
-/// Where the four bytes of the text begin that logs hold least often, in any case; `None` if it is shorter.
+/// Where the four bytes of the text begin that logs hold least often once they are folded as the search folds them;
+/// `None` if it is shorter.
 pub fn rarest_gram(text: &[u8]) -> Option<usize> {
     (0..=text.len().checked_sub(GRAM)?).min_by_key(|at| {
-        lines(&Literal {
-            text: text[*at..*at + GRAM].to_vec(),
-            any_case: true,
-        })
+        let gram = &text[*at..*at + GRAM];
+        let lines = FOLDED.get(&folded(gram, 0)).copied().unwrap_or(0);
+        // Of letters beyond ASCII no shares are known: rulers and ticks are drawn of them.
+        (lines, gram.iter().filter(|byte| !byte.is_ascii()).count())
     })
 }
 

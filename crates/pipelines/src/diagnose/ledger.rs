@@ -15,24 +15,26 @@ pub(super) struct Hit {
     pub line: u64,
     /// The cleaned text.
     pub text: String,
-    pub captures: Vec<(String, String)>,
+    pub captures: Captures,
     pub before: Vec<u8>,
     pub after: Vec<u8>,
     pub rank: Rank,
     /// The line is itself one of the machinery's marks.
     pub is_mark: bool,
-    /// What is still to be taken from the block that holds the line.
-    pub owed: Option<Owed>,
+    /// Where the line stands in its block, until its surroundings are copied: most lines are replaced by later ones
+    /// before the block ends.
+    pub owed: Option<Range<usize>>,
 }
 
-/// Where a line stands in its block, until what the verdict may need of it is copied: most lines are replaced by
-/// later ones before the block ends.
+/// What the named groups of a line's pattern hold.
 #[derive(Debug, Clone)]
-pub(super) struct Owed {
-    /// Of the whole line in the block.
-    pub span: Range<usize>,
-    /// The pattern whose captures are to be taken from the text.
-    pub captures_of: Option<u32>,
+pub(super) enum Captures {
+    /// The line has no pattern, or none that matters.
+    None,
+    /// What the pattern of this number finds in the kept text: asked for only where the line decides.
+    InText(u32),
+    /// Taken from a text that is not kept as a whole.
+    Taken(Vec<(String, String)>),
 }
 
 /// Where the step of a line ended.

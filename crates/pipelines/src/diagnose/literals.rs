@@ -12,6 +12,8 @@ use super::usual;
 const MAX_REPEAT: u32 = 14;
 /// Shorter ones hit every other line.
 const MIN_LEN: usize = super::prefilter::GRAM;
+/// Of a further set, which is looked for in one line alone.
+const MIN_OTHER: usize = 3;
 /// More alternatives than this are not multiplied out.
 const MOST: usize = 24;
 /// Further sets that a line is searched for, and texts of one: more would cost what they save.
@@ -78,10 +80,12 @@ pub fn demands(pattern: &str) -> Option<Demands> {
         .ok()?;
     let mut sets: Vec<Set> = sets(&hir)
         .into_iter()
-        .filter(|set| shortest(set) >= MIN_LEN)
+        .filter(|set| shortest(set) >= MIN_OTHER)
         .map(normal)
         .collect();
-    let rarest = (0..sets.len()).min_by_key(|at| rarity(&sets[*at]))?;
+    let rarest = (0..sets.len())
+        .filter(|at| shortest(&sets[*at]) >= MIN_LEN)
+        .min_by_key(|at| rarity(&sets[*at]))?;
     let key = sets.swap_remove(rarest);
     sets.retain(|set| set.len() <= MOST_TEXTS);
     sets.sort_by_key(rarity);

@@ -196,11 +196,13 @@ impl Prefilter {
                 let pair = |at: usize| u16::from(window[at] | 0x20) | u16::from(window[at + 1] | 0x20) << 8;
                 [first[place], second[place]] = hashes(pair(place), pair(place + 2));
             }
-            let mut classes = [0; STRIDE];
+            let (mut classes, mut any) = ([0; STRIDE], 0);
             for (place, classes) in classes.iter_mut().enumerate() {
                 *classes = self.classes([first[place], second[place]]);
+                any |= *classes;
             }
-            let mut hits = u128::from_le_bytes(classes);
+            // Mostly nothing: the places are put together only where there is one to be told.
+            let mut hits = if any == 0 { 0 } else { u128::from_le_bytes(classes) };
             while hits != 0 {
                 let place = hits.trailing_zeros() / 8;
                 let hit = at + place as usize;

@@ -37,6 +37,9 @@ const FILES: &[(&str, &str)] = &[
 /// builds and process managers put before a command's own output.
 const START: &str = r"^(?:\s*(?:\[[\w .:/@-]{1,60}\]|#\d+ [\d.]+|[\w.-]{1,40}\s+\||\[\w+\] \[\w+\]|[>|])[ \t])*\s*(?:\[(?:ERROR|error|err)\]\s*)?";
 
+/// Bytes of a captured text.
+const KEPT_CAPTURE: usize = 160;
+
 /// Bytes that one pattern may spend on states it has met; hundreds of patterns share the process.
 const DFA_CACHE: usize = 128 * 1024;
 
@@ -353,6 +356,26 @@ impl RuleSet {
             last = Some(rule);
             Some((rule, *at))
         })
+    }
+
+    /// What the named groups of a pattern hold in a text.
+    pub(super) fn captured(&self, pattern: u32, text: &str) -> Vec<(String, String)> {
+        let regex = &self.patterns[pattern as usize].regex;
+        let mut names = regex.capture_names().flatten().peekable();
+        if names.peek().is_none() {
+            return Vec::new();
+        }
+        let Some(found) = regex.captures(text.as_bytes()) else {
+            return Vec::new();
+        };
+        names
+            .filter_map(|name| {
+                let value = String::from_utf8_lossy(found.name(name)?.as_bytes())
+                    .trim()
+                    .to_owned();
+                Some((name.to_owned(), clean::clip(&value, KEPT_CAPTURE)))
+            })
+            .collect()
     }
 
     /// The line without the prefixes of the machinery, and what they said of it.

@@ -5,7 +5,7 @@
 //! cut into pieces, because blocks fill to the same size whatever the pieces were.
 
 use super::diagnosis::{Context, Diagnosis};
-use super::ledger::{Hit, Ledger, Owed};
+use super::ledger::{Captures, Hit, Ledger};
 use super::rules::{MarkKind, Rank, RuleSet, Target};
 use super::verdict;
 use super::wide::Encoding;
@@ -22,9 +22,8 @@ pub(super) const LINES_BEFORE: usize = 4;
 /// Lines before a match that an anchor may lie in.
 const LINES_BACK: usize = 12;
 pub(super) const LINES_AFTER: usize = 5;
-/// Bytes of a kept line and of a captured text.
+/// Bytes of a kept line.
 const KEPT_LINE: usize = 2048;
-const KEPT_CAPTURE: usize = 160;
 
 /// Reads a log piece by piece.
 ///
@@ -136,7 +135,7 @@ impl<'r> Scanner<'r> {
         }
         self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
         for hit in self.ledger.kept_lines() {
-            settle(hit, &buffer, self.rules);
+            settle(hit, &buffer);
         }
         self.buffer = buffer;
         if last {
@@ -185,18 +184,15 @@ impl<'r> Scanner<'r> {
         let (plain, said) = rules.undecorated(timeless);
         let line = self.line;
         let rank = || said.unwrap_or_else(|| Rank::told_by(plain));
-        let hit = |text: &str, captures_of| Hit {
+        let hit = |text: &str| Hit {
             line,
             text: clean::clip(text, KEPT_LINE),
-            captures: Vec::new(),
+            captures: Captures::None,
             before: Vec::new(),
             after: Vec::new(),
             rank: rank(),
             is_mark: false,
-            owed: Some(Owed {
-                span: start..end,
-                captures_of,
-            }),
+            owed: Some(start..end),
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
         for at in candidates {
@@ -222,17 +218,15 @@ impl<'r> Scanner<'r> {
                 self.ledger.count(rule, line);
                 continue;
             }
-            let mut found = hit(plain, Some(pattern));
+            let mut found = hit(plain);
             found.is_mark = is_mark;
-            if plain.len() > KEPT_LINE {
-                found.captures = captured(&rules.patterns[pattern as usize].regex, plain);
-                found.owed = Some(Owed {
-                    span: start..end,
-                    captures_of: None,
-                });
-            }
+            found.captures = if plain.len() > KEPT_LINE || rules.anchors[rule as usize].is_some() {
+                Captures::Taken(rules.captured(pattern, plain))
+            } else {
+                Captures::InText(pattern)
+            };
             if let Some(anchor) = &rules.anchors[rule as usize] {
-                settle(&mut found, buffer, rules);
+                settle(&mut found, buffer);
                 move_to_anchor(&mut found, anchor, rules);
             }
             self.ledger.keep(rule, found);
@@ -242,24 +236,19 @@ impl<'r> Scanner<'r> {
             && command::complains(plain)
             && self.ledger.wants_complaint(line)
         {
-            self.ledger.complain(hit(plain, None));
+            self.ledger.complain(hit(plain));
         }
         for (kind, code) in marks {
-            self.ledger.mark(kind, code, line, || hit(timeless, None));
+            self.ledger.mark(kind, code, line, || hit(timeless));
         }
     }
 }
 
-/// Copies what the verdict may need of a kept line's surroundings, and what its pattern captured, while the block
-/// that holds it is at hand.
-fn settle(hit: &mut Hit, buffer: &[u8], rules: &RuleSet) {
-    let Some(owed) = hit.owed.take() else {
-        return;
-    };
-    hit.before = buffer[before_start(buffer, owed.span.start)..owed.span.start].to_vec();
-    hit.after = buffer[owed.span.end..after_end(buffer, owed.span.end)].to_vec();
-    if let Some(pattern) = owed.captures_of {
-        hit.captures = captured(&rules.patterns[pattern as usize].regex, &hit.text);
+/// Copies what the verdict may need of a kept line's surroundings while the block that holds them is at hand.
+fn settle(hit: &mut Hit, buffer: &[u8]) {
+    if let Some(span) = hit.owed.take() {
+        hit.before = buffer[before_start(buffer, span.start)..span.start].to_vec();
+        hit.after = buffer[span.end..after_end(buffer, span.end)].to_vec();
     }
 }
 
@@ -291,24 +280,6 @@ fn move_to_anchor(hit: &mut Hit, anchor: &regex::bytes::Regex, rules: &RuleSet) 
         }
         end = start - 1;
     }
-}
-
-fn captured(regex: &regex::bytes::Regex, text: &str) -> Vec<(String, String)> {
-    let mut names = regex.capture_names().flatten().peekable();
-    if names.peek().is_none() {
-        return Vec::new();
-    }
-    let Some(found) = regex.captures(text.as_bytes()) else {
-        return Vec::new();
-    };
-    names
-        .filter_map(|name| {
-            let value = String::from_utf8_lossy(found.name(name)?.as_bytes())
-                .trim()
-                .to_owned();
-            Some((name.to_owned(), clean::clip(&value, KEPT_CAPTURE)))
-        })
-        .collect()
 }
 
 /// How far a block that is not the last may be searched: to the end of a line that has its excerpt's

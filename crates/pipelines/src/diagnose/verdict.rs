@@ -7,7 +7,7 @@ use super::command;
 use super::diagnosis::{Context, Diagnosis};
 use super::excerpt::Excerpt;
 use super::heard;
-use super::ledger::{Hit, Kept, Ledger, Seen, State};
+use super::ledger::{Captures, Hit, Kept, Ledger, Seen, State};
 use super::rules::{MarkKind, Rank, Rule, RuleSet};
 
 /// A line below this explains nothing.
@@ -293,6 +293,11 @@ fn explained(
     let hit = &best.top.kept.hit;
     let excerpt = Excerpt::around(hit, &rules.decoration);
     let retry = rule.retry.unwrap_or(rule.class.retry());
+    let captures = match &hit.captures {
+        Captures::None => Vec::new(),
+        Captures::InText(pattern) => rules.captured(*pattern, &hit.text),
+        Captures::Taken(captures) => captures.clone(),
+    };
     Diagnosis {
         class: rule.class,
         confidence: confidence(rule, best, failed),
@@ -300,8 +305,8 @@ fn explained(
         excerpt: excerpt.lines.join("\n"),
         excerpt_start: Some(excerpt.start),
         exit_code: best.top.kept.step_exit.filter(|code| *code != 0).or(exit_code),
-        why: filled(&rule.why, &hit.captures),
-        advice: filled(&rule.advice, &hit.captures),
+        why: filled(&rule.why, &captures),
+        advice: filled(&rule.advice, &captures),
         rule: Some(rule.id.clone()),
         kind: rule.class.kind(),
         retry,

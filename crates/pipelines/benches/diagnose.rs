@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use pipelines::diagnose::{Context, RuleSet, diagnose_bytes};
 
 /// Each measurement repeats for this long. Other work only slows a round down, so the best shows the engine.
-const MEASURE: Duration = Duration::from_secs(3);
+const MEASURE: Duration = Duration::from_secs(5);
+/// Thread time of one round.
+const ROUND: Duration = Duration::from_millis(200);
 
 fn main() {
     let folder = shared().join("ci-logs/raw");
@@ -76,20 +78,26 @@ fn report(what: &str, bytes: usize, run: impl FnMut() -> usize) {
     println!("  {what:36} {best:8.0} MB/s, median {median:8.0}");
 }
 
-/// The best and the median rate of repeated runs, in MB (10^6 bytes) for a second of one core.
+/// The best and the median rate of repeated rounds, in MB (10^6 bytes) for a second of one core. The kernel counts a
+/// thread's time in ticks of some milliseconds, so a round runs the same work until it has taken many of them.
 fn rate(bytes: usize, mut run: impl FnMut() -> usize) -> (f64, f64) {
     let begun = Instant::now();
     let mut rounds = Vec::new();
     while begun.elapsed() < MEASURE || rounds.is_empty() {
         let (from, round) = (on_core(), Instant::now());
-        black_box(run());
-        let wall = round.elapsed().as_secs_f64();
-        // A round shorter than the kernel's own accounting is timed by the wall clock.
-        let spent = match from.zip(on_core()) {
-            Some((from, to)) if to - from > 1_000_000 => (to - from) as f64 / 1e9,
-            _ => wall,
+        let mut runs = 0;
+        let spent = loop {
+            black_box(run());
+            runs += 1;
+            let spent = match from.zip(on_core()) {
+                Some((from, to)) => Duration::from_nanos(to - from),
+                None => round.elapsed(),
+            };
+            if spent >= ROUND {
+                break spent;
+            }
         };
-        rounds.push(spent.min(wall));
+        rounds.push(spent.as_secs_f64() / f64::from(runs));
     }
     rounds.sort_by(f64::total_cmp);
     let speed = |seconds: f64| bytes as f64 / 1e6 / seconds;

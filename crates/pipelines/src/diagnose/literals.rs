@@ -87,6 +87,9 @@ pub fn demands(pattern: &str) -> Option<Demands> {
         .filter(|at| shortest(&sets[*at]) >= MIN_LEN)
         .min_by_key(|at| rarity(&sets[*at]))?;
     let key = sets.swap_remove(rarest);
+    for set in &mut sets {
+        *set = without_longer(set);
+    }
     sets.retain(|set| set.len() <= MOST_TEXTS);
     sets.sort_by_key(rarity);
     sets.truncate(MOST_OTHERS);
@@ -95,6 +98,19 @@ pub fn demands(pattern: &str) -> Option<Demands> {
         others: sets,
         start: Start::of(&hir),
     })
+}
+
+/// A text that holds another one of the set says nothing more than that.
+fn without_longer(set: &Set) -> Set {
+    let holds = |long: &Literal, short: &Literal| {
+        long != short
+            && long.any_case == short.any_case
+            && memchr::memmem::find(&long.text, &short.text).is_some()
+    };
+    set.iter()
+        .filter(|long| !set.iter().any(|short| holds(long, short)))
+        .cloned()
+        .collect()
 }
 
 fn rarest(sets: Vec<Set>) -> Option<Set> {
@@ -329,6 +345,15 @@ mod tests {
     fn short_classes_are_multiplied_out_while_the_literal_is_short() {
         assert_eq!(of(r"\bMDX[01]\w{2}\b"), ["MDX0", "MDX1"]);
         assert_eq!(of(r"\S+\.(?:hs|lhs):\w+"), [".hs:", ".lhs:"]);
+    }
+
+    #[test]
+    fn further_texts_are_told_by_the_shortest_that_they_hold() {
+        let others = demands(r"^\S+\.(?:adb|pp):?\(?\d+: quokka")
+            .map(|demands| demands.others)
+            .unwrap_or_default();
+        let texts: Vec<_> = others.iter().flatten().map(|literal| &literal.text).collect();
+        assert_eq!(texts, [b".adb".as_slice(), b".pp"]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Config {
     /// or cut off there must not keep others from its rows. No code but ours runs inside one. Not sent through a
     /// pooler, which has a setting of its own.
     pub idle_in_transaction: Duration,
+    /// How long a listener hears nothing before it calls itself, to learn whether anybody is at the other end.
+    pub listen_check: Duration,
     /// Shown in `pg_stat_activity`. Statements of `longshore-worker` do not notify the workers.
     pub application_name: String,
     /// The agents whose tasks are ours to cancel and retry, besides those of the workers that are registered.
@@ -53,6 +55,7 @@ impl Config {
             connect_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(30),
             idle_in_transaction: Duration::from_secs(5),
+            listen_check: Duration::from_secs(30),
             application_name: "longshore".to_owned(),
             agents: vec!["devops".to_owned()],
         }

@@ -10,6 +10,7 @@ mod error;
 mod figures;
 mod inbox;
 mod json;
+mod limit;
 mod listen;
 mod memory;
 mod migrate;

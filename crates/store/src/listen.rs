@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::Result;
+use domain::{Error, Result};
 use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::Notify;
@@ -99,13 +99,16 @@ impl Store {
     /// Calls into a channel the way that every statement of this store goes.
     async fn call(&self, channel: &str) -> Result<()> {
         let doing = "call the listener";
-        let mut tx = self.pool().begin().await.doing(doing)?;
-        self.query("SELECT pg_notify($1, '')")
-            .bind(channel)
-            .execute(&mut *tx)
-            .await
-            .doing(doing)?;
-        tx.commit().await.doing(doing)
+        let called = async {
+            let mut tx = self.pool().begin().await.doing(doing)?;
+            self.query("SELECT pg_notify($1, '')")
+                .bind(channel)
+                .execute(&mut *tx)
+                .await
+                .doing(doing)?;
+            tx.commit().await.doing(doing)
+        };
+        self.within(doing, called).await
     }
 }
 
@@ -165,15 +168,21 @@ impl Ear {
             .max_connections(2)
             .acquire_timeout(config.acquire_timeout)
             .connect_lazy_with(connect_options(&self.url, &config)?);
-        if shares_sessions(&pool).await? {
+        let begun = async {
+            if shares_sessions(&pool).await? {
+                return Ok::<_, Error>(None);
+            }
+            let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
+            listener.eager_reconnect(false);
+            listener
+                .listen_all([self.channel, &self.echo])
+                .await
+                .doing(doing)?;
+            Ok(Some(listener))
+        };
+        let Some(mut listener) = self.store.within(doing, begun).await? else {
             return Ok(End::Deaf);
-        }
-        let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
-        listener.eager_reconnect(false);
-        listener
-            .listen_all([self.channel, &self.echo])
-            .await
-            .doing(doing)?;
+        };
         connected();
         self.wake.notify_one();
         match self.store.call(&self.echo).await {
@@ -190,11 +199,30 @@ impl Ear {
             // The first notification will prove it as well.
             Err(error) => tracing::debug!(%error, "could not try whether notifications arrive"),
         }
-        while listener.try_recv().await.doing(doing)?.is_some() {
+        loop {
+            let check = self.store.config().listen_check;
+            let heard = match tokio::time::timeout(check, listener.try_recv()).await {
+                Ok(heard) => heard,
+                // A connection that the network forgot stays silent for ever, and nobody tells.
+                Err(_) => {
+                    if let Err(error) = self.store.call(&self.echo).await {
+                        tracing::debug!(%error, "could not try whether notifications still arrive");
+                        continue;
+                    }
+                    match tokio::time::timeout(ECHO, listener.try_recv()).await {
+                        Ok(heard) => heard,
+                        Err(_) => return Ok(End::Lost),
+                    }
+                }
+            };
+            let Some(heard) = heard.doing(doing)? else {
+                return Ok(End::Lost);
+            };
             self.hearing.set(true);
-            self.wake.notify_one();
+            if heard.channel() != self.echo {
+                self.wake.notify_one();
+            }
         }
-        Ok(End::Lost)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use sqlx::query::Query;
 
 use crate::Config;
 use crate::error::{POOLER, SqlResult, describe};
+use crate::limit::{answers, silent, within};
 
 /// The way to the database; cheap to clone.
 #[derive(Clone)]
@@ -24,13 +26,15 @@ impl Store {
     /// fail at once.
     pub async fn connect(config: Config) -> Result<Self> {
         let options = connect_options(&config.url, &config)?;
+        let acquiring = config.acquire_timeout;
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_size)
             .acquire_timeout(config.acquire_timeout)
             // Instead of a ping, as dear: a server that became a standby is left, so that the next connection
             // finds the new primary.
             .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(is_primary(connection)))
+            .before_acquire(move |connection, _| Box::pin(silent(acquiring / 2, is_primary(connection))))
+            .after_release(|connection, _| Box::pin(answers(connection)))
             .connect_lazy_with(options);
         let store = Self {
             pool,
@@ -43,7 +47,8 @@ impl Store {
                 store.ping().await?;
                 store.look_for_pooler().await
             };
-            let Err(mut error) = tried.await else {
+            let limit = store.config.patience();
+            let Err(mut error) = within(limit, "reach Postgres", tried).await else {
                 return Ok(store);
             };
             if error.next.as_deref() == Some(POOLER) {
@@ -63,12 +68,13 @@ impl Store {
 
     /// Asks the server for an answer: what `/health` reports.
     pub async fn ping(&self) -> Result<()> {
-        let mut tx = self.pool.begin().await.doing("reach Postgres")?;
-        self.query("SELECT 1")
-            .execute(&mut *tx)
-            .await
-            .doing("reach Postgres")?;
-        tx.commit().await.doing("reach Postgres")
+        let doing = "reach Postgres";
+        let asked = async {
+            let mut tx = self.pool.begin().await.doing(doing)?;
+            self.query("SELECT 1").execute(&mut *tx).await.doing(doing)?;
+            tx.commit().await.doing(doing)
+        };
+        self.within(doing, asked).await
     }
 
     /// Finds out at the start whether two of our connections may get one session of Postgres by turns, which would
@@ -96,6 +102,15 @@ impl Store {
     /// Closes all connections, each after what it is doing.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Runs one operation, for as long as Postgres can be at it.
+    pub(crate) async fn within<T, E: From<Error>>(
+        &self,
+        doing: &str,
+        work: impl Future<Output = std::result::Result<T, E>>,
+    ) -> std::result::Result<T, E> {
+        within(self.config.patience(), doing, work).await
     }
 
     pub fn config(&self) -> &Config {

@@ -34,22 +34,22 @@ pub trait Queue: Send + Sync {
 #[async_trait]
 impl Queue for Outbox {
     async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
-        Outbox::take(self, per_host, busy, lease).await
+        self.within(Outbox::take(self, per_host, busy, lease)).await
     }
     async fn renew(&self, rows: &[Due], lease: Duration) -> Result<()> {
-        Outbox::renew(self, rows, lease).await
+        self.within(Outbox::renew(self, rows, lease)).await
     }
     async fn begin_post(&self, due: &Due) -> Result<Option<Told>> {
-        Outbox::begin_post(self, due).await
+        self.within(Outbox::begin_post(self, due)).await
     }
     async fn posted(&self, due: &Due, note: NoteId, url: Option<&str>, revision: i64) -> Result<bool> {
-        Outbox::posted(self, due, note, url, revision).await
+        self.within(Outbox::posted(self, due, note, url, revision)).await
     }
     async fn labelled(&self, due: &Due, revision: i64) -> Result<bool> {
-        Outbox::labelled(self, due, revision).await
+        self.within(Outbox::labelled(self, due, revision)).await
     }
     async fn note_gone(&self, due: &Due) -> Result<bool> {
-        Outbox::note_gone(self, due).await
+        self.within(Outbox::note_gone(self, due)).await
     }
     async fn put_off(
         &self,
@@ -58,30 +58,33 @@ impl Queue for Outbox {
         nothing_happened: bool,
         error: Option<&str>,
     ) -> Result<bool> {
-        Outbox::put_off(self, due, delay, nothing_happened, error).await
+        self.within(Outbox::put_off(self, due, delay, nothing_happened, error))
+            .await
     }
     async fn settle(&self, due: &Due, revision: i64, sweep_after: Duration) -> Result<bool> {
-        Outbox::settle(self, due, revision, sweep_after).await
+        self.within(Outbox::settle(self, due, revision, sweep_after))
+            .await
     }
     async fn fail(&self, due: &Due, revision: i64, error: &str, sweep_after: Duration) -> Result<bool> {
-        Outbox::fail(self, due, revision, error, sweep_after).await
+        self.within(Outbox::fail(self, due, revision, error, sweep_after))
+            .await
     }
     async fn pause_host(&self, host: &str, delay: Duration) -> Result<()> {
-        Outbox::pause_host(self, host, delay).await
+        self.within(Outbox::pause_host(self, host, delay)).await
     }
     async fn standing_note(&self, due: &Due) -> Result<Option<NoteId>> {
-        Outbox::standing_note(self, due).await
+        self.within(Outbox::standing_note(self, due)).await
     }
     async fn take_sweeps(&self, limit: u32, lease: Duration) -> Result<Vec<Sweep>> {
-        Outbox::take_sweeps(self, limit, lease).await
+        self.within(Outbox::take_sweeps(self, limit, lease)).await
     }
     async fn adopt(&self, sweep: &Sweep, moment: u32, keep: NoteId, url: Option<&str>) -> Result<()> {
-        Outbox::adopt(self, sweep, moment, keep, url).await
+        self.within(Outbox::adopt(self, sweep, moment, keep, url)).await
     }
     async fn swept(&self, sweep: &Sweep) -> Result<()> {
-        Outbox::swept(self, sweep).await
+        self.within(Outbox::swept(self, sweep)).await
     }
     async fn put_off_sweep(&self, sweep: &Sweep, delay: Duration) -> Result<()> {
-        Outbox::put_off_sweep(self, sweep, delay).await
+        self.within(Outbox::put_off_sweep(self, sweep, delay)).await
     }
 }

@@ -70,6 +70,10 @@ impl Store {
     /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
     /// then pending ones by priority (10 first) and age. One statement; rows that others are taking are skipped.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>> {
+        self.within("claim tasks", self.claim_unlimited(claim)).await
+    }
+
+    async fn claim_unlimited(&self, claim: &Claim) -> Result<Vec<Claimed>> {
         let mut tx = self.pool().begin().await.doing("claim tasks")?;
         let rows = self.take(&mut tx, claim).await?;
         if rows.is_empty() {

@@ -178,7 +178,7 @@ fn read<T: serde::de::DeserializeOwned>(outcome: Value) -> Answer<T> {
 #[async_trait]
 impl Journal for TaskJournal {
     async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
-        let rows = patiently(|| async {
+        let rows = patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             let rows = self
                 .store
@@ -216,7 +216,7 @@ impl Journal for TaskJournal {
     }
 
     async fn start(&self, lease: &Lease, at: &StepRef) -> Answer<()> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             self.started(&mut tx, lease, at, StepKind::Effect, None).await?;
             self.commit(tx).await
@@ -232,7 +232,7 @@ impl Journal for TaskJournal {
         outcome: &Recorded,
         staged: Vec<Staged>,
     ) -> Answer<()> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             if self
                 .look(&mut tx, lease, at)
@@ -250,7 +250,7 @@ impl Journal for TaskJournal {
     }
 
     async fn timer(&self, lease: &Lease, at: &StepRef, after: Duration) -> Answer<TimerState> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             let step = self
                 .started(&mut tx, lease, at, StepKind::Sleep, Some(after))
@@ -272,7 +272,7 @@ impl Journal for TaskJournal {
     }
 
     async fn take_signal(&self, lease: &Lease, at: &StepRef, limit: Option<Duration>) -> Answer<SignalState> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             let step = self.started(&mut tx, lease, at, StepKind::Signal, limit).await?;
             if let Some(outcome) = step.outcome {
@@ -310,7 +310,7 @@ impl Journal for TaskJournal {
     }
 
     async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let queueing = "queue for a lock";
             let mut tx = self.store.pool().begin().await.map_err(broken(queueing))?;
             self.store
@@ -344,7 +344,7 @@ impl Journal for TaskJournal {
     }
 
     async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Answer<TaskId> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             if let Some(outcome) = self.look(&mut tx, lease, at).await?.and_then(|step| step.outcome) {
                 return read(outcome);
@@ -382,7 +382,7 @@ impl Journal for TaskJournal {
     }
 
     async fn child(&self, lease: &Lease, at: &StepRef, child: &TaskId) -> Answer<Option<ChildOutcome>> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             let step = self.started(&mut tx, lease, at, StepKind::Child, None).await?;
             if let Some(outcome) = step.outcome {
@@ -435,7 +435,7 @@ impl Journal for TaskJournal {
     }
 
     async fn cancel_child(&self, lease: &Lease, child: &TaskId) -> Answer<()> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             // A child that another agent works on is that agent's row: it is left alone.
             self.store
@@ -464,7 +464,7 @@ impl Journal for TaskJournal {
     }
 
     async fn tell(&self, lease: &Lease, at: &StepRef, report: &Report) -> Answer<()> {
-        patiently(|| async {
+        patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             if self
                 .look(&mut tx, lease, at)

@@ -35,6 +35,14 @@ pub enum Beat {
 impl Store {
     /// Can be repeated after an answer that was lost.
     pub async fn register_worker(&self, worker: &WorkerRow, lease: Duration) -> Result<()> {
+        self.within(
+            "register the worker",
+            self.register_worker_unlimited(worker, lease),
+        )
+        .await
+    }
+
+    async fn register_worker_unlimited(&self, worker: &WorkerRow, lease: Duration) -> Result<()> {
         let mut tx = self.pool().begin().await.doing("register the worker")?;
         self.query(
             "INSERT INTO longshore.workers (id, host, pid, agents, serves, lease_until)
@@ -57,6 +65,14 @@ impl Store {
     /// Prolongs the worker's lease, and with it all its tasks', in one statement. A lease that has run out is
     /// not prolonged: somebody may have acted on its end.
     pub async fn heartbeat(&self, worker: &str, lease: Duration, running: &[Lease]) -> Result<Beat> {
+        self.within(
+            "prolong the worker's lease",
+            self.heartbeat_unlimited(worker, lease, running),
+        )
+        .await
+    }
+
+    async fn heartbeat_unlimited(&self, worker: &str, lease: Duration, running: &[Lease]) -> Result<Beat> {
         let ids: Vec<&str> = running.iter().map(|lease| lease.task.as_str()).collect();
         let attempts: Vec<i64> = running.iter().map(|lease| lease.attempt).collect();
         let mut tx = self.pool().begin().await.doing("prolong the worker's lease")?;
@@ -102,6 +118,11 @@ impl Store {
 
     /// Takes the worker's row away at its end. Tasks that still name it are then free to be taken over.
     pub async fn retire_worker(&self, worker: &str) -> Result<()> {
+        self.within("retire the worker", self.retire_worker_unlimited(worker))
+            .await
+    }
+
+    async fn retire_worker_unlimited(&self, worker: &str) -> Result<()> {
         let mut tx = self.pool().begin().await.doing("retire the worker")?;
         self.query("DELETE FROM longshore.workers WHERE id = $1")
             .bind(worker)
@@ -113,6 +134,10 @@ impl Store {
 
     /// Hands running tasks back at once, as if their worker had died but without counting as a crash.
     pub async fn release(&self, leases: &[Lease]) -> Result<()> {
+        self.within("release tasks", self.release_unlimited(leases)).await
+    }
+
+    async fn release_unlimited(&self, leases: &[Lease]) -> Result<()> {
         let ids: Vec<&str> = leases.iter().map(|lease| lease.task.as_str()).collect();
         let attempts: Vec<i64> = leases.iter().map(|lease| lease.attempt).collect();
         let workers: Vec<&str> = leases.iter().map(|lease| lease.worker.as_str()).collect();
@@ -147,6 +172,14 @@ impl Store {
     /// Hands back tasks that the table says we run and that are not among `running`: the answer to the claim that
     /// took them was lost. To be called while no claim is under way. Answers how many there were.
     pub async fn release_strays(&self, worker: &str, running: &[Lease]) -> Result<u64> {
+        self.within(
+            "look for tasks whose claim was not answered",
+            self.release_strays_unlimited(worker, running),
+        )
+        .await
+    }
+
+    async fn release_strays_unlimited(&self, worker: &str, running: &[Lease]) -> Result<u64> {
         let doing = "look for tasks whose claim was not answered";
         let ids: Vec<&str> = running.iter().map(|lease| lease.task.as_str()).collect();
         let attempts: Vec<i64> = running.iter().map(|lease| lease.attempt).collect();

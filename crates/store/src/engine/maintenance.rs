@@ -22,6 +22,11 @@ impl Store {
     /// When something of ours is due next by time alone: a wait, a later start, the lease of another worker
     /// that runs tasks. A lease that ended some time ago tells nothing: whoever could go on has tried.
     pub async fn next_due(&self, claim: &Claim) -> Result<Option<Duration>> {
+        self.within("look for what is due next", self.next_due_unlimited(claim))
+            .await
+    }
+
+    async fn next_due_unlimited(&self, claim: &Claim) -> Result<Option<Duration>> {
         let doing = "look for what is due next";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let row = self
@@ -59,6 +64,11 @@ impl Store {
 
     /// Wakes tasks whose awaited child was ended by another program: no transaction of ours saw that.
     pub async fn wake_waiters(&self, agents: &[String]) -> Result<u64> {
+        self.within("look for ended children", self.wake_waiters_unlimited(agents))
+            .await
+    }
+
+    async fn wake_waiters_unlimited(&self, agents: &[String]) -> Result<u64> {
         let doing = "look for ended children";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let woken = self
@@ -80,6 +90,11 @@ impl Store {
 
     /// Mends what nobody else will. Any worker may run it at any time.
     pub async fn housekeeping(&self, orphaned_after: Duration) -> Result<Housekeeping> {
+        self.within("tidy up", self.housekeeping_unlimited(orphaned_after))
+            .await
+    }
+
+    async fn housekeeping_unlimited(&self, orphaned_after: Duration) -> Result<Housekeeping> {
         let doing = "tidy up";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let rows = self

@@ -42,7 +42,7 @@ impl Store {
     /// is acknowledged is committed. A batch that Postgres refuses is halved until the one bad result is
     /// found; that task fails, saying so, and the others end as they should.
     pub async fn finish(&self, batch: &[Settle]) -> Result<Vec<Settled>> {
-        match self.try_finish(batch).await {
+        match self.within("write results", self.try_finish(batch)).await {
             Ok(settled) => Ok(settled),
             Err(error) if error.is_transient() => Err(error),
             Err(error) if batch.len() == 1 => {
@@ -53,7 +53,8 @@ impl Store {
                     report: Box::new(Report::failed(&error)),
                     error: Some(error),
                 };
-                self.try_finish(std::slice::from_ref(&failed)).await
+                self.within("write results", self.try_finish(std::slice::from_ref(&failed)))
+                    .await
             }
             Err(_) => {
                 let (left, right) = batch.split_at(batch.len() / 2);
@@ -68,6 +69,14 @@ impl Store {
         let ended: Vec<Ended> = batch.iter().filter_map(Ended::of).collect();
         let mut tx = self.pool().begin().await.doing("write results")?;
         let written = self.end(&mut tx, &ended).await.doing("write results")?;
+        let missed: Vec<&Ended> = ended
+            .iter()
+            .filter(|e| written.iter().all(|(id, _)| *id != e.settle.lease.task))
+            .collect();
+        let earlier = self
+            .written_before(&mut tx, &missed)
+            .await
+            .doing("write results")?;
         tx.commit().await.doing("write results")?;
         Ok(batch
             .iter()
@@ -75,10 +84,35 @@ impl Store {
                 |settle| match written.iter().find(|(id, _)| *id == settle.lease.task) {
                     Some((_, true)) => Settled::Written,
                     Some((_, false)) => Settled::CancelRequested,
+                    None if earlier.contains(&settle.lease.task) => Settled::Written,
                     None => Settled::LeaseLost,
                 },
             )
             .collect())
+    }
+
+    /// The tasks that were ended just so under the same leases: the answer to an earlier try was lost.
+    async fn written_before(&self, tx: &mut PgConnection, missed: &[&Ended<'_>]) -> Sql<Vec<TaskId>> {
+        if missed.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What became of the ticket is written into the result afterwards.
+        let rows = self
+            .query(
+                "SELECT t.id FROM unnest($1::text[], $2::bigint[], $3::text[], $4::jsonb[]) AS i(id, attempt, status, result)
+                   JOIN tasks t ON t.id = i.id AND t.attempt = i.attempt AND t.status = i.status
+                  WHERE t.worker_id IS NULL
+                    AND CASE jsonb_typeof(t.result) WHEN 'object' THEN t.result - 'ticket' = i.result - 'ticket' END",
+            )
+            .bind(missed.iter().map(|e| e.settle.lease.task.as_str()).collect::<Vec<_>>())
+            .bind(missed.iter().map(|e| e.settle.lease.attempt).collect::<Vec<_>>())
+            .bind(missed.iter().map(|e| e.status.as_str()).collect::<Vec<_>>())
+            .bind(missed.iter().map(|e| &e.result).collect::<Vec<_>>())
+            .fetch_all(tx)
+            .await?;
+        rows.iter()
+            .map(|row| row.try_get::<String, _>("id").map(TaskId::from))
+            .collect()
     }
 
     /// The tasks whose lease holds, and whether each could be ended so.
@@ -177,6 +211,10 @@ impl Store {
 
     /// Parks a task: for a wake-up, for the next attempt after a transient error, or held for a person.
     pub async fn park(&self, settle: &Settle) -> Result<Settled> {
+        self.within("park the task", self.park_unlimited(settle)).await
+    }
+
+    async fn park_unlimited(&self, settle: &Settle) -> Result<Settled> {
         let doing = "park the task";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let settled = self.try_park(&mut tx, settle).await.doing(doing)?;
@@ -250,7 +288,21 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else {
-            return Ok(Settled::LeaseLost);
+            // The answer to an earlier try may have been lost.
+            let parked = self
+                .query(
+                    "SELECT FROM tasks
+                      WHERE id = $1 AND attempt = $2 AND status = 'waiting' AND worker_id IS NULL AND wait = $3",
+                )
+                .bind(lease.task.as_str())
+                .bind(lease.attempt)
+                .bind(&wait)
+                .fetch_optional(&mut *tx)
+                .await?;
+            return Ok(match parked {
+                Some(_) => Settled::Written,
+                None => Settled::LeaseLost,
+            });
         };
         if row.get::<bool, _>("cancel") {
             return Ok(Settled::CancelRequested);

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,12 +13,14 @@ use uuid::Uuid;
 use super::number;
 use crate::Store;
 use crate::error::SqlResult;
+use crate::limit::within;
 
 /// The drainer's side of the outbox. Every write names the lease that its row was taken under and answers `false`,
 /// having written nothing, when another drainer has taken the row since.
 #[derive(Clone)]
 pub struct Outbox {
     pool: PgPool,
+    patience: Duration,
 }
 
 /// A row taken for delivery.
@@ -71,11 +74,17 @@ impl Store {
     pub fn outbox(&self) -> Outbox {
         Outbox {
             pool: self.pool().clone(),
+            patience: self.config().patience(),
         }
     }
 }
 
 impl Outbox {
+    /// Runs one operation of this, for as long as Postgres can be at it.
+    pub async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        within(self.patience, "look after notes for tickets", work).await
+    }
+
     /// Rows that are due, at most `per_host` for each far side that is not `busy`, the longest due first. They stay ours for `lease`
     /// and may be taken by another drainer after that. A task's notes are delivered in their order.
     pub async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {

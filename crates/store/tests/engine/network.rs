@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::NewTask;
-use durable::{Journal, StepRef};
+use domain::{NewTask, Report, TaskStatus, Verdict};
+use durable::{Journal, Lease, Outcome, StepRef, Wake};
 use serde_json::json;
-use store::{Config, Store, TaskJournal};
+use store::{Config, Settle, Settled, Store, TaskJournal};
 use testkit::postgres::{self, Database, Fault, Postgres, Proxy, port_of};
 
 use crate::common::{LONG, claim, register, worker_row};
@@ -109,4 +109,122 @@ async fn a_registration_whose_commit_answer_was_lost_can_be_repeated() {
     assert_eq!(db.value(stands).await.as_deref(), Some("1"), "it took effect");
     store.register_worker(&row, LONG).await.expect("the second try");
     assert_eq!(db.value(stands).await.as_deref(), Some("1"));
+}
+
+async fn claimed(db: &Database, store: &Store) -> Lease {
+    db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops')")
+        .await;
+    register(store, "w", LONG).await;
+    let claimed = store.claim(&claim("w", 1)).await.expect("claim");
+    claimed.first().expect("the task").lease.clone()
+}
+
+fn settle(lease: Lease, outcome: Outcome) -> Settle {
+    Settle {
+        lease,
+        parent: None,
+        ticket: None,
+        outcome,
+        delay: Duration::ZERO,
+    }
+}
+
+fn ended(words: &str) -> Outcome {
+    Outcome::Ended {
+        status: TaskStatus::Completed,
+        report: Box::new(Report::new(Verdict::Succeeded, words)),
+        error: None,
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_gets_no_answer_is_given_up_in_time_and_written_over_another_connection() {
+    let db = postgres::database().await;
+    let proxy = Proxy::before(&db).await;
+    let config = Config {
+        pool_size: 1,
+        acquire_timeout: Duration::from_secs(1),
+        statement_timeout: Duration::from_secs(1),
+        idle_in_transaction: Duration::from_secs(1),
+        ..proxy.config(db.url())
+    };
+    let store = Store::connect(config).await.expect("connects");
+    let batch = [settle(claimed(&db, &store).await, ended("done"))];
+    proxy.strike(Fault::Freeze("completed_at = longshore.utc_now()"));
+    let tried = tokio::time::timeout(Duration::from_secs(20), store.finish(&batch))
+        .await
+        .expect("it does not wait for ever");
+    let error = tried.expect_err("nothing was answered");
+    assert!(
+        error.is_transient() && error.to_string().contains("did not answer"),
+        "{error}"
+    );
+    // The only place in the pool becomes free, though nobody closed the silent connection.
+    let written = async {
+        loop {
+            match store.finish(&batch).await {
+                Ok(settled) => return settled,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+        }
+    };
+    let written = tokio::time::timeout(Duration::from_secs(20), written).await;
+    assert_eq!(written.expect("it is written"), [Settled::Written]);
+}
+
+#[tokio::test]
+async fn an_outcome_whose_commit_answer_was_lost_is_known_again_when_it_is_repeated() {
+    let db = postgres::database().await;
+    let proxy = Proxy::before(&db).await;
+    let store = Store::connect(proxy.config(db.url())).await.expect("connects");
+    let lease = claimed(&db, &store).await;
+    let parked = Outcome::Park(Wake {
+        why: "for unheard news".to_owned(),
+        signals: vec!["news".to_owned()],
+        ..Wake::default()
+    });
+    let parked = settle(lease.clone(), parked);
+    proxy.strike(Fault::LoseCommit("unheard news"));
+    store.park(&parked).await.expect_err("no answer came");
+    assert_eq!(store.park(&parked).await.expect("again"), Settled::Written);
+    let other = settle(lease.clone(), Outcome::Hold("for another reason".to_owned()));
+    assert_eq!(store.park(&other).await.expect("another"), Settled::LeaseLost);
+
+    db.sql("UPDATE tasks SET run_at = longshore.utc_now()").await;
+    let again = store.claim(&claim("w", 1)).await.expect("claim");
+    let lease = again.first().expect("the task").lease.clone();
+    let batch = [settle(lease.clone(), ended("unheard end"))];
+    proxy.strike(Fault::LoseCommit("unheard end"));
+    store.finish(&batch).await.expect_err("no answer came");
+    assert_eq!(store.finish(&batch).await.expect("again"), [Settled::Written]);
+    let other = [settle(lease, ended("another end"))];
+    assert_eq!(store.finish(&other).await.expect("another"), [Settled::LeaseLost]);
+}
+
+#[tokio::test]
+async fn a_listener_whose_connection_the_network_forgot_listens_over_another() {
+    let db = postgres::database().await;
+    let proxy = Proxy::before(&db).await;
+    let config = Config {
+        listen_check: Duration::from_millis(200),
+        ..proxy.config(db.url())
+    };
+    let store = Store::connect(config).await.expect("connects");
+    let wake = Arc::new(tokio::sync::Notify::new());
+    let _listener = store.listen(wake.clone()).expect("it listens");
+    let listening = async |sessions: &str| {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
+        let listening = async {
+            while db.value(count).await.as_deref() != Some(sessions) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), listening)
+            .await
+            .expect("it listens");
+    };
+    listening("1").await;
+    proxy.forget_connections();
+    // The server keeps the forgotten session, as it was not told either.
+    listening("2").await;
 }

@@ -211,20 +211,24 @@ async fn a_listener_whose_connection_the_network_forgot_listens_over_another() {
     };
     let store = Store::connect(config).await.expect("connects");
     let wake = Arc::new(tokio::sync::Notify::new());
-    let _listener = store.listen(wake.clone()).expect("it listens");
-    let listening = async |sessions: &str| {
-        let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
-        let listening = async {
-            while db.value(count).await.as_deref() != Some(sessions) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), listening)
-            .await
-            .expect("it listens");
+    let listener = store.listen(wake).expect("it listens");
+    let hears = async {
+        while !listener.hearing().now() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     };
-    listening("1").await;
+    tokio::time::timeout(Duration::from_secs(30), hears)
+        .await
+        .expect("it hears");
     proxy.forget_connections();
     // The server keeps the forgotten session, as it was not told either.
-    listening("2").await;
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
+    let again = async {
+        while db.value(count).await.as_deref() != Some("2") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again)
+        .await
+        .expect("it listens again");
 }

@@ -112,8 +112,9 @@ need_postgres() {
         alpine) elsewhere='sudo apk add postgresql' ;;
         *) elsewhere='install the PostgreSQL server programs (initdb, postgres), version 13 or newer' ;;
     esac
-    # Only the programs are wanted: longshore keeps a private server, so Debian need not start one of its own.
-    if [ "$(system)" = debian ] && [ ! -e /etc/postgresql-common ]; then
+    # Only the programs are wanted: longshore keeps a private server, so Debian need not start one of its own. Who may
+    # not install them is told so by `install` below.
+    if [ "$(system)" = debian ] && [ ! -e /etc/postgresql-common ] && { [ "$(id -u)" = 0 ] || have sudo; }; then
         as_root mkdir -p /etc/postgresql-common/createcluster.d
         echo 'create_main_cluster = false' |
             as_root tee /etc/postgresql-common/createcluster.d/longshore.conf >/dev/null

@@ -94,7 +94,15 @@ impl Cluster {
         };
         cluster.config.dir = folder::make(&cluster.config, &cluster.account)?;
         if !cluster.data_dir().join("PG_VERSION").exists() {
-            cluster.initdb().await?;
+            // `initdb` writes that file first of all: only a whole cluster may have the final name.
+            let unfinished = cluster.config.dir.join("data.unfinished");
+            if unfinished.exists() {
+                std::fs::remove_dir_all(&unfinished)
+                    .map_err(|e| trouble("remove what an interrupted start left", &e))?;
+            }
+            cluster.initdb(&unfinished).await?;
+            std::fs::rename(&unfinished, cluster.data_dir())
+                .map_err(|e| trouble("put the new Postgres cluster in its place", &e))?;
         }
         cluster.check_version()?;
         Ok(cluster)
@@ -215,14 +223,14 @@ impl Cluster {
         command
     }
 
-    async fn initdb(&self) -> Result<()> {
+    async fn initdb(&self, data: &Path) -> Result<()> {
         let mut initdb = self.command(self.binaries.path("initdb"));
         initdb
             .arg("--username=postgres")
             .arg("--encoding=UTF8")
             .arg("--locale=C.UTF-8")
             .arg("-D")
-            .arg(self.data_dir());
+            .arg(data);
         if self.config.durable {
             // Any local user reaches a loopback port, so the port asks for a password.
             let password = uuid::Uuid::new_v4().simple().to_string();
@@ -240,7 +248,7 @@ impl Cluster {
         }
         Err(Error::internal(format!(
             "could not make a Postgres cluster in {}: {}",
-            self.data_dir().display(),
+            data.display(),
             String::from_utf8_lossy(&output.stderr).trim()
         )))
     }

@@ -1,7 +1,7 @@
 //! Where a cluster's files stand.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use domain::Result;
@@ -24,7 +24,7 @@ pub(super) fn make(config: &ClusterConfig, account: &Account) -> Result<PathBuf>
     if let Err(closed) = account.check_reach(&whole) {
         // Only an empty folder gives way, and then without loss.
         fs::remove_dir(&whole).map_err(|_| closed)?;
-        let aside = made(&config.aside)?.join(format!("postgres-{}", Uuid::new_v4().simple()));
+        let aside = open_to_pass(&config.aside)?.join(format!("postgres-{}", Uuid::new_v4().simple()));
         whole = made(&aside)?;
         account.check_reach(&whole)?;
         symlink(&whole, dir).map_err(|e| trouble(&format!("make the link {}", dir.display()), &e))?;
@@ -34,6 +34,17 @@ pub(super) fn make(config: &ClusterConfig, account: &Account) -> Result<PathBuf>
         );
     }
     account.own(&whole)?;
+    Ok(whole)
+}
+
+/// A folder that others may go through, whatever mask root has; one that stands already is left as it is.
+fn open_to_pass(dir: &Path) -> Result<PathBuf> {
+    let stood = dir.exists();
+    let whole = made(dir)?;
+    if !stood {
+        fs::set_permissions(&whole, fs::Permissions::from_mode(0o711))
+            .map_err(|e| trouble(&format!("let others through {}", whole.display()), &e))?;
+    }
     Ok(whole)
 }
 

@@ -36,6 +36,10 @@ impl Exit {
     }
 
     pub fn of(error: &Error) -> Self {
+        // Another start would not mend it, and nothing is wrong with the program.
+        if error.next.as_deref() == Some(store::NOT_MIGRATED) {
+            return Self::Usage;
+        }
         match error.kind {
             ErrorKind::Invalid => Self::Usage,
             ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Conflict | ErrorKind::Rejected => Self::No,

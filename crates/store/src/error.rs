@@ -12,6 +12,9 @@ impl<T> SqlResult<T> for std::result::Result<T, sqlx::Error> {
     }
 }
 
+/// What to do where the database has not this version's tables.
+pub const NOT_MIGRATED: &str = "Run `longshore migrate` on this database";
+
 /// What to do where the address turns out to lead to a pooler in transaction mode.
 pub(crate) const POOLER: &str = "The address leads to a pooler in transaction mode, such as PgBouncer: set `database.pooler = true`, and \
      `database.direct_url` or `database.listen = false`; docs/operations.md says more";
@@ -34,7 +37,7 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
                 .and_then(|e| e.hint());
             Error::conflict(format!("could not {what}: {}", refusal.message())).next(hint.unwrap_or_default())
         }
-        (_, Some("42P01" | "3F000")) => described.next("Run `longshore migrate` on this database"),
+        (_, Some("42P01" | "3F000")) => described.next(NOT_MIGRATED),
         (_, Some("55P03")) => {
             described.next("Another program holds a lock on the table: try again when it is idle")
         }

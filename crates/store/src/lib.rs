@@ -23,6 +23,7 @@ pub use config::{Config, Listen};
 pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };
+pub use error::NOT_MIGRATED;
 pub use figures::{Figures, Live, NoteFigures};
 pub use inbox::{Delivery, Received};
 pub use listen::{Hearing, Listener};

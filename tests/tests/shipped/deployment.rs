@@ -172,3 +172,12 @@ fn whoever_stops_the_worker_waits_longer_than_its_grace_period() {
         .expect("stop_grace_period");
     assert!(seconds(compose) >= least, "compose kills after {compose}");
 }
+
+/// The database may come hours after the worker; ten starts would be over in minutes.
+#[test]
+fn the_unit_is_started_until_the_database_is_there() {
+    let unit = unit();
+    let says = |line: &str| unit.lines().any(|l| l == line);
+    assert!(says("StartLimitIntervalSec=0") && says("Restart=on-failure"), "{unit}");
+    assert!(says("RestartPreventExitStatus=2"), "{unit}");
+}

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use adapter_forge::{Forges, LocalConfig, LocalTickets};
 use domain::Error;
 use secrecy::ExposeSecret;
-use store::Store;
 use store::cluster::{Cluster, ClusterConfig, StopMode};
 
 use super::{demo, serve, worker};
@@ -91,7 +90,7 @@ async fn serve_over(
             worked.map_err(broke)?.and(served.map_err(broke)?)
         })
         .await;
-    close(&[store, desk]).await;
+    worker::close(&[store, desk]).await;
     let exit = outcome?;
     match shown {
         Some(Err(error)) => Err(error.into()),
@@ -99,12 +98,6 @@ async fn serve_over(
         // The demo was cut short by a signal.
         None if command.demo && exit == Exit::Done => Ok(shutdown.exit()),
         _ => Ok(exit),
-    }
-}
-
-async fn close(stores: &[Store]) {
-    for store in stores {
-        store.close().await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! `longshore worker`: claims tasks and does them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter_forge::Forges;
 use domain::Error;
@@ -17,6 +18,9 @@ use crate::exit::{Failure, Outcome};
 use crate::shutdown::Shutdown;
 use crate::wiring::{self, As};
 
+/// How long the end may wait for Postgres to see connections closed.
+const GOODBYE: Duration = Duration::from_secs(3);
+
 pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
     let shutdown = Shutdown::listen()?;
     let listener = match command.with_api {
@@ -31,8 +35,8 @@ pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
     let worker = work(settings, &store, forges.clone(), forges, &shutdown)?;
     let api = match listener {
         Some(listener) => {
-            let store = wiring::store(settings, As::Api).await?;
-            Some(serve::api(settings, listener, store, shutdown.drain.clone())?)
+            let desk = wiring::store(settings, As::Api).await?;
+            Some(serve::api(settings, listener, desk, shutdown.drain.clone())?)
         }
         None => None,
     };
@@ -44,11 +48,22 @@ pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
             }
         };
         let (worked, served) = tokio::join!(worker, api);
+        close(&[store]).await;
         worked.and(served)
     };
-    let outcome = shutdown.until_killed(all).await;
-    store.close().await;
-    outcome
+    shutdown.until_killed(all).await
+}
+
+/// Closes what answers. A database that does not must not keep the process, and a second signal cuts this short too.
+pub async fn close(stores: &[Store]) {
+    let all = async {
+        for store in stores {
+            store.close().await;
+        }
+    };
+    if tokio::time::timeout(GOODBYE, all).await.is_err() {
+        tracing::warn!("Postgres does not answer; its connections are dropped as they are");
+    }
 }
 
 /// The claim loop, the listener that wakes it and the drainer of the ticket outbox, as one future that ends after

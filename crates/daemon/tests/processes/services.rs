@@ -1,7 +1,9 @@
 //! `serve` and `worker` as two processes over one database, and `tasks watch` beside them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
-use testkit::postgres::{self, PoolerSetup};
+use testkit::postgres::{self, Fault, PoolerSetup, Proxy};
 
 use crate::process::{LOG, Process, answer, over, run, until};
 
@@ -195,4 +197,41 @@ async fn behind_a_pooler_the_log_says_what_is_missing_and_the_setting_mends_it()
         "{}",
         worker.said()
     );
+}
+
+#[tokio::test]
+async fn a_database_without_our_tables_is_for_a_person_and_no_bug() {
+    let db = postgres::empty_database().await;
+    for args in [&["tasks", "list", "--json"][..], &["worker", "--json"]] {
+        let ended = run(over(&db, args));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains("Run `longshore migrate`"), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_worker_whose_database_answers_nothing() {
+    let db = postgres::database().await;
+    let proxy = Proxy::before(&db).await;
+    let mut command = over(&db, &["worker"]);
+    command
+        .env("DATABASE_URL", proxy.config(db.url()).url)
+        .env("LONGSHORE_WORKER_LEASE", "3s");
+    // The first heartbeat is sent and never arrives.
+    proxy.strike(Fault::Freeze("SET lease_until = clock_timestamp()"));
+    let mut worker = Process::start(command);
+    worker
+        .says(|said| said.contains("The worker is ready").then_some(()))
+        .await;
+    proxy.struck().await;
+    proxy.go_dark();
+    worker.signal("-TERM");
+    worker
+        .says(|said| said.contains("a second signal ends at once").then_some(()))
+        .await;
+    let asked = Instant::now();
+    assert_eq!(worker.stop().await, 143, "{}", worker.said());
+    // Three seconds are promised; the rest is for a busy machine.
+    assert!(asked.elapsed() < Duration::from_secs(8), "{}", worker.said());
 }

@@ -178,6 +178,9 @@ fn whoever_stops_the_worker_waits_longer_than_its_grace_period() {
 fn the_unit_is_started_until_the_database_is_there() {
     let unit = unit();
     let says = |line: &str| unit.lines().any(|l| l == line);
-    assert!(says("StartLimitIntervalSec=0") && says("Restart=on-failure"), "{unit}");
+    assert!(
+        says("StartLimitIntervalSec=0") && says("Restart=on-failure"),
+        "{unit}"
+    );
     assert!(says("RestartPreventExitStatus=2"), "{unit}");
 }

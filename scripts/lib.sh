@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The one place where the scripts look for what they need and install what is missing.
-# Sourced by scripts/dev and scripts/test. On Debian and its relatives, as root or with sudo, packages are
+# Sourced by scripts/dev, scripts/test and scripts/bench. On Debian and its relatives, as root or with sudo, packages are
 # installed; anywhere else the script stops and names the command that a person should run.
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

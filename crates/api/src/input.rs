@@ -12,13 +12,14 @@ pub use store::{MAX_PAYLOAD_BYTES as PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH as PAYLOAD
 /// Longest id, name or type, in characters.
 const NAME_CHARS: usize = 200;
 
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 8] = [
     "type",
     "to",
     "priority",
     "created_by",
     "repo_id",
     "parent_task_id",
+    "dedupe_key",
     "payload",
 ];
 /// The columns' names for the same.
@@ -72,6 +73,7 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     let mut task = NewTask::new(task_type, Value::Null);
     task.assigned_to = name(&body, "to")?;
     task.created_by = name(&body, "created_by")?;
+    task.dedupe_key = name(&body, "dedupe_key")?;
     task.parent = name(&body, "parent_task_id")?.map(TaskId::from);
     task.repo_id = match name(&body, "repo_id")? {
         Some(id) => Some(id),
@@ -84,6 +86,16 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     task.priority = priority(body.get("priority"))?;
     task.payload = payload;
     Ok(task)
+}
+
+/// The answer to whoever wanted a task.
+pub fn made(made: &store::Made) -> Value {
+    serde_json::json!({
+        "status": if made.exists { "exists" } else { "created" },
+        "task_id": made.id,
+        "repo_id": made.repo_id,
+        "assigned_to": made.assigned_to,
+    })
 }
 
 fn priority(value: Option<&Value>) -> ApiResult<Priority> {

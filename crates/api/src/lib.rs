@@ -18,7 +18,7 @@ mod webhook;
 
 pub use config::Config;
 pub use error::{ApiError, ApiResult};
-pub use input::{PAYLOAD_BYTES, PAYLOAD_DEPTH, new_task};
+pub use input::{PAYLOAD_BYTES, PAYLOAD_DEPTH, made, new_task};
 pub use metrics::{install as install_metrics, upkeep as metrics_upkeep};
 pub use server::{Api, serve};
 pub use view::{TaskView, asks_for, is_over, shown_state};

@@ -28,15 +28,16 @@ pub async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
     let task = input::new_task(read_json(body)?)?;
-    let id = api.store.create_task(&task).await?;
-    tracing::info!(task.id = %id, task.r#type = %task.task_type, "a task was created");
-    let answer = json!({
-        "status": "created",
-        "task_id": id,
-        "repo_id": task.repo_id,
-        "assigned_to": task.assigned_to,
-    });
-    Ok((StatusCode::CREATED, Json(answer)))
+    let made = api.store.make_task(&task).await?;
+    if !made.exists {
+        tracing::info!(task.id = %made.id, task.r#type = %task.task_type, "a task was created");
+    }
+    let status = if made.exists {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, Json(input::made(&made))))
 }
 
 /// A body as JSON, whatever content type it claims.

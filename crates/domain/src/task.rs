@@ -154,6 +154,9 @@ pub struct NewTask {
     pub parent: Option<TaskId>,
     #[serde(default)]
     pub created_by: Option<String>,
+    /// Of the tasks with the same key at most one is unfinished at any time; making another answers with that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedupe_key: Option<String>,
     pub payload: Value,
 }
 
@@ -166,6 +169,7 @@ impl NewTask {
             repo_id: None,
             parent: None,
             created_by: None,
+            dedupe_key: None,
             payload,
         }
     }
@@ -177,6 +181,11 @@ impl NewTask {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+    #[must_use]
+    pub fn dedupe_key(mut self, key: impl Into<String>) -> Self {
+        self.dedupe_key = Some(key.into());
         self
     }
     #[must_use]

@@ -61,7 +61,7 @@ impl Store {
             return Ok(Received::Known(task.map(TaskId::from)));
         }
         let id = match task {
-            Some(task) => Some(self.insert_task(&mut tx, task).await?),
+            Some(task) => Some(self.insert_task(&mut tx, task).await?.id),
             None => None,
         };
         self.query("UPDATE longshore.inbox SET task_id = $3 WHERE source = $1 AND delivery = $2")

@@ -17,6 +17,7 @@ mod migrate;
 pub mod outbox;
 mod pool;
 mod repos;
+mod schedules;
 mod tasks;
 
 pub use config::{Config, Listen};
@@ -30,6 +31,8 @@ pub use listen::{Hearing, Listener};
 pub use migrate::schema_fingerprint;
 pub use pool::Store;
 pub use repos::NewRepo;
+pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable};
 pub use tasks::{
-    Cursor, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, StepRow, TaskFilter, TaskRow, check_payload,
+    Cursor, MAX_DEDUPE_KEY, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, PayloadFault, StepRow, TaskFilter,
+    TaskRow, check_payload,
 };

@@ -37,6 +37,35 @@ async fn the_contracts_request_makes_the_contracts_row_and_answer() {
 }
 
 #[tokio::test]
+async fn a_dedupe_key_answers_with_the_task_that_is_unfinished() {
+    let served = Served::new().await;
+    let body =
+        json!({"type": "deploy", "to": "devops", "dedupe_key": "deploy:checkout", "payload": {}}).to_string();
+    let (status, made) = served.post("/api/tasks", body.clone()).await;
+    assert_eq!((status, made["status"].as_str()), (201, Some("created")));
+    let (status, again) = served.post("/api/tasks", body.clone()).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        again,
+        json!({"status": "exists", "task_id": made["task_id"], "repo_id": null, "assigned_to": "devops"})
+    );
+    served.database.sql("UPDATE tasks SET status = 'failed'").await;
+    let (status, next) = served.post("/api/tasks", body).await;
+    assert_eq!((status, next["status"].as_str()), (201, Some("created")));
+    let (status, error) = served
+        .post(
+            "/api/tasks",
+            json!({"type": "x", "dedupe_key": "k".repeat(201)}).to_string(),
+        )
+        .await;
+    assert_eq!(
+        (status, error["error"]["field"].as_str()),
+        (422, Some("dedupe_key")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn the_list_has_the_newest_first_with_counts_and_times_in_utc() {
     let served = Served::new().await;
     served

@@ -30,6 +30,9 @@ pub struct CreateTask {
     /// Who asks
     #[arg(long, value_name = "NAME")]
     pub created_by: Option<String>,
+    /// Makes no second task while one with this key is unfinished; the answer is then that one
+    #[arg(long, value_name = "KEY")]
+    pub dedupe_key: Option<String>,
     /// Base address of a longshore API to send the task to
     #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
     pub dashboard_url: Option<String>,

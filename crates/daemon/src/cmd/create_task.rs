@@ -20,18 +20,18 @@ pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outco
         Some(url) => remote::create_task(url, &body, settings).await?,
         None => {
             let store = wiring::store(settings, As::Command).await?;
-            let id = store.create_task(&task).await?;
+            let made = store.make_task(&task).await?;
             store.close().await;
-            json!({
-                "status": "created",
-                "task_id": id,
-                "repo_id": task.repo_id,
-                "assigned_to": task.assigned_to,
-            })
+            api::made(&made)
         }
     };
     out.answer(&answer, |_| {
         let id = answer["task_id"].as_str().unwrap_or("(the API named no id)");
+        if answer["status"] == "exists" {
+            return harmless(&format!(
+                "Task {id} with this dedupe key is unfinished; no other was made."
+            ));
+        }
         let whom = task
             .assigned_to
             .as_deref()
@@ -66,6 +66,7 @@ fn body(command: &CreateTask) -> Result<Value, Failure> {
         ("created_by", &command.created_by),
         ("repo_id", &command.repo_id),
         ("parent_task_id", &command.parent_task_id),
+        ("dedupe_key", &command.dedupe_key),
     ] {
         if let Some(value) = value {
             body[field] = value.clone().into();
@@ -114,6 +115,7 @@ fn flag_error(error: api::ApiError) -> Error {
         Some("created_by") => "--created-by",
         Some("repo_id") => "--repo-id",
         Some("parent_task_id") => "--parent-task-id",
+        Some("dedupe_key") => "--dedupe-key",
         Some(_) => "the payload",
         None => return error.error,
     };

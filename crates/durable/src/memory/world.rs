@@ -42,6 +42,7 @@ impl Default for State {
 
 pub(super) struct Row {
     pub(super) info: TaskInfo,
+    dedupe_key: Option<String>,
     pub(super) status: TaskStatus,
     worker: Option<String>,
     attempt: i64,
@@ -93,6 +94,15 @@ pub struct TaskView {
 
 impl State {
     pub(super) fn insert(&mut self, task: NewTask) -> TaskId {
+        let same_key = |row: &Row| row.dedupe_key.is_some() && row.dedupe_key == task.dedupe_key;
+        let unfinished = |row: &Row| !(row.status.is_terminal() && row.idle());
+        if let Some((id, _)) = self
+            .tasks
+            .iter()
+            .find(|(_, row)| same_key(row) && unfinished(row))
+        {
+            return id.clone();
+        }
         self.made += 1;
         let id = TaskId::from(format!("task-{:04}", self.made));
         let ticket = task
@@ -115,6 +125,7 @@ impl State {
             id.clone(),
             Row {
                 info,
+                dedupe_key: task.dedupe_key,
                 status: TaskStatus::Pending,
                 worker: None,
                 attempt: 0,

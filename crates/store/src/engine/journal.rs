@@ -352,28 +352,29 @@ impl Journal for TaskJournal {
             let mut payload = child.payload.clone();
             json::replace_nul(&mut payload);
             domain::redact_json(&mut payload);
-            let row = self
+            let (id, exists) = self
                 .store
-                .query(
-                    "INSERT INTO tasks (repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id)
-                     SELECT coalesce($2, t.repo_id), $3, $4, $5, $6, coalesce($7, t.assigned_to), t.id
-                       FROM tasks t WHERE t.id = $1
-                  RETURNING id",
-                )
-                .bind(lease.task.as_str())
-                .bind(&child.repo_id)
-                .bind(&child.task_type)
-                .bind(i32::from(child.priority.get()))
-                .bind(&payload)
-                .bind(&child.assigned_to)
-                .bind(&child.created_by)
-                .fetch_one(&mut *tx)
+                .insert_child(&mut tx, lease, child, &payload)
                 .await
                 .map_err(broken("insert a follow-on task"))?;
-            let id = TaskId::from(row.get::<String, _>("id"));
-            self.finish(&mut tx, lease, at, StepKind::Spawn, &Recorded::Ok(serde_json::json!(id))).await?;
-            let told = format!("started {} {id} for {}", child.task_type, child.assigned_to.as_deref().unwrap_or("anyone"));
-            self.store.add_event(&mut tx, lease, "spawned", &told).await.map_err(broken("write an event"))?;
+            self.finish(
+                &mut tx,
+                lease,
+                at,
+                StepKind::Spawn,
+                &Recorded::Ok(serde_json::json!(id)),
+            )
+            .await?;
+            let how = if exists { "found unfinished" } else { "started" };
+            let told = format!(
+                "{how} {} {id} for {}",
+                child.task_type,
+                child.assigned_to.as_deref().unwrap_or("anyone")
+            );
+            self.store
+                .add_event(&mut tx, lease, "spawned", &told)
+                .await
+                .map_err(broken("write an event"))?;
             self.store.notify(&mut tx).await.map_err(broken("wake workers"))?;
             self.commit(tx).await?;
             Ok(id)

@@ -11,6 +11,7 @@ mod repo;
 mod retry;
 mod settle;
 mod signals;
+mod spawn;
 mod ticket;
 
 pub use claim::{Claim, Claimed, Served};

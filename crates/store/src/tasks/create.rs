@@ -5,24 +5,110 @@ use super::payload::{check_payload, too_large};
 use crate::Store;
 use crate::error::{SqlResult, constraint, describe};
 
+/// How often a dedupe key is looked up anew while others make and end tasks with it.
+pub(crate) const LOOKS: usize = 20;
+/// Longest dedupe key, in characters.
+pub const MAX_DEDUPE_KEY: usize = 200;
+
+/// What became of a wish for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub id: TaskId,
+    /// An unfinished task with the same dedupe key was there already, and this is it.
+    pub exists: bool,
+    pub repo_id: Option<String>,
+    pub assigned_to: Option<String>,
+}
+
 impl Store {
-    /// Checks and stores a task. An `Invalid` error names the field and what would be right.
+    /// [`Store::make_task`] for those to whom it is all one whether the task was there before.
     pub async fn create_task(&self, task: &NewTask) -> Result<TaskId> {
+        Ok(self.make_task(task).await?.id)
+    }
+
+    /// Checks and stores a task; answers with the unfinished one of the same dedupe key where there is one. An
+    /// `Invalid` error names the field and what would be right.
+    pub async fn make_task(&self, task: &NewTask) -> Result<Made> {
         let mut tx = self.pool().begin().await.doing("create the task")?;
-        let id = self.insert_task(&mut tx, task).await?;
+        let made = self.insert_task(&mut tx, task).await?;
         tx.commit().await.doing("create the task")?;
-        Ok(id)
+        Ok(made)
     }
 
     /// The same, inside a transaction of the caller's.
-    pub(crate) async fn insert_task(&self, tx: &mut PgConnection, task: &NewTask) -> Result<TaskId> {
+    pub(crate) async fn insert_task(&self, tx: &mut PgConnection, task: &NewTask) -> Result<Made> {
         check_words(task)?;
         check_payload(&task.payload)?;
-        self.check_references(tx, task).await?;
+        for _ in 0..LOOKS {
+            if let Some(key) = &task.dedupe_key
+                && let Some(made) = self
+                    .unfinished_of(tx, key)
+                    .await
+                    .doing("look for a task with the same dedupe key")?
+            {
+                return Ok(made);
+            }
+            self.check_references(tx, task).await?;
+            if let Some(id) = self.try_insert(tx, task).await? {
+                return Ok(Made {
+                    id,
+                    exists: false,
+                    repo_id: task.repo_id.clone(),
+                    assigned_to: task.assigned_to.clone(),
+                });
+            }
+            // Somebody else's with that key came first; by now it may have ended, too.
+        }
+        Err(
+            Error::unavailable("could not create the task: others with the same `dedupe_key` come and go")
+                .next("Try again"),
+        )
+    }
+
+    /// What a new task must be, without making it.
+    pub(crate) async fn check_task(&self, tx: &mut PgConnection, task: &NewTask) -> Result<()> {
+        check_words(task)?;
+        check_payload(&task.payload)?;
+        self.check_references(tx, task).await
+    }
+
+    /// The unfinished task of a dedupe key.
+    pub(crate) async fn unfinished_of(
+        &self,
+        tx: &mut PgConnection,
+        key: &str,
+    ) -> Result<Option<Made>, sqlx::Error> {
+        let row = self
+            .query(
+                "SELECT id, repo_id, assigned_to FROM tasks
+                  WHERE dedupe_key = $1 AND dedupe_key <> ''
+                    AND (status NOT IN ('completed', 'failed', 'cancelled')
+                         OR status = 'cancelled' AND (worker_id IS NOT NULL OR wait IS NOT NULL))",
+            )
+            .bind(key)
+            .fetch_optional(tx)
+            .await?;
+        row.map(|row| {
+            Ok(Made {
+                id: TaskId::from(row.try_get::<String, _>("id")?),
+                exists: true,
+                repo_id: row.try_get("repo_id")?,
+                assigned_to: row.try_get("assigned_to")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Nothing when an unfinished task has the same dedupe key; of two at once the second waits for the first here.
+    async fn try_insert(&self, tx: &mut PgConnection, task: &NewTask) -> Result<Option<TaskId>> {
         let id = TaskId::generate();
-        self.query(
-            "INSERT INTO tasks (id, repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        let inserted = self.query(
+            "INSERT INTO tasks (id, repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id, dedupe_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             ON CONFLICT (dedupe_key)
+                 WHERE dedupe_key <> '' AND (status NOT IN ('completed', 'failed', 'cancelled')
+                                             OR status = 'cancelled' AND (worker_id IS NOT NULL OR wait IS NOT NULL))
+                 DO NOTHING",
         )
         .bind(id.as_str())
         .bind(&task.repo_id)
@@ -32,6 +118,7 @@ impl Store {
         .bind(&task.assigned_to)
         .bind(&task.created_by)
         .bind(task.parent.as_ref().map(TaskId::as_str))
+        .bind(&task.dedupe_key)
         .execute(tx)
         .await
         .map_err(|error| match constraint(&error) {
@@ -40,7 +127,7 @@ impl Store {
             Some(rule) => describe(&error, &format!("create the task: the table's rule {rule} refuses it")),
             None => describe(&error, "create the task"),
         })?;
-        Ok(id)
+        Ok((inserted.rows_affected() > 0).then_some(id))
     }
 
     async fn check_references(&self, tx: &mut PgConnection, task: &NewTask) -> Result<()> {
@@ -98,6 +185,7 @@ fn check_words(task: &NewTask) -> Result<()> {
         ("to", task.assigned_to.as_ref()),
         ("created_by", task.created_by.as_ref()),
         ("repo_id", task.repo_id.as_ref()),
+        ("dedupe_key", task.dedupe_key.as_ref()),
     ] {
         if value.is_some_and(|value| value.contains('\0')) {
             return Err(Error::invalid(format!(
@@ -105,6 +193,24 @@ fn check_words(task: &NewTask) -> Result<()> {
             ))
             .next("Remove it"));
         }
+    }
+    match task
+        .dedupe_key
+        .as_deref()
+        .map(|key| (key.trim(), key.chars().count()))
+    {
+        Some(("", _)) => {
+            return Err(
+                Error::invalid("`dedupe_key` is blank").next("Leave the field out where there is none")
+            );
+        }
+        Some((_, length)) if length > MAX_DEDUPE_KEY => {
+            return Err(Error::invalid(format!(
+                "`dedupe_key` has {length} characters; at most {MAX_DEDUPE_KEY} are kept"
+            ))
+            .next("Send a digest of what it stands for"));
+        }
+        _ => {}
     }
     if task.parent.as_ref().is_some_and(|id| id.as_str().contains('\0')) {
         return Err(Error::invalid("`parent_task_id` holds a NUL character")

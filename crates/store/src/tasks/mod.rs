@@ -7,6 +7,8 @@ mod read;
 mod row;
 mod stale;
 
+pub(crate) use create::LOOKS;
+pub use create::{MAX_DEDUPE_KEY, Made};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, check_payload};
 pub use read::{Cursor, StepRow, TaskFilter};
 pub use row::TaskRow;

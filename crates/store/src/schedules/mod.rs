@@ -1,0 +1,9 @@
+//! Tasks that are made at set times.
+
+mod fire;
+mod table;
+mod timetable;
+
+pub use fire::Fired;
+pub use table::{Missed, NewSchedule, Overlap, Schedule};
+pub use timetable::Timetable;

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
-use crate::{Config, PAYLOAD_BYTES, auth, health, metrics, page, tasks, webhook};
+use crate::{Config, PAYLOAD_BYTES, auth, health, metrics, page, schedules, tasks, webhook};
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
 const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
@@ -49,6 +49,7 @@ impl Api {
             .route("/api/tasks/{id}", get(tasks::show))
             .route("/api/tasks/{id}/cancel", post(tasks::cancel))
             .route("/api/tasks/{id}/retry", post(tasks::retry))
+            .merge(schedules::routes())
             .route("/metrics", get(health::metrics))
             .route("/", get(page::tasks))
             .route("/tasks/{id}", get(page::task))

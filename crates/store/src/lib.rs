@@ -31,7 +31,7 @@ pub use listen::{Hearing, Listener};
 pub use migrate::schema_fingerprint;
 pub use pool::Store;
 pub use repos::NewRepo;
-pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable};
+pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable, UnknownWord};
 pub use tasks::{
     Cursor, MAX_DEDUPE_KEY, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, PayloadFault, StepRow, TaskFilter,
     TaskRow, check_payload,

@@ -33,7 +33,9 @@ impl Cron {
                     metrics::counter!("longshore_schedules_skipped_total").increment(1);
                     warn!(schedule.name = %schedule, why = %why, "A schedule's run made no task");
                 }
-                fired.next.map_or(self.every, |next| next.clamp(BREATH.min(self.every), self.every))
+                fired
+                    .next
+                    .map_or(self.every, |next| next.clamp(BREATH.min(self.every), self.every))
             }
             Err(error) => {
                 warn!(error = %error, "Could not look at the schedules; trying again");

@@ -1,8 +1,10 @@
 //! The claim loop: takes tasks from the store, runs their handlers, keeps the lease alive, writes outcomes and
 //! leaves in order.
 
+mod background;
 mod backoff;
 mod config;
+mod cron;
 mod finisher;
 mod heartbeat;
 mod registry;

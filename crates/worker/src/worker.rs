@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::background::Background;
 use crate::finisher::Finisher;
 use crate::heartbeat::Heartbeat;
 use crate::run::Runner;
@@ -58,6 +59,7 @@ impl Worker {
     /// Works until `shutdown`, then lets running handlers go on for the grace period, hands back what is left
     /// and returns. `kill` ends the grace period. A lost database is waited for, never an error.
     pub async fn run(self, shutdown: CancellationToken, kill: CancellationToken) -> Result<()> {
+        let _background = Background::start(&self.store, &self.config, &shutdown);
         while !shutdown.is_cancelled() {
             let Some(row) = self.register(&shutdown).await? else {
                 break;

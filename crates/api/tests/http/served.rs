@@ -60,6 +60,11 @@ impl Served {
         answer(self.http.post(self.url(path)).body(body)).await
     }
 
+    pub async fn send(&self, method: &str, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+        let method = method.parse().unwrap();
+        answer(self.http.request(method, self.url(path)).body(body)).await
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.http.get(self.url(path))).await
     }

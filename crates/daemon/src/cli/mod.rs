@@ -2,6 +2,7 @@
 
 mod gitlab;
 mod repos;
+mod schedules;
 mod tasks;
 
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use crate::config::Flag;
 
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use repos::{RepoAdd, ReposCommand};
-pub use tasks::{CreateTask, ListTasks, TasksCommand, WatchTask};
+pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
+pub use tasks::{CreateTask, ListTasks, TaskFlags, TasksCommand, WatchTask};
 
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -103,6 +105,9 @@ pub enum Command {
     /// Look at tasks, cancel them, retry them
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Tasks that are made at set times
+    #[command(subcommand)]
+    Schedules(SchedulesCommand),
     /// Say why a build failed, from its log
     Diagnose(Diagnose),
     /// Comment on GitLab issues, change, make and list them

@@ -6,6 +6,16 @@ use domain::TaskStatus;
 /// With --dashboard-url (or DASHBOARD_URL) the task goes to that API, else straight into the database.
 #[derive(Debug, Args)]
 pub struct CreateTask {
+    #[command(flatten)]
+    pub task: TaskFlags,
+    /// Base address of a longshore API to send the task to
+    #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
+    pub dashboard_url: Option<String>,
+}
+
+/// What a new task is to be.
+#[derive(Debug, Args)]
+pub struct TaskFlags {
     /// Agent that is to do it; without it, any that serves the type
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
@@ -33,9 +43,6 @@ pub struct CreateTask {
     /// Makes no second task while one with this key is unfinished; the answer is then that one
     #[arg(long, value_name = "KEY")]
     pub dedupe_key: Option<String>,
-    /// Base address of a longshore API to send the task to
-    #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
-    pub dashboard_url: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,14 +6,14 @@ use domain::Error;
 use serde_json::{Map, Value, json};
 
 use super::remote;
-use crate::cli::CreateTask;
+use crate::cli::{CreateTask, TaskFlags};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, harmless};
 use crate::wiring::{self, As};
 
 pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outcome {
-    let body = body(&command)?;
+    let body = body(&command.task)?;
     // Judged here too, so that a wrong field is told in this command's words, wherever the task goes.
     let task = api::new_task(body.clone()).map_err(flag_error)?;
     let answer = match &command.dashboard_url {
@@ -46,7 +46,7 @@ pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outco
 }
 
 /// The body that `POST /api/tasks` takes.
-fn body(command: &CreateTask) -> Result<Value, Failure> {
+pub fn body(command: &TaskFlags) -> Result<Value, Failure> {
     let mut payload = payload(command.payload_json.as_deref())?;
     if let Some(instruction) = &command.instruction {
         payload.insert("instruction".to_owned(), instruction.clone().into());
@@ -107,7 +107,7 @@ fn payload(given: Option<&str>) -> Result<Map<String, Value>, Failure> {
 }
 
 /// The API's error, with the flag in place of the field where they differ in name.
-fn flag_error(error: api::ApiError) -> Error {
+pub fn flag_error(error: api::ApiError) -> Error {
     let flag = match error.field.as_deref() {
         Some("type") => "--task-type",
         Some("to") => "--agent",

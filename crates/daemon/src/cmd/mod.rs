@@ -9,6 +9,7 @@ mod gitlab;
 mod migrate;
 mod remote;
 mod repos;
+mod schedules;
 mod serve;
 mod tasks;
 mod watch;
@@ -81,6 +82,7 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
             Command::Migrate => migrate::run(&settings, out).await,
             Command::CreateTask(command) => create_task::run(command, &settings, out).await,
             Command::Tasks(command) => tasks::run(command, &settings, out).await,
+            Command::Schedules(command) => schedules::run(command, &settings, out).await,
             Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
             Command::Repos(command) => repos::run(command, &settings, out).await,
             Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),

@@ -3,4 +3,5 @@
 mod dev;
 mod process;
 mod repos;
+mod schedules;
 mod services;

@@ -43,6 +43,17 @@ pub fn answer(command: Command) -> (i32, Value) {
     (output.status.code().expect("an exit code"), value)
 }
 
+/// Its exit code and what it printed, on standard output and as an error.
+pub fn words(command: Command) -> (i32, String, String) {
+    let output = run(command);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().expect("an exit code"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
 /// A process that goes on; it is killed when dropped.
 pub struct Process {
     child: Child,

@@ -5,5 +5,5 @@ mod table;
 mod timetable;
 
 pub use fire::Fired;
-pub use table::{Missed, NewSchedule, Overlap, Schedule};
+pub use table::{Missed, NewSchedule, Overlap, Schedule, UnknownWord};
 pub use timetable::Timetable;

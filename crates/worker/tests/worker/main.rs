@@ -1,6 +1,7 @@
 //! The worker over a real Postgres.
 
 mod common;
+mod cron;
 mod ends;
 mod interference;
 mod limits;

@@ -5,10 +5,11 @@ use secrecy::SecretString;
 /// What the API is told by the binary.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Tokens that callers may send as `Authorization: Bearer TOKEN`. None: everybody who can connect may
-    /// call, which the binary allows on loopback or when told so.
+    /// Tokens with the role `admin` that the configuration names, beside those of the database.
     pub tokens: Vec<SecretString>,
-    /// Without tokens a call must be made under one of these names or a loopback one, so that no page can have a
+    /// Whether a call needs no token, which the binary allows on loopback or when told so.
+    pub open: bool,
+    /// Where no token is needed a call must be made under one of these names or a loopback one, so that no page can have a
     /// name of its own point at us. `None`: under any name.
     pub hosts: Option<Vec<String>>,
     /// What GitLab sends as `X-Gitlab-Token`; without it webhooks from GitLab are refused.

@@ -4,9 +4,34 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::{Error, ErrorKind};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// An error on its way out, as `{"error": {"kind", "what", "field"?, "next"?, "causes"?}}`.
+/// What every error looks like in JSON.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: ErrorText,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorText {
+    /// `invalid`, `not_found`, `denied`, `conflict`, `rejected`, `unavailable`, `rate_limited`, `timeout` or `internal`.
+    #[schema(value_type = String)]
+    kind: ErrorKind,
+    /// What happened, to what.
+    what: String,
+    /// The part of the request that is wrong, as a path: `payload.log`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    /// What lies beneath, outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+}
+
+/// An error on its way out, as [`ErrorBody`].
 #[derive(Debug)]
 pub struct ApiError {
     pub status: StatusCode,
@@ -102,18 +127,20 @@ impl IntoResponse for ApiError {
         if status.is_server_error() {
             tracing::error!(http.status = status.as_u16(), %error, "a request could not be answered");
         }
-        let mut body = json!({ "error": { "kind": error.kind, "what": error.what } });
-        let inner = &mut body["error"];
-        if let Some(field) = field {
-            inner["field"] = field.into();
-        }
-        if let Some(next) = error.next {
-            inner["next"] = next.into();
-        }
-        // What lies beneath a fault of ours is for our log; what lies beneath a caller's helps the caller.
-        if !error.causes.is_empty() && !status.is_server_error() {
-            inner["causes"] = error.causes.into();
-        }
+        let body = ErrorBody {
+            error: ErrorText {
+                kind: error.kind,
+                what: error.what,
+                field,
+                next: error.next,
+                // What lies beneath a fault of ours is for our log; what lies beneath a caller's helps the caller.
+                causes: if status.is_server_error() {
+                    Vec::new()
+                } else {
+                    error.causes
+                },
+            },
+        };
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge =

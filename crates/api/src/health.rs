@@ -4,12 +4,26 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
 use crate::server::Api;
 
-/// 200 when the database answers, else 503. Tells nothing that a stranger may not know.
+/// Tells nothing that a stranger may not know.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok` or `unavailable`.
+    status: &'static str,
+    /// `ok` or `unreachable`.
+    database: &'static str,
+    version: &'static str,
+}
+
+/// Whether the API is of use: alive, and its database answers
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = 200, description = "The database answers", body = Health),
+    (status = 503, description = "It does not", body = Health)))]
 pub async fn health(State(api): State<Api>) -> Response {
     let answer = api.store.ping().await;
     let (status, database) = match &answer {
@@ -22,12 +36,19 @@ pub async fn health(State(api): State<Api>) -> Response {
     let word = if answer.is_ok() { "ok" } else { "unavailable" };
     (
         status,
-        Json(json!({ "status": word, "database": database, "version": api.config.version })),
+        Json(Health {
+            status: word,
+            database,
+            version: api.config.version,
+        }),
     )
         .into_response()
 }
 
-/// Prometheus's text format, version 0.0.4.
+/// What Prometheus scrapes: its text format, version 0.0.4
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "The figures, and the counts of this process", body = String, content_type = "text/plain"),
+    (status = 404, description = "This process counts nothing", body = crate::error::ErrorBody)))]
 pub async fn metrics(State(api): State<Api>) -> ApiResult<Response> {
     let Some(handle) = &api.metrics else {
         return Err(ApiError::not_found("this process counts nothing"));

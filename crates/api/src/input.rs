@@ -2,7 +2,9 @@
 //! judges by the same rules.
 
 use domain::{NewTask, Priority, TaskId};
+use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
 
@@ -88,14 +90,25 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     Ok(task)
 }
 
+/// What became of a wish for a task.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Created {
+    /// `created`, or `exists` where an unfinished one with the same dedupe key was there.
+    pub status: &'static str,
+    #[schema(value_type = String)]
+    pub task_id: TaskId,
+    pub repo_id: Option<String>,
+    pub assigned_to: Option<String>,
+}
+
 /// The answer to whoever wanted a task.
-pub fn made(made: &store::Made) -> Value {
-    serde_json::json!({
-        "status": if made.exists { "exists" } else { "created" },
-        "task_id": made.id,
-        "repo_id": made.repo_id,
-        "assigned_to": made.assigned_to,
-    })
+pub fn made(made: &store::Made) -> Created {
+    Created {
+        status: if made.exists { "exists" } else { "created" },
+        task_id: made.id.clone(),
+        repo_id: made.repo_id.clone(),
+        assigned_to: made.assigned_to.clone(),
+    }
 }
 
 fn priority(value: Option<&Value>) -> ApiResult<Priority> {

@@ -4,23 +4,30 @@
 
 mod auth;
 mod config;
+mod detail;
 mod error;
 mod figures;
 mod health;
 mod input;
 mod metrics;
+mod origin;
 mod page;
 mod report;
+mod routes;
 mod schedules;
 mod server;
 mod tasks;
+mod token;
 mod view;
 mod webhook;
 
+pub use auth::Caller;
 pub use config::Config;
+pub use detail::{AttemptView, TaskDetail};
 pub use error::{ApiError, ApiResult};
 pub use input::{PAYLOAD_BYTES, PAYLOAD_DEPTH, made, new_task};
 pub use metrics::{install as install_metrics, upkeep as metrics_upkeep};
 pub use schedules::view as schedule_view;
 pub use server::{Api, serve};
-pub use view::{TaskView, asks_for, is_over, shown_state};
+pub use token::mint as mint_token;
+pub use view::{EventView, StepView, TaskView, asks_for, is_over, shown_state};

@@ -91,6 +91,10 @@ pub struct Asked {
     status: String,
 }
 
+/// The page: a list of tasks
+#[utoipa::path(get, path = "/", tag = "page",
+    params(("status" = Option<String>, Query, description = "Only tasks in this state")),
+    responses((status = 200, description = "HTML", body = String, content_type = "text/html")))]
 pub async fn tasks(State(api): State<Api>, asked: Result<Query<Asked>, QueryRejection>) -> Response {
     answer(match asked {
         Ok(Query(asked)) => list(&api, asked).await,
@@ -100,6 +104,11 @@ pub async fn tasks(State(api): State<Api>, asked: Result<Query<Asked>, QueryReje
     })
 }
 
+/// The page: one task with its history, steps and comments
+#[utoipa::path(get, path = "/tasks/{id}", tag = "page", params(("id" = String, Path, description = "The task's id")),
+    responses(
+        (status = 200, description = "HTML", body = String, content_type = "text/html"),
+        (status = 404, description = "HTML that says so", body = String, content_type = "text/html")))]
 pub async fn task(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response {
     answer(match id {
         Ok(Path(id)) => detail(&api, &TaskId::from(id)).await,
@@ -107,6 +116,9 @@ pub async fn task(State(api): State<Api>, id: Result<Path<String>, PathRejection
     })
 }
 
+/// The page's style sheet
+#[utoipa::path(get, path = "/style.css", tag = "page",
+    responses((status = 200, description = "CSS", body = String, content_type = "text/css")))]
 pub async fn style() -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "text/css; charset=utf-8")],

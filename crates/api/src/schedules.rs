@@ -1,79 +1,147 @@
 //! `/api/schedules`: tasks that are made at set times.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use domain::Error;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use store::{NewSchedule, Schedule};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::error::{ApiError, ApiResult};
-use crate::input;
+use crate::error::{ApiError, ApiResult, ErrorBody};
+use crate::input::{self, Created};
 use crate::server::Api;
-use crate::tasks::read_json;
+use crate::tasks::{NewTaskBody, created, read_json};
 use crate::view::rfc3339;
 
 const FIELDS: [&str; 6] = ["cron", "time_zone", "task", "overlap", "missed", "enabled"];
 
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/schedules", get(list))
-        .route("/api/schedules/{name}", get(show).put(set).delete(delete))
-        .route("/api/schedules/{name}/enable", post(enable))
-        .route("/api/schedules/{name}/disable", post(disable))
-        .route("/api/schedules/{name}/run", post(run))
-}
-
 type Name = Result<Path<String>, PathRejection>;
 
-pub async fn list(State(api): State<Api>) -> ApiResult<Json<Value>> {
-    let schedules: Vec<Value> = api.store.schedules().await?.iter().map(view).collect();
-    Ok(Json(json!({ "schedules": schedules })))
+/// The name in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes what `named` reads")]
+struct NamePath {
+    /// The schedule's name.
+    name: String,
 }
 
-pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<Value>> {
+/// What `PUT` takes.
+#[derive(ToSchema)]
+#[schema(as = NewSchedule)]
+#[allow(dead_code, reason = "describes what `new_schedule` reads")]
+struct ScheduleBody {
+    /// Five fields, such as `30 3 * * MON-FRI`.
+    cron: String,
+    /// An IANA name; UTC where nothing is said.
+    time_zone: Option<String>,
+    /// What is made at each run; it has no parent.
+    task: NewTaskBody,
+    /// `skip` (the default) or `allow`: while the task of an earlier run is unfinished.
+    overlap: Option<String>,
+    /// `once` (the default) or `skip`: for runs that fell into an outage of all workers.
+    missed: Option<String>,
+    enabled: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ScheduleList {
+    /// By name.
+    schedules: Vec<ScheduleView>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OneSchedule {
+    schedule: ScheduleView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ScheduleDeleted {
+    /// `deleted`.
+    status: &'static str,
+    name: String,
+}
+
+fn one(schedule: &Schedule) -> Json<OneSchedule> {
+    Json(OneSchedule {
+        schedule: view(schedule),
+    })
+}
+
+/// List the schedules
+#[utoipa::path(get, path = "/api/schedules", tag = "schedules",
+    responses((status = 200, description = "All of them", body = ScheduleList)))]
+pub async fn list(State(api): State<Api>) -> ApiResult<Json<ScheduleList>> {
+    let schedules = api.store.schedules().await?.iter().map(view).collect();
+    Ok(Json(ScheduleList { schedules }))
+}
+
+/// Show a schedule
+#[utoipa::path(get, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), responses(
+    (status = 200, description = "It and its last run", body = OneSchedule),
+    (status = 404, description = "There is none of that name", body = ErrorBody)))]
+pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
     let schedule = api.store.schedule(&named(name)?).await?;
-    Ok(Json(json!({ "schedule": view(&schedule) })))
+    Ok(one(&schedule))
 }
 
+/// Make or change a schedule
+#[utoipa::path(put, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), request_body = ScheduleBody,
+    responses((status = 200, description = "It stands", body = OneSchedule)))]
 pub async fn set(
     State(api): State<Api>,
     name: Name,
     body: Result<Bytes, BytesRejection>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<OneSchedule>> {
     let wanted = new_schedule(named(name)?, read_json(body)?)?;
     let schedule = api.store.set_schedule(&wanted).await.map_err(with_field)?;
     tracing::info!(schedule.name = %schedule.name, "a schedule was set");
-    Ok(Json(json!({ "schedule": view(&schedule) })))
+    Ok(one(&schedule))
 }
 
-pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<Value>> {
+/// Forget a schedule; its tasks stay
+#[utoipa::path(delete, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), responses(
+    (status = 200, description = "It is gone", body = ScheduleDeleted),
+    (status = 404, description = "There is none of that name", body = ErrorBody)))]
+pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<ScheduleDeleted>> {
     let name = named(name)?;
     api.store.delete_schedule(&name).await?;
-    Ok(Json(json!({ "status": "deleted", "name": name })))
+    Ok(Json(ScheduleDeleted {
+        status: "deleted",
+        name,
+    }))
 }
 
-pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<Value>> {
+/// Let a schedule run from now on
+#[utoipa::path(post, path = "/api/schedules/{name}/enable", tag = "schedules", params(NamePath), responses(
+    (status = 200, description = "It runs", body = OneSchedule),
+    (status = 404, description = "There is none of that name", body = ErrorBody)))]
+pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
     let schedule = api.store.enable_schedule(&named(name)?, true).await?;
-    Ok(Json(json!({ "schedule": view(&schedule) })))
+    Ok(one(&schedule))
 }
 
-pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<Value>> {
+/// Stop a schedule
+#[utoipa::path(post, path = "/api/schedules/{name}/disable", tag = "schedules", params(NamePath), responses(
+    (status = 200, description = "It rests", body = OneSchedule),
+    (status = 404, description = "There is none of that name", body = ErrorBody)))]
+pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
     let schedule = api.store.enable_schedule(&named(name)?, false).await?;
-    Ok(Json(json!({ "schedule": view(&schedule) })))
+    Ok(one(&schedule))
 }
 
-pub async fn run(State(api): State<Api>, name: Name) -> ApiResult<(StatusCode, Json<Value>)> {
+/// Make a schedule's task now
+#[utoipa::path(post, path = "/api/schedules/{name}/run", tag = "schedules", params(NamePath), responses(
+    (status = 201, description = "The task was made", body = Created),
+    (status = 200, description = "An earlier one is unfinished", body = Created),
+    (status = 404, description = "There is none of that name", body = ErrorBody)))]
+pub async fn run(State(api): State<Api>, name: Name) -> ApiResult<(StatusCode, Json<Created>)> {
     let made = api.store.run_schedule(&named(name)?).await?;
-    let status = if made.exists {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    Ok((status, Json(input::made(&made))))
+    Ok(created(&made))
 }
 
 fn named(name: Name) -> ApiResult<String> {
@@ -171,21 +239,47 @@ fn with_field(error: Error) -> ApiError {
 }
 
 /// One schedule in JSON. Times are RFC 3339 in UTC.
-pub fn view(schedule: &Schedule) -> Value {
-    json!({
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "time_zone": schedule.time_zone,
-        "in_words": store::Timetable::parse(&schedule.cron, &schedule.time_zone).ok().map(|table| table.in_words()),
-        "task": schedule.task,
-        "overlap": schedule.overlap,
-        "missed": schedule.missed,
-        "enabled": schedule.enabled,
-        "next_run": schedule.next_run.map(rfc3339),
-        "last_run": schedule.last_run.map(rfc3339),
-        "last_task": schedule.last_task,
-        "last_task_status": schedule.last_task_status,
-        "skipped_run": schedule.skipped_run.map(rfc3339),
-        "skipped_why": schedule.skipped_why,
-    })
+#[derive(Serialize, ToSchema)]
+#[schema(as = Schedule)]
+pub struct ScheduleView {
+    name: String,
+    cron: String,
+    time_zone: String,
+    in_words: Option<String>,
+    /// What is made at each run.
+    task: Value,
+    /// `skip` or `allow`.
+    overlap: String,
+    /// `once` or `skip`.
+    missed: String,
+    enabled: bool,
+    /// None while it rests.
+    next_run: Option<String>,
+    last_run: Option<String>,
+    last_task: Option<String>,
+    last_task_status: Option<String>,
+    /// The last run that made no task, and why.
+    skipped_run: Option<String>,
+    skipped_why: Option<String>,
+}
+
+pub fn view(schedule: &Schedule) -> ScheduleView {
+    ScheduleView {
+        name: schedule.name.clone(),
+        cron: schedule.cron.clone(),
+        time_zone: schedule.time_zone.clone(),
+        in_words: store::Timetable::parse(&schedule.cron, &schedule.time_zone)
+            .ok()
+            .map(|table| table.in_words()),
+        task: schedule.task.clone(),
+        overlap: schedule.overlap.clone(),
+        missed: schedule.missed.clone(),
+        enabled: schedule.enabled,
+        next_run: schedule.next_run.map(rfc3339),
+        last_run: schedule.last_run.map(rfc3339),
+        last_task: schedule.last_task.clone(),
+        last_task_status: schedule.last_task_status.clone(),
+        skipped_run: schedule.skipped_run.map(rfc3339),
+        skipped_why: schedule.skipped_why.clone(),
+    }
 }

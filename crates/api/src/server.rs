@@ -1,15 +1,14 @@
-//! The routes, and the server around them.
+//! The server around the routes.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef, Request};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use domain::Error;
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::Store;
@@ -17,12 +16,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
-use crate::{Config, PAYLOAD_BYTES, auth, health, metrics, page, schedules, tasks, webhook};
+use crate::{Config, metrics, routes};
 
-/// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
-const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
-/// GitLab's own limit on a webhook's body is 25 MB.
-const WEBHOOK_BYTES: usize = 25 * 1000 * 1000;
 /// How long requests under way may take after the server was told to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -35,36 +30,24 @@ pub struct Api {
     pub metrics: Option<PrometheusHandle>,
 }
 
-impl FromRef<Api> for Arc<Config> {
-    fn from_ref(api: &Api) -> Self {
-        api.config.clone()
-    }
-}
-
 impl Api {
+    pub fn new(store: Store, config: Config, metrics: Option<PrometheusHandle>) -> Self {
+        Self {
+            store,
+            config: Arc::new(config),
+            metrics,
+        }
+    }
+
+    /// The description of all routes, as `/api/openapi.json` gives it.
+    pub fn document(&self) -> utoipa::openapi::OpenApi {
+        routes::all(self).1
+    }
+
     pub fn router(self) -> Router {
-        let guarded = Router::new()
-            .route("/api/tasks", post(tasks::create).get(tasks::list))
-            .route("/api/tasks/reset-stale", post(tasks::reset_stale))
-            .route("/api/tasks/{id}", get(tasks::show))
-            .route("/api/tasks/{id}/cancel", post(tasks::cancel))
-            .route("/api/tasks/{id}/retry", post(tasks::retry))
-            .merge(schedules::routes())
-            .route("/metrics", get(health::metrics))
-            .route("/", get(page::tasks))
-            .route("/tasks/{id}", get(page::task))
-            .layer(DefaultBodyLimit::max(BODY_BYTES))
-            .layer(middleware::from_fn_with_state(self.config.clone(), auth::require));
-        let open = Router::new()
-            .route("/health", get(health::health))
-            .route("/style.css", get(page::style))
-            .route(
-                "/webhook/gitlab",
-                post(webhook::gitlab::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES)),
-            );
+        let (routes, _) = routes::all(&self);
         let limit = self.config.request_timeout;
-        guarded
-            .merge(open)
+        routes
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
             .layer(middleware::from_fn(metrics::count))
@@ -133,7 +116,7 @@ async fn headers(request: Request, next: Next) -> Response {
 
 async fn nowhere(request: Request) -> ApiError {
     ApiError::not_found(format!("there is nothing at {}", request.uri().path()))
-        .next("docs/api.md lists what there is; / is the page")
+        .next("/api/openapi.json lists what there is; / is the page")
 }
 
 async fn wrong_method(request: Request) -> ApiError {

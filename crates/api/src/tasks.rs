@@ -1,5 +1,6 @@
-//! `/api/tasks`.
+//! `/api/tasks`: making, listing and changing tasks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -8,36 +9,70 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use domain::{TaskId, TaskStatus};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use store::TaskFilter;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{Made, TaskFilter};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::error::{ApiError, ApiResult};
-use crate::input;
+use crate::error::{ApiError, ApiResult, ErrorBody};
+use crate::input::{self, Created};
 use crate::server::Api;
-use crate::view::{TaskView, rfc3339};
+use crate::view::TaskView;
 
 const LIMIT: u32 = 50;
 const MOST: u32 = 1000;
 /// A claim older than this many hours is stale, where the caller does not say.
 const STALE_HOURS: f64 = 24.0;
-const EVENTS: u32 = 1000;
 
+/// A task to be made. An unknown field is refused: it would be a wish that nobody reads.
+#[derive(Debug, ToSchema)]
+#[schema(as = NewTask)]
+#[allow(dead_code, reason = "describes what `input::new_task` reads")]
+pub struct NewTaskBody {
+    /// Which handler: `fix_build`, `deploy`, … Also `task_type`.
+    #[schema(max_length = 200)]
+    r#type: String,
+    /// Which agent; without it any that serves the type. Also `assigned_to`.
+    to: Option<String>,
+    /// 10 is taken first.
+    #[schema(minimum = 1, maximum = 10, default = 5)]
+    priority: Option<i64>,
+    created_by: Option<String>,
+    /// Must exist; also read from the payload.
+    repo_id: Option<String>,
+    /// Must exist.
+    parent_task_id: Option<String>,
+    /// Makes no second task while one with this key is unfinished.
+    #[schema(max_length = 200)]
+    dedupe_key: Option<String>,
+    /// An object of at most 1 MiB, 64 levels deep, without NUL characters.
+    payload: Option<Value>,
+}
+
+/// The answer to whoever wanted a task: 201, or 200 where one with the same dedupe key was there.
+pub fn created(made: &Made) -> (StatusCode, Json<Created>) {
+    let status = match made.exists {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    (status, Json(input::made(made)))
+}
+
+/// Make a task
+#[utoipa::path(post, path = "/api/tasks", tag = "tasks", request_body = NewTaskBody,
+    responses(
+        (status = 201, description = "It stands in the table", body = Created),
+        (status = 200, description = "An unfinished one with this dedupe key is there", body = Created)))]
 pub async fn create(
     State(api): State<Api>,
     body: Result<Bytes, BytesRejection>,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<(StatusCode, Json<Created>)> {
     let task = input::new_task(read_json(body)?)?;
     let made = api.store.make_task(&task).await?;
     if !made.exists {
         tracing::info!(task.id = %made.id, task.r#type = %task.task_type, "a task was created");
     }
-    let status = if made.exists {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
-    Ok((status, Json(input::made(&made))))
+    Ok(created(&made))
 }
 
 /// A body as JSON, whatever content type it claims.
@@ -64,22 +99,36 @@ pub fn read_json(body: Result<Bytes, BytesRejection>) -> ApiResult<Value> {
     })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// One state, or several with commas.
     status: Option<String>,
+    /// At most so many, 1 to 1000; 50 where nothing is said.
     limit: Option<String>,
+    /// Only tasks of this type.
     #[serde(rename = "type")]
     task_type: Option<String>,
-    /// Whose tasks.
+    /// Only this agent's.
     to: Option<String>,
     repo_id: Option<String>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskList {
+    /// The newest first.
+    tasks: Vec<TaskView>,
+    /// How many tasks stand in each state, over the whole table.
+    stats: BTreeMap<&'static str, i64>,
+}
+
+/// List tasks
+#[utoipa::path(get, path = "/api/tasks", tag = "tasks", params(ListQuery),
+    responses((status = 200, description = "The newest that fit", body = TaskList)))]
 pub async fn list(
     State(api): State<Api>,
     query: Result<Query<ListQuery>, QueryRejection>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<TaskList>> {
     let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
     let words = query.status.as_deref().unwrap_or("").split(',').map(str::trim);
     let status: Vec<TaskStatus> = words
@@ -116,72 +165,93 @@ pub async fn list(
         .iter()
         .map(TaskView::from)
         .collect();
-    let counts = api.store.task_counts().await?;
-    let stats: Map<String, Value> = TaskStatus::ALL
-        .into_iter()
-        .map(|status| {
-            (
-                status.to_string(),
-                counts.get(status.as_str()).copied().unwrap_or(0).into(),
-            )
-        })
-        .collect();
-    Ok(Json(json!({ "tasks": tasks, "stats": stats })))
+    let stats = api.store.task_counts().await?;
+    Ok(Json(TaskList { tasks, stats }))
 }
 
-pub async fn show(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> ApiResult<Json<Value>> {
-    let id = task_id(id)?;
-    let task = api.store.task(&id).await?;
-    let events: Vec<Value> = api
-        .store
-        .events(&id, EVENTS)
-        .await?
-        .into_iter()
-        .map(|event| {
-            json!({
-                "at": rfc3339(event.at),
-                "kind": event.kind,
-                "attempt": event.attempt,
-                "worker_id": event.worker_id,
-                "summary": event.summary,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "task": TaskView::from(&task), "events": events })))
+/// A task after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Changed {
+    task: TaskView,
 }
 
+/// Cancel a task
+///
+/// One that never began ends at once. Any other is told to, undoes what it did, and is `cancelling` until then. Cancelling
+/// twice is once.
+#[utoipa::path(post, path = "/api/tasks/{id}/cancel", tag = "tasks", params(TaskPath), responses(
+    (status = 200, description = "It is cancelled, or will be", body = Changed),
+    (status = 404, description = "There is no such task", body = ErrorBody),
+    (status = 409, description = "It is over", body = ErrorBody)))]
 pub async fn cancel(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
     let task = api.store.cancel_task(&id).await?;
-    Ok(Json(json!({ "task": TaskView::from(&task) })))
+    Ok(Json(Changed {
+        task: TaskView::from(&task),
+    }))
 }
 
+/// Retry a task
+///
+/// A failed or cancelled one starts anew, from its first step; a held or waiting one goes on now.
+#[utoipa::path(post, path = "/api/tasks/{id}/retry", tag = "tasks", params(TaskPath), responses(
+    (status = 200, description = "It will be tried", body = Changed),
+    (status = 404, description = "There is no such task", body = ErrorBody),
+    (status = 409, description = "It runs, or it is completed", body = ErrorBody)))]
 pub async fn retry(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
     let task = api.store.retry_task(&id).await?;
-    Ok(Json(json!({ "task": TaskView::from(&task) })))
+    Ok(Json(Changed {
+        task: TaskView::from(&task),
+    }))
 }
 
-fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {
+/// The id in the address.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code, reason = "describes what `task_id` reads")]
+pub struct TaskPath {
+    /// The task's id.
+    id: String,
+}
+
+pub fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {
     let wrong = |_| ApiError::unreadable("the address holds no task id: it is not UTF-8");
     id.map(|Path(id)| TaskId::from(id)).map_err(wrong)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct StaleQuery {
+    /// 0 to 87600, fractions allowed; 24 where nothing is said.
     hours: Option<String>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Reset {
+    /// `ok`.
+    status: &'static str,
+    /// How many.
+    reset: usize,
+    #[schema(value_type = Vec<String>)]
+    task_ids: Vec<TaskId>,
+}
+
+/// Put tasks back to `pending` whose claim is stale
+///
+/// Those claimed longer than so many hours ago that no live worker of ours runs, whoever claimed them. Waiting tasks stay.
+#[utoipa::path(post, path = "/api/tasks/reset-stale", tag = "tasks", params(StaleQuery),
+    responses((status = 200, description = "Which were put back", body = Reset)))]
 pub async fn reset_stale(
     State(api): State<Api>,
     query: Result<Query<StaleQuery>, QueryRejection>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Reset>> {
     let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
     let hours = match query.hours.as_deref() {
         None | Some("") => STALE_HOURS,
@@ -196,12 +266,13 @@ pub async fn reset_stale(
                 )
             })?,
     };
-    let reset = api
+    let task_ids = api
         .store
         .reset_stale(Duration::from_secs_f64(hours * 3600.0))
         .await?;
-    let ids: Vec<&str> = reset.iter().map(TaskId::as_str).collect();
-    Ok(Json(
-        json!({ "status": "ok", "reset": ids.len(), "task_ids": ids }),
-    ))
+    Ok(Json(Reset {
+        status: "ok",
+        reset: task_ids.len(),
+        task_ids,
+    }))
 }

@@ -4,29 +4,37 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use domain::TaskStatus;
 use serde::Serialize;
 use serde_json::Value;
-use store::TaskRow;
+use store::{StepRow, TaskEvent, TaskRow};
+use utoipa::ToSchema;
 
 /// One task in JSON. The contract's columns keep their names; times are RFC 3339 in UTC.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Task)]
 pub struct TaskView {
     pub id: String,
     pub repo_id: Option<String>,
     pub task_type: String,
+    /// 1 to 10; 10 is taken first.
     pub priority: i64,
+    /// As its creator wrote it.
     pub payload: Value,
-    /// As in the table.
+    /// As in the table: `pending`, `claimed`, `in_progress`, `waiting`, `completed`, `failed`, `cancelled`.
     pub status: String,
     /// As people say it: also `held` and `cancelling`, which the table spells with two columns.
     pub state: String,
     pub assigned_to: Option<String>,
     pub created_by: Option<String>,
+    /// RFC 3339 in UTC, as all times here.
     pub created_at: String,
     pub claimed_at: Option<String>,
     pub completed_at: Option<String>,
+    /// The report, where a handler of ours wrote it; another program's result is shown as it is.
     pub result: Option<Value>,
     pub error: Option<String>,
     pub parent_task_id: Option<String>,
+    /// How often a worker took it.
     pub attempt: i64,
+    /// The worker that runs it now.
     pub worker_id: Option<String>,
     /// What a parked task waits for, in words.
     pub waits_for: Option<String>,
@@ -54,6 +62,70 @@ impl From<&TaskRow> for TaskView {
             attempt: row.attempt,
             worker_id: row.worker_id.clone(),
             waits_for: waits_for(row),
+        }
+    }
+}
+
+/// One line of a task's history.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    /// Rises with time; what `Last-Event-ID` names.
+    pub id: i64,
+    pub at: String,
+    /// `told`, `parked`, `retried`, `held`, `completed`, `failed`, `cancelled`, `cancel asked`, `approved`…
+    pub kind: String,
+    pub attempt: i64,
+    /// None where a person did it, or the API.
+    pub worker_id: Option<String>,
+    pub summary: String,
+}
+
+impl From<&TaskEvent> for EventView {
+    fn from(event: &TaskEvent) -> Self {
+        Self {
+            id: event.id,
+            at: rfc3339(event.at),
+            kind: event.kind.clone(),
+            attempt: event.attempt,
+            worker_id: event.worker_id.clone(),
+            summary: event.summary.clone(),
+        }
+    }
+}
+
+/// One step of a task, as its journal has it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Step)]
+pub struct StepView {
+    /// `run`, `unwind` or a branch of theirs, such as `run/canary`.
+    pub scope: String,
+    /// Its name, unique within its scope.
+    pub key: String,
+    /// `step`, `effect`, `sleep`, `signal`, `lock`, `spawn`, `child` or `tell`.
+    pub kind: String,
+    /// The attempt that did it, or began it.
+    pub attempt: i64,
+    pub started_at: String,
+    /// None while it was begun and is not known to be done.
+    pub done_at: Option<String>,
+    /// When a sleep or a limited wait is over.
+    pub deadline: Option<String>,
+    /// Why it failed for good, where it did.
+    pub error: Option<String>,
+}
+
+impl From<&StepRow> for StepView {
+    fn from(step: &StepRow) -> Self {
+        Self {
+            scope: step.scope.clone(),
+            key: step.key.clone(),
+            kind: step.kind.clone(),
+            attempt: step.attempt,
+            started_at: rfc3339(step.started_at),
+            done_at: step.done_at.map(rfc3339),
+            deadline: step.deadline.map(rfc3339),
+            error: step.error.clone(),
         }
     }
 }

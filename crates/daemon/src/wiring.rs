@@ -67,7 +67,10 @@ pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
     let hosts = settings.api.hosts.clone();
     let any = hosts.is_empty() && (settings.api.open || !bind.ip().is_loopback());
     let hosts = (!any).then_some(hosts);
+    // Whoever names tokens wants them to be sent; the database's are demanded wherever others can reach us.
+    let demanded = settings.api.require_token || !settings.api.tokens.is_empty();
     api::Config {
+        open: !demanded && (settings.api.open || bind.ip().is_loopback()),
         tokens: settings.api.tokens.iter().map(|token| token.secret()).collect(),
         hosts,
         gitlab_webhook_secret: settings
@@ -93,6 +96,7 @@ pub fn install_redaction(settings: &Settings) {
         &settings.gitlab.token,
         &settings.gitlab.webhook_secret,
         &settings.github.token,
+        &settings.client.token,
     ];
     secrets.extend(single.into_iter().flatten().map(|secret| secret.secret()));
     for url in [&settings.database.url, &settings.database.direct_url]
@@ -188,4 +192,28 @@ pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
         hosts.push(host);
     }
     adapter_forge::Config { hosts, local: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_needed_off_loopback_or_where_some_are_named_or_it_is_demanded() {
+        let open = |bind: &str, set: &dyn Fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            set(&mut settings);
+            api_config(&settings, bind.parse().unwrap()).open
+        };
+        let (here, everywhere) = ("127.0.0.1:8844", "0.0.0.0:8844");
+        assert!(open(here, &|_| ()));
+        assert!(!open(everywhere, &|_| ()));
+        assert!(open(everywhere, &|settings| settings.api.open = true));
+        assert!(!open(here, &|settings| settings.api.require_token = true));
+        let named = |settings: &mut Settings| {
+            settings.api.open = true;
+            settings.api.tokens = serde_json::from_value(serde_json::json!(["0123456789abcdef"])).unwrap();
+        };
+        assert!(!open(here, &named) && !open(everywhere, &named));
+    }
 }

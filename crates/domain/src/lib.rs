@@ -6,6 +6,7 @@ mod idempotency;
 mod redact;
 mod repo;
 mod report;
+mod role;
 mod task;
 mod ticket;
 
@@ -14,6 +15,7 @@ pub use idempotency::{Idem, Staged};
 pub use redact::{Redactor, SHORTEST_LITERAL, redact, redact_json};
 pub use repo::{Autonomy, Repo, RepoRef, RepoStatus};
 pub use report::{Evidence, Fact, FollowOn, LabelChange, Report, Verdict};
+pub use role::{ParseRoleError, Role};
 pub use task::{NewTask, ParsePriorityError, ParseStatusError, Priority, TaskId, TaskInfo, TaskStatus};
 pub use ticket::{TicketDelivery, TicketKind, TicketRef};
 

@@ -19,6 +19,7 @@ mod pool;
 mod repos;
 mod schedules;
 mod tasks;
+mod tokens;
 
 pub use config::{Config, Listen};
 pub use engine::{
@@ -36,3 +37,4 @@ pub use tasks::{
     Cursor, MAX_DEDUPE_KEY, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, PayloadFault, StepRow, TaskFilter,
     TaskRow, check_payload,
 };
+pub use tokens::{NewToken, StoredToken, TokenRow};

@@ -6,14 +6,16 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
-use domain::{NewTask, Priority, Repo};
+use domain::{NewTask, Priority, Repo, TaskId};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
+use utoipa::ToSchema;
 
-use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::server::Api;
 use crate::tasks::read_json;
+use crate::token;
 use store::{Delivery, Received};
 
 /// What a delivered event asks of us.
@@ -65,6 +67,31 @@ pub fn dedupe_key(event: &str, uuid: Option<&str>, body: &Value) -> String {
             }
         },
     }
+}
+
+/// What came of a delivery.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub struct Delivered {
+    status: DeliveredAs,
+    /// The task that was made, now or at an earlier delivery; none where nothing was to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    task_id: Option<TaskId>,
+    /// Why there is nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What the operator should do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum DeliveredAs {
+    Created,
+    Known,
+    Ignored,
 }
 
 /// Reads an event. A `Pipeline Hook` without what makes it one is an error that names the field.
@@ -147,13 +174,26 @@ fn missing(path: &str, what: &str) -> ApiError {
     )
 }
 
-/// `POST /webhook/gitlab`. The body is stored before the 2xx; the task that it asks for is made in the same
-/// transaction, so that a delivery that was acknowledged is never lost and one that is sent again makes nothing twice.
+/// Take an event from GitLab
+///
+/// The body is stored before the 2xx; the task that it asks for is made in the same transaction, so that a delivery that
+/// was acknowledged is never lost and one that is sent again makes nothing twice.
+#[utoipa::path(post, path = "/webhook/gitlab", tag = "webhooks",
+    params(
+        ("X-Gitlab-Event" = String, Header, description = "The event's name, such as `Pipeline Hook`"),
+        ("X-Gitlab-Token" = String, Header, description = "The webhook's secret token, `gitlab.webhook_secret`"),
+        ("X-Gitlab-Event-UUID" = Option<String>, Header, description = "The same for each delivery of one event"),
+    ),
+    request_body(content = Value, description = "The event as GitLab sends it, at most 25 MB"),
+    responses(
+        (status = 201, description = "A task was made", body = Delivered),
+        (status = 200, description = "Known already, or nothing to do", body = Delivered),
+    ))]
 pub async fn receive(
     State(api): State<Api>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<(StatusCode, Json<Delivered>)> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(secret) = &api.config.gitlab_webhook_secret else {
         return Err(
@@ -161,7 +201,7 @@ pub async fn receive(
                 .next("The operator sets `gitlab.webhook_secret` to the secret token of GitLab's webhook"),
         );
     };
-    if !auth::matches_any(
+    if !token::matches_any(
         header("x-gitlab-token").unwrap_or(""),
         std::slice::from_ref(secret),
     ) {
@@ -200,16 +240,21 @@ pub async fn receive(
         event,
         body: &body,
     };
-    let (status, mut answer) = match (api.store.receive(&delivery, task.as_deref()).await?, why_not) {
-        (_, Some(reason)) => (StatusCode::OK, json!({ "status": "ignored", "reason": reason })),
-        (Received::New(id), None) => (StatusCode::CREATED, json!({ "status": "created", "task_id": id })),
-        (Received::Known(id), None) => (StatusCode::OK, json!({ "status": "known", "task_id": id })),
+    let (code, status, task_id) = match (api.store.receive(&delivery, task.as_deref()).await?, &why_not) {
+        (_, Some(_)) => (StatusCode::OK, DeliveredAs::Ignored, None),
+        (Received::New(id), None) => (StatusCode::CREATED, DeliveredAs::Created, id),
+        (Received::Known(id), None) => (StatusCode::OK, DeliveredAs::Known, id),
     };
-    if let Some(hint) = hint {
-        answer["next"] = hint.into();
-    }
-    tracing::info!(webhook.source = "gitlab", webhook.event = event, webhook.answer = %answer["status"], "a webhook was stored");
-    Ok((status, Json(answer)))
+    tracing::info!(webhook.source = "gitlab", webhook.event = event, webhook.answer = ?status, "a webhook was stored");
+    Ok((
+        code,
+        Json(Delivered {
+            status,
+            task_id,
+            reason: why_not,
+            next: hint,
+        }),
+    ))
 }
 
 /// The id of the repository that the project is registered as, or what to do where that cannot be told. A task is made

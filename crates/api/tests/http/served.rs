@@ -1,17 +1,19 @@
 //! The API over a database of the test's own, spoken to over HTTP.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Api, Config};
 use serde_json::Value;
+use store::Store;
 use testkit::postgres::{self, Database};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Served {
     pub database: Database,
+    /// The API's own.
+    pub store: Store,
     pub at: SocketAddr,
     pub http: reqwest::Client,
     _stop: DropGuard,
@@ -20,6 +22,7 @@ pub struct Served {
 pub fn config() -> Config {
     Config {
         tokens: Vec::new(),
+        open: true,
         hosts: Some(Vec::new()),
         gitlab_webhook_secret: Some("hook-secret".into()),
         request_timeout: Duration::from_secs(20),
@@ -30,18 +33,19 @@ pub fn config() -> Config {
 
 impl Served {
     pub async fn with(config: Config) -> Self {
-        let database = postgres::database().await;
-        let api = Api {
-            store: database.store().await,
-            config: Arc::new(config),
-            metrics: None,
-        };
+        Self::on(postgres::database().await, config).await
+    }
+
+    pub async fn on(database: Database, config: Config) -> Self {
+        let store = database.store().await;
+        let api = Api::new(store.clone(), config, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(listener, api, stop.clone()));
         Self {
             database,
+            store,
             at,
             http: reqwest::Client::new(),
             _stop: stop.drop_guard(),

@@ -229,6 +229,7 @@ async fn stale_claims_go_back_and_waiting_ones_stay() {
 async fn a_token_opens_the_api_and_health_needs_none() {
     let mut guarded = config();
     guarded.tokens = vec!["0123456789abcdef".into()];
+    guarded.open = false;
     let served = Served::with(guarded).await;
     assert_eq!(served.get("/api/tasks").await.0, 401);
     let with = served
@@ -252,11 +253,7 @@ async fn a_token_opens_the_api_and_health_needs_none() {
 async fn health_says_when_the_database_is_away_and_when_it_is_back() {
     let postgres = testkit::postgres::Postgres::own().await;
     let database = postgres.database().await;
-    let api = api::Api {
-        store: database.store().await,
-        config: std::sync::Arc::new(config()),
-        metrics: None,
-    };
+    let api = api::Api::new(database.store().await, config(), None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/health", listener.local_addr().unwrap());
     let stop = tokio_util::sync::CancellationToken::new();

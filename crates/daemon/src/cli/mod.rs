@@ -4,6 +4,7 @@ mod gitlab;
 mod repos;
 mod schedules;
 mod tasks;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use repos::{RepoAdd, ReposCommand};
 pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
 pub use tasks::{CreateTask, ListTasks, TaskFlags, TasksCommand, WatchTask};
+pub use tokens::{NewToken, TokenCommand};
 
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -116,6 +118,9 @@ pub enum Command {
     /// Repositories that tasks are about
     #[command(subcommand)]
     Repos(ReposCommand),
+    /// Tokens for callers of the API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

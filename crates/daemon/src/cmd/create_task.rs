@@ -22,7 +22,7 @@ pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outco
             let store = wiring::store(settings, As::Command).await?;
             let made = store.make_task(&task).await?;
             store.close().await;
-            api::made(&made)
+            json!(api::made(&made))
         }
     };
     out.answer(&answer, |_| {

@@ -12,6 +12,7 @@ mod repos;
 mod schedules;
 mod serve;
 mod tasks;
+mod token;
 mod watch;
 mod worker;
 
@@ -84,6 +85,7 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
             Command::Tasks(command) => tasks::run(command, &settings, out).await,
             Command::Schedules(command) => schedules::run(command, &settings, out).await,
             Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
+            Command::Token(command) => token::run(command, &settings, out).await,
             Command::Repos(command) => repos::run(command, &settings, out).await,
             Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),
         }

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::config::Settings;
 
-/// Sends a new task to `BASE/api/tasks`; the first of `api.tokens`, if there is one, goes with it.
+/// Sends a new task to `BASE/api/tasks` with `client.token`, or else the first of `api.tokens`, if there is one.
 pub async fn create_task(base: &str, body: &Value, settings: &Settings) -> Result<Value, Error> {
     let url = endpoint(base)?;
     let client = reqwest::Client::builder()
@@ -19,7 +19,7 @@ pub async fn create_task(base: &str, body: &Value, settings: &Settings) -> Resul
         .build()
         .map_err(|error| Error::internal("could not set up the HTTP client").because(&error))?;
     let mut request = client.post(url.clone()).json(body);
-    if let Some(token) = settings.api.tokens.first() {
+    if let Some(token) = settings.client.token.as_ref().or(settings.api.tokens.first()) {
         request = request.bearer_auth(token.secret().expose_secret());
     }
     let response = request.send().await.map_err(|error| unreachable(&url, &error))?;

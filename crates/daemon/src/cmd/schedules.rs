@@ -82,12 +82,15 @@ fn said(schedule: &Schedule) -> (Value, String) {
         Some(next) => format!("{} runs next at {}.", schedule.name, moment(next)),
         None => format!("{} is disabled.", schedule.name),
     };
-    (api::schedule_view(schedule), text)
+    (json!(api::schedule_view(schedule)), text)
 }
 
 async fn list(store: &Store, out: Output) -> Outcome {
     let schedules = store.schedules().await?;
-    let views: Vec<Value> = schedules.iter().map(api::schedule_view).collect();
+    let views: Vec<Value> = schedules
+        .iter()
+        .map(|schedule| json!(api::schedule_view(schedule)))
+        .collect();
     out.answer(&json!({ "schedules": views }), |out| {
         if schedules.is_empty() {
             return "No schedules yet. `longshore schedules set NAME --cron … --task-type …` makes one."
@@ -129,7 +132,7 @@ fn came_to(schedule: &Schedule) -> String {
 
 async fn show(store: &Store, name: &str, out: Output) -> Outcome {
     let schedule = store.schedule(name).await?;
-    let view = api::schedule_view(&schedule);
+    let view = json!(api::schedule_view(&schedule));
     out.answer(&view, |_| {
         let mut text = format!("{}\n", schedule.name);
         let mut fact = |name: &str, value: &str| {

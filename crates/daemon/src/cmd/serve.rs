@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use domain::Error;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -46,12 +45,12 @@ pub fn api(
         .map_err(|error| Error::internal("could not tell the API's address").because(&error))?;
     let metrics: PrometheusHandle = api::install_metrics()?;
     let upkeep = tokio::spawn(api::metrics_upkeep(metrics.clone()));
-    let api = api::Api {
-        store,
-        config: Arc::new(wiring::api_config(settings, at)),
-        metrics: Some(metrics),
-    };
-    tracing::info!(api.address = %at, "the API is served");
+    let api = api::Api::new(store, wiring::api_config(settings, at), Some(metrics));
+    let open = api.config.open;
+    tracing::info!(api.address = %at, api.open = open, "the API is served{}", match open {
+        true => "",
+        false => "; callers send a token, which `longshore token create` makes",
+    });
     Ok(async move {
         let served = api::serve(listener, api, drain).await;
         upkeep.abort();

@@ -136,14 +136,10 @@ fn api(found: &mut Found<'_>) {
             );
         }
     }
-    if !api.bind.ip().is_loopback() && api.tokens.is_empty() && !api.open {
+    if api.open && api.require_token {
         found.add(
-            "api.bind",
-            format!(
-                "is {}, which other machines can reach, and `api.tokens` is empty; set tokens, bind to 127.0.0.1, \
-                 or set `api.open = true` where something in front of it checks who may enter",
-                api.bind
-            ),
+            "api.require_token",
+            "demands a token of everybody and `api.open` of nobody; set one of them",
         );
     }
 }
@@ -169,6 +165,7 @@ fn forges(found: &mut Found<'_>) {
         ("gitlab.token", &settings.gitlab.token),
         ("gitlab.webhook_secret", &settings.gitlab.webhook_secret),
         ("github.token", &settings.github.token),
+        ("client.token", &settings.client.token),
     ] {
         if secret.as_ref().is_some_and(|secret| secret.is_blank()) {
             found.add(key, "is blank; leave it out where there is none");

@@ -17,6 +17,7 @@ pub struct Settings {
     pub database: Database,
     pub worker: Worker,
     pub api: Api,
+    pub client: Client,
     pub gitlab: Gitlab,
     pub github: Github,
     pub tickets: Tickets,
@@ -100,6 +101,7 @@ pub struct Api {
     pub bind: SocketAddr,
     pub tokens: Vec<Secret>,
     pub open: bool,
+    pub require_token: bool,
     pub hosts: Vec<String>,
     pub request_timeout: Span,
 }
@@ -110,10 +112,17 @@ impl Default for Api {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8844),
             tokens: Vec::new(),
             open: false,
+            require_token: false,
             hosts: Vec::new(),
             request_timeout: Span::seconds(30),
         }
     }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    pub token: Option<Secret>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

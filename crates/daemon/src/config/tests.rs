@@ -144,18 +144,18 @@ fn broken_toml_and_contradictions_are_told_together() {
 }
 
 #[test]
-fn other_machines_need_a_token_unless_told_otherwise() {
-    let open = "[api]\nbind = \"0.0.0.0:80\"\n";
-    assert_eq!(problems(open, &[]).len(), 1);
-    assert!(problems(open, &[("LONGSHORE_API_OPEN", "true")]).is_empty());
-    assert!(
-        problems(
-            open,
-            &[("LONGSHORE_API_TOKENS", "0123456789abcdef,fedcba9876543210")]
-        )
-        .is_empty()
+fn who_may_call_is_said_once() {
+    let any = "[api]\nbind = \"0.0.0.0:80\"\n";
+    assert!(problems(any, &[]).is_empty());
+    let both = problems(
+        any,
+        &[
+            ("LONGSHORE_API_OPEN", "true"),
+            ("LONGSHORE_API_REQUIRE_TOKEN", "true"),
+        ],
     );
-    assert_eq!(problems(open, &[("LONGSHORE_API_TOKENS", "short")]).len(), 1);
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert_eq!(problems(any, &[("LONGSHORE_API_TOKENS", "short")]).len(), 1);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::error::SqlResult;
 /// One line of a task's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskEvent {
+    /// Rises with time.
+    pub id: i64,
     pub at: DateTime<Utc>,
     /// `told`, `parked`, `retried`, `held`, `failed`, `cancelled`…
     pub kind: String,
@@ -35,6 +37,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 Ok(TaskEvent {
+                    id: row.try_get("id")?,
                     at: row.try_get("at")?,
                     kind: row.try_get("kind")?,
                     attempt: row.try_get("attempt")?,

@@ -55,9 +55,15 @@ pub struct StepRow {
     pub key: String,
     /// `step`, `effect`, `sleep`, `wait`…
     pub kind: String,
+    /// The attempt that did it, or began it.
+    pub attempt: i64,
     pub started_at: DateTime<Utc>,
     /// None while it was begun and is not known to be done.
     pub done_at: Option<DateTime<Utc>>,
+    /// When a sleep or a limited wait is over.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Why it failed for good, where it did.
+    pub error: Option<String>,
 }
 
 impl Store {
@@ -152,7 +158,9 @@ impl Store {
         let mut tx = self.pool().begin().await.doing("read the task's steps")?;
         let rows = self
             .query(
-                "SELECT scope, key, kind, started_at, done_at FROM longshore.task_steps
+                "SELECT scope, key, kind, attempt, started_at, done_at, deadline,
+                        concat_ws(': ', outcome->'err'->>'what', outcome->'err'->'causes'->>0) AS error
+                   FROM longshore.task_steps
                   WHERE task_id = $1 ORDER BY started_at, scope, seq",
             )
             .bind(id.as_str())
@@ -166,8 +174,13 @@ impl Store {
                     scope: row.try_get("scope")?,
                     key: row.try_get("key")?,
                     kind: row.try_get("kind")?,
+                    attempt: row.try_get("attempt")?,
                     started_at: row.try_get("started_at")?,
                     done_at: row.try_get("done_at")?,
+                    deadline: row.try_get("deadline")?,
+                    error: row
+                        .try_get::<Option<String>, _>("error")?
+                        .filter(|error| !error.is_empty()),
                 })
             })
             .collect::<Result<_, sqlx::Error>>()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use domain::{Report, Verdict};
 use durable::{Cause, Handler, Stop, TaskCx};
@@ -22,6 +23,7 @@ pub struct Crew {
     listener: Option<Listener>,
     shutdown: CancellationToken,
     running: JoinHandle<domain::Result<()>>,
+    started: Instant,
 }
 
 /// As the binary configures its store.
@@ -49,13 +51,20 @@ impl Crew {
             worker = worker.hearing(listener.hearing());
         }
         let shutdown = CancellationToken::new();
+        let started = Instant::now();
         let running = tokio::spawn(worker.run(shutdown.clone(), CancellationToken::new()));
         Ok(Self {
             store,
             listener,
             shutdown,
             running,
+            started,
         })
+    }
+
+    /// Just before it began: connections to the database stood already.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Lets it end what it runs; returns when the last outcome is committed.

@@ -1,11 +1,9 @@
 //! How fast pending tasks go through the real worker, a handler that does nothing, and into finished rows.
 
-use std::time::Instant;
-
 use worker::Registry;
 
 use crate::crew::{Countdown, Crew, Noop};
-use crate::server::{self, Database};
+use crate::server::{Database, execute};
 use crate::{Result, progress};
 
 /// The same task as in the raw limit's table.
@@ -15,7 +13,26 @@ pub async fn fill(database: &Database, pending: u64) -> Result<()> {
             "INSERT INTO tasks (task_type, payload)
              SELECT 'deploy', jsonb_build_object('i', i, 'pad', repeat('x', 200)) FROM generate_series(1, {pending}) i"
         ))
-        .await?;
+        .await
+}
+
+/// Rows that are done for: what retention has not cleared away yet.
+pub async fn fill_finished(database: &Database, finished: u64) -> Result<()> {
+    progress(&format!("{finished} finished rows"));
+    database
+        .execute(&format!(
+            "INSERT INTO tasks (task_type, payload, status, assigned_to, created_at, claimed_at, completed_at, result,
+                                run_at, attempt, handler_version, started_at)
+             SELECT 'deploy', jsonb_build_object('i', i, 'pad', repeat('x', 200)), 'completed', 'devops', at, at, at,
+                    '{{\"verdict\": \"succeeded\", \"summary\": \"nothing was to be done\"}}', at, 1, 1, at
+               FROM generate_series(1, {finished}) i
+              CROSS JOIN LATERAL (SELECT longshore.utc_now() - make_interval(secs => {finished} - i) AS at) AS old"
+        ))
+        .await
+}
+
+/// As autovacuum leaves a table, at a moment of ours.
+pub async fn vacuum(database: &Database) -> Result<()> {
     database.execute("VACUUM ANALYZE tasks").await
 }
 
@@ -23,14 +40,14 @@ pub async fn fill(database: &Database, pending: u64) -> Result<()> {
 /// until it ends.
 pub async fn hold_xid(database: &Database) -> Result<sqlx::PgConnection> {
     let mut session = database.connect().await?;
-    server::execute(
-        &mut session,
-        "CREATE TABLE IF NOT EXISTS held (at timestamptz);
-         BEGIN ISOLATION LEVEL REPEATABLE READ;
-         INSERT INTO held VALUES (now());
-         SELECT count(*) FROM (SELECT FROM tasks LIMIT 1) AS looked",
-    )
-    .await?;
+    for sql in [
+        "CREATE TABLE IF NOT EXISTS held (at timestamptz)",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "INSERT INTO held VALUES (now())",
+        "SELECT count(*) FROM (SELECT FROM tasks LIMIT 1) AS looked",
+    ] {
+        execute(&mut session, sql).await?;
+    }
     Ok(session)
 }
 
@@ -41,8 +58,8 @@ pub async fn measure(database: &Database, pending: u64, slots: u32) -> Result<f6
     let completed =
         "SELECT count(*) FROM tasks WHERE status = 'completed' AND result->>'verdict' = 'succeeded'";
     let before = database.number(completed).await?;
-    let started = Instant::now();
     let mut crew = Crew::start(&database.url, registry, slots).await?;
+    let started = crew.started();
     tokio::select! {
         () = left.over() => {}
         broke = crew.broke() => broke?,

@@ -1,13 +1,18 @@
 //! What `scripts/bench` runs: how fast the queue is, and what it stands. See docs/benchmarks.md.
 
-#![allow(dead_code, reason = "the figures that use the rest come next")]
-
+mod binary;
+mod chaos;
 mod crew;
 mod drain;
+mod enqueue;
 mod figure;
+mod idle;
+mod pickup;
 mod queue;
 mod raw;
 mod server;
+mod steps;
+mod takeover;
 
 use std::process::ExitCode;
 
@@ -27,7 +32,14 @@ enum What {
     /// Speed and memory, each figure judged by its limit.
     ///
     /// Exit code 0: every figure reached its limit; 1: one did not; 2: one could not be measured.
-    Queue(queue::Options),
+    Queue(Box<queue::Options>),
+    /// What the queue stands: faults and pressure under a steady load, each judged.
+    ///
+    /// Exit code 0: every cell passed; 1: one did not; 2: one could not be run.
+    Chaos(chaos::Options),
+    /// A worker of `chaos`.
+    #[command(hide = true)]
+    Work(chaos::Work),
 }
 
 fn main() -> ExitCode {
@@ -41,7 +53,9 @@ fn main() -> ExitCode {
     };
     let judged = runtime.block_on(async {
         match cli.what {
-            What::Queue(options) => queue::run(&options).await,
+            What::Queue(options) => queue::run(*options).await,
+            What::Chaos(options) => chaos::run(options).await,
+            What::Work(options) => chaos::work(options).await.map(|()| true),
         }
     });
     match judged {

@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use store::cluster::{Binaries, Cluster, ClusterConfig, StopMode};
 use store::{Listen, Store};
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ const TEMPLATE: &str = "longshore_template";
 
 pub struct Server {
     cluster: Cluster,
-    binaries: PathBuf,
+    binaries: Binaries,
     /// Goes after the server: fields are dropped in order.
     _dir: TempDir,
 }
@@ -31,7 +31,7 @@ impl Server {
         let cluster = Cluster::start(ClusterConfig::new(dir.path().join("postgres"))).await?;
         let server = Self {
             cluster,
-            binaries: Binaries::find(None)?.dir().to_owned(),
+            binaries: Binaries::find(None)?,
             _dir: dir,
         };
         server.admin(&format!("CREATE DATABASE {TEMPLATE}")).await?;
@@ -47,7 +47,7 @@ impl Server {
 
     /// A program of the same Postgres installation.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.binaries.join(name)
+        self.binaries.dir().join(name)
     }
 
     /// A new database with the current schema and nothing in it.
@@ -68,12 +68,8 @@ impl Server {
     async fn create(&self, name: &str, template: &str, strategy: &str) -> Result<Database> {
         self.admin(&format!("DROP DATABASE IF EXISTS {name}")).await?;
         // Older servers know but one way of copying.
-        let version: u32 = Binaries::find(Some(&self.binaries))?
-            .major()
-            .parse()
-            .unwrap_or(15);
-        let strategy = match version {
-            15.. => format!(" STRATEGY {strategy}"),
+        let strategy = match self.binaries.major().parse() {
+            Ok(15u32..) => format!(" STRATEGY {strategy}"),
             _ => String::new(),
         };
         self.admin(&format!("CREATE DATABASE {name} TEMPLATE {template}{strategy}"))
@@ -98,6 +94,14 @@ impl Server {
         self.admin("CHECKPOINT").await
     }
 
+    /// Changes a setting that only a restart brings into force.
+    pub async fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        self.admin(&format!("ALTER SYSTEM SET {name} = '{value}'"))
+            .await?;
+        self.stop().await?;
+        self.resume().await
+    }
+
     pub async fn stop(&mut self) -> Result<()> {
         Ok(self.cluster.stop(StopMode::Fast).await?)
     }
@@ -117,7 +121,7 @@ impl Database {
         Ok(PgConnection::connect(&self.url).await?)
     }
 
-    /// One or more statements, each in a transaction of its own.
+    /// Sent as it stands: several statements are one transaction.
     pub async fn execute(&self, sql: &str) -> Result<()> {
         let mut connection = self.connect().await?;
         execute(&mut connection, sql).await?;
@@ -127,12 +131,19 @@ impl Database {
 
     /// The one number that a query gives.
     pub async fn number(&self, sql: &str) -> Result<i64> {
+        let numbers = self.numbers(sql).await?;
+        Ok(*numbers.first().ok_or("a query gave nothing")?)
+    }
+
+    /// The first column of a query.
+    pub async fn numbers(&self, sql: &str) -> Result<Vec<i64>> {
         let mut connection = self.connect().await?;
-        let row = sqlx::query(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut connection)
-            .await?;
+        let numbers = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut connection)
+            .await
+            .map_err(|error| format!("{error}\nin: {sql}"))?;
         connection.close().await?;
-        Ok(row.try_get(0)?)
+        Ok(numbers)
     }
 }
 

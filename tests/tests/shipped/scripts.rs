@@ -12,7 +12,13 @@ fn shellcheck_has_nothing_to_say() {
     run_well(
         from_venv("shellcheck")
             .args(["--external-sources", "--source-path=SCRIPTDIR"])
-            .args(["scripts/dev", "scripts/test", "scripts/bench", "scripts/lib.sh", ".ci/run"]),
+            .args([
+                "scripts/dev",
+                "scripts/test",
+                "scripts/bench",
+                "scripts/lib.sh",
+                ".ci/run",
+            ]),
     );
 }
 

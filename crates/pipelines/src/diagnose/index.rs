@@ -5,7 +5,6 @@
 //! a while is not in the cache, and costs as much as the search of a hundred lines.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::literals::{Demands, Literal, Set};
 use super::prefilter::Prefilter;
@@ -82,28 +81,36 @@ impl Index {
         }
     }
 
-    /// The position of a part of some key that stands wholly in `bytes`, at or behind `from`.
-    pub fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        self.keys.find(bytes, from)
+    /// Puts every key that stands in `bytes`, at or behind `from`, into `keys`, with a position in it, in order.
+    pub fn keys(&self, bytes: &[u8], from: usize, keys: &mut Vec<(usize, u32)>) {
+        keys.clear();
+        self.keys
+            .all(bytes, from, |at, key| keys.push((at.max(from), key)));
     }
 
     /// How many places of `bytes` hold a key.
     pub fn count(&self, bytes: &[u8]) -> usize {
         let mut count = 0;
-        self.keys.all(bytes, 0..bytes.len(), |_| count += 1);
+        self.keys.all(bytes, 0, |_, _| count += 1);
         count
     }
 
-    /// Puts the patterns of which `text` holds a key, with its fingerprint in `range`, into `patterns`, in order.
-    pub fn proposed(&self, text: &[u8], range: Range<usize>, patterns: &mut Vec<u32>) {
+    /// Puts the patterns of which `text` holds a key into `patterns`, in order.
+    pub fn proposed(&self, text: &[u8], patterns: &mut Vec<u32>) {
         patterns.clear();
-        self.keys.all(text, range, |key| {
+        self.keys.all(text, 0, |_, key| {
             patterns.extend_from_slice(&self.keyed[key as usize]);
         });
-        if patterns.len() > 1 {
-            patterns.sort_unstable();
-            patterns.dedup();
+        in_order(patterns);
+    }
+
+    /// Puts the patterns of these keys into `patterns`, in order.
+    pub fn proposed_by(&self, keys: &[(usize, u32)], patterns: &mut Vec<u32>) {
+        patterns.clear();
+        for (_, key) in keys {
+            patterns.extend_from_slice(&self.keyed[*key as usize]);
         }
+        in_order(patterns);
     }
 
     /// Whether a cleaned line that holds a key of the pattern has the rest too, so that a search may find it.
@@ -114,6 +121,13 @@ impl Index {
                 .others
                 .iter()
                 .all(|set| set.iter().any(|needle| needle.stands_in(text)))
+    }
+}
+
+fn in_order(patterns: &mut Vec<u32>) {
+    if patterns.len() > 1 {
+        patterns.sort_unstable();
+        patterns.dedup();
     }
 }
 
@@ -141,7 +155,7 @@ mod tests {
             ("a quokka 3 Broken", &[]),
             ("quokka 3 mended", &[]),
         ] {
-            index.proposed(line.as_bytes(), 0..line.len(), &mut proposed);
+            index.proposed(line.as_bytes(), &mut proposed);
             proposed.retain(|pattern| index.admits(*pattern, line));
             assert_eq!(proposed, expected, "{line}");
         }

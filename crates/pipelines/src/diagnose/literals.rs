@@ -14,8 +14,12 @@ const MAX_REPEAT: u32 = 14;
 const MIN_LEN: usize = super::prefilter::GRAM;
 /// Of a further set, which is looked for in one line alone.
 const MIN_OTHER: usize = 3;
+/// A line that holds a literal costs as much as this many places that hold only its fingerprint.
+const LINES: u32 = 20;
 /// More alternatives than this are not multiplied out.
 const MOST: usize = 24;
+/// So many always are.
+const FEW: usize = 4;
 /// Further sets that a line is searched for, and texts of one: more would cost what they save.
 const MOST_OTHERS: usize = 2;
 const MOST_TEXTS: usize = 6;
@@ -136,7 +140,9 @@ pub(super) fn normal(mut set: Set) -> Set {
 
 /// How many of ten thousand usual lines hold one of the texts, and a little for each of them.
 fn cost(set: &[Literal]) -> u32 {
-    set.iter().map(|literal| usual::lines(literal) + 1).sum()
+    set.iter()
+        .map(|literal| LINES * usual::lines(literal) + usual::hits(&literal.text) + 1)
+        .sum()
 }
 
 /// Every set that a match must satisfy, as far as they are found.
@@ -189,13 +195,21 @@ fn of_sequence(parts: &[Hir]) -> Vec<Set> {
             };
             if let Some(longer) = product(&run, &texts) {
                 run = longer;
+            } else if run.len() * texts.len() <= MOST {
+                all.push(multiplied(&run, &texts));
             }
-            if texts.len() <= 4 {
+            if texts.len() <= FEW {
                 next = texts;
             }
-        } else if let Some(texts) = texts {
-            next = texts;
+        } else if let Some(texts) = &texts {
+            next.clone_from(texts);
         }
+        // Longer texts may be so much rarer that there may be more of them.
+        all.extend(
+            texts
+                .filter(|texts| run.len() * texts.len() <= MOST)
+                .map(|texts| multiplied(&run, &texts)),
+        );
         all.push(std::mem::replace(&mut run, next));
         all.extend(sets(part));
     }
@@ -231,14 +245,18 @@ fn shortest(set: &[Literal]) -> usize {
 /// Every text of `starts` continued by every text of `ends`, unless that multiplies what is long enough already.
 pub(super) fn product(starts: &[Literal], ends: &[Literal]) -> Option<Set> {
     let enough = if ends.len() > 4 { MIN_LEN + 1 } else { 6 };
-    if ends.len() > 1 && (shortest(starts) >= enough || starts.len() * ends.len() > MOST) {
+    let many = starts.len() * ends.len();
+    if ends.len() > 1 && (shortest(starts) >= enough && many > FEW || many > MOST) {
         return None;
     }
-    let mut all = Vec::with_capacity(starts.len() * ends.len());
-    for start in starts {
-        all.extend(ends.iter().map(|end| start.then(end)));
-    }
-    Some(all)
+    Some(multiplied(starts, ends))
+}
+
+fn multiplied(starts: &[Literal], ends: &[Literal]) -> Set {
+    starts
+        .iter()
+        .flat_map(|start| ends.iter().map(|end| start.then(end)))
+        .collect()
 }
 
 /// All the texts that the expression stands for, if they are few.
@@ -259,9 +277,11 @@ pub(super) fn finite(hir: &Hir) -> Option<Set> {
                     if range.end() - range.start() >= 12 {
                         return None;
                     }
-                    all.extend((range.start()..=range.end()).map(Literal::byte));
+                    // Of control characters a cleaned line holds tabs alone.
+                    let kept = (range.start()..=range.end()).filter(|byte| *byte >= b' ' || *byte == b'\t');
+                    all.extend(kept.map(Literal::byte));
                 }
-                (all.len() <= 12).then_some(all)
+                (1..=12).contains(&all.len()).then_some(all)
             }
         },
         HirKind::Look(_) | HirKind::Empty => Some(vec![Literal::default()]),
@@ -320,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_rarest_literal_of_a_sequence_is_demanded() {
-        assert_eq!(of(r"^error\[E\d+\]: could not"), ["]: could not"]);
+        assert_eq!(of(r"^error in \d+\]: zyx could not"), ["]: zyx could not"]);
         assert_eq!(of(r"^Downloading \S+ quokka"), [" quokka"]);
     }
 
@@ -331,8 +351,11 @@ mod tests {
     }
 
     #[test]
-    fn case_matters_where_the_pattern_says_so_and_optional_parts_do_not_count() {
-        assert_eq!(of(r"(?i)Quokka(?: at all)? left"), ["~quokka"]);
+    fn case_matters_where_the_pattern_says_so_and_optional_parts_may_be_there_or_not() {
+        assert_eq!(
+            of(r"(?i)Quokka(?: at all)? left"),
+            ["~quokka at all left", "~quokka left"]
+        );
         assert_eq!(of(r"^FAILED [A-Z]"), ["FAILED "]);
     }
 

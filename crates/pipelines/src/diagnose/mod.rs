@@ -10,6 +10,7 @@ mod clean;
 mod command;
 mod diagnosis;
 mod excerpt;
+mod fingerprints;
 mod heard;
 mod index;
 mod ledger;

@@ -307,8 +307,7 @@ impl RuleSet {
         let mut stripped = String::new();
         clean::strip_escapes(line.as_bytes(), &mut stripped);
         let mut candidates = Vec::new();
-        self.index
-            .proposed(stripped.as_bytes(), 0..stripped.len(), &mut candidates);
+        self.index.proposed(stripped.as_bytes(), &mut candidates);
         let timeless = clean::skip_time(&stripped);
         let (plain, _) = self.undecorated(timeless);
         let mut ids: Vec<&str> = self

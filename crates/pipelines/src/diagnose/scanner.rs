@@ -50,6 +50,8 @@ pub struct Scanner<'r> {
     /// Memory that is used for one line and kept for the next.
     text: String,
     candidates: Vec<u32>,
+    /// Likewise for a block: the keys in it, with their positions.
+    keys: Vec<(usize, u32)>,
 }
 
 impl<'r> Scanner<'r> {
@@ -64,6 +66,7 @@ impl<'r> Scanner<'r> {
             total: 0,
             text: String::new(),
             candidates: Vec::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -114,8 +117,14 @@ impl<'r> Scanner<'r> {
         let mut counted = self.position;
         // An escape sequence may stand inside a literal, so a line that has one is looked at too.
         let mut escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
-        let mut literal = self.rules.index.find(&buffer[..limit], at);
-        while let Some(hit) = [escape, literal].into_iter().flatten().min() {
+        let mut found = std::mem::take(&mut self.keys);
+        self.rules.index.keys(&buffer[..limit], at, &mut found);
+        let mut keys = found.as_slice();
+        while let Some(hit) = [escape, keys.first().map(|(at, _)| *at)]
+            .into_iter()
+            .flatten()
+            .min()
+        {
             let floor = at.max(hit.saturating_sub(PIECE));
             let start =
                 memchr::memrchr(b'\n', &buffer[floor..hit]).map_or(floor, |newline| floor + newline + 1);
@@ -123,16 +132,16 @@ impl<'r> Scanner<'r> {
             let end = memchr::memchr(b'\n', &buffer[hit..ceiling]).map_or(ceiling, |newline| hit + newline);
             self.line += memchr::memchr_iter(b'\n', &buffer[counted..start]).count() as u64;
             counted = start;
-            let literal_at = literal.filter(|found| *found < end);
-            self.look(&buffer, start, end, literal_at);
             at = end.max(hit + 1);
+            let here = keys.iter().take_while(|(key, _)| *key < at).count();
+            let (here, later) = keys.split_at(here);
+            self.look(&buffer, start, end, here);
+            keys = later;
             if escape.is_some_and(|found| found < at) {
                 escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
             }
-            if literal.is_some_and(|found| found < at) {
-                literal = self.rules.index.find(&buffer[..limit], at);
-            }
         }
+        self.keys = found;
         self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
         for hit in self.ledger.kept_lines() {
             settle(hit, &buffer);
@@ -147,14 +156,14 @@ impl<'r> Scanner<'r> {
         self.position = limit - keep;
     }
 
-    /// Shows one line to the patterns whose literals it holds, the first of them at `literal`.
-    fn look(&mut self, buffer: &[u8], start: usize, end: usize, literal: Option<usize>) {
+    /// Shows one line to the patterns whose keys it holds.
+    fn look(&mut self, buffer: &[u8], start: usize, end: usize, keys: &[(usize, u32)]) {
         let mut candidates = std::mem::take(&mut self.candidates);
         let line = &buffer[start..end];
-        if let Some(at) = literal
+        if !keys.is_empty()
             && let Some(plain) = clean::plain(line.strip_suffix(b"\r").unwrap_or(line))
         {
-            self.rules.index.proposed(buffer, at..end, &mut candidates);
+            self.rules.index.proposed_by(keys, &mut candidates);
             self.look_at(buffer, start, end, plain, &candidates);
         } else {
             let mut text = std::mem::take(&mut self.text);
@@ -166,9 +175,7 @@ impl<'r> Scanner<'r> {
                 if clean::is_command_echo(segment) {
                     self.ledger.next_command(self.line, &text);
                 }
-                self.rules
-                    .index
-                    .proposed(text.as_bytes(), 0..text.len(), &mut candidates);
+                self.rules.index.proposed(text.as_bytes(), &mut candidates);
                 if !candidates.is_empty() {
                     self.look_at(buffer, start, end, &text, &candidates);
                 }

@@ -56,15 +56,34 @@ fn rarest(text: &[u8]) -> u32 {
     text.windows(GRAM).map(gram).min().unwrap_or(10_000)
 }
 
-/// Where the four bytes of the text begin that logs hold least often once they are folded as the search folds them;
-/// `None` if it is shorter.
-pub fn rarest_gram(text: &[u8]) -> Option<usize> {
-    (0..=text.len().checked_sub(GRAM)?).min_by_key(|at| {
+/// The folded fingerprints of usual logs, each with the lines of ten thousand that hold it.
+pub fn fingerprints() -> impl Iterator<Item = (u32, u32)> {
+    FOLDED.iter().map(|(gram, share)| (*gram, *share))
+}
+
+/// How many lines of ten thousand hold a fingerprint of the text, of the two by which it is known.
+pub fn hits(text: &[u8]) -> u32 {
+    let shares = |at: usize| FOLDED.get(&folded(text, at)).copied().unwrap_or(0);
+    match rarest_grams(text) {
+        Some(offsets) => offsets.into_iter().map(shares).sum(),
+        None => shares(0),
+    }
+}
+
+/// Where the fingerprint of an even and that of an odd number of bytes into the text begin that logs hold least often,
+/// in any order; `None` if the text is too short to have both.
+pub fn rarest_grams(text: &[u8]) -> Option<[usize; 2]> {
+    let cost = |at: &usize| {
         let gram = &text[*at..*at + GRAM];
         let lines = FOLDED.get(&folded(gram, 0)).copied().unwrap_or(0);
         // Of letters beyond ASCII no shares are known: rulers and ticks are drawn of them.
         (lines, gram.iter().filter(|byte| !byte.is_ascii()).count())
-    })
+    };
+    let ends = text.len().checked_sub(GRAM - 1)?;
+    Some([
+        (0..ends).step_by(2).min_by_key(cost)?,
+        (1..ends).step_by(2).min_by_key(cost)?,
+    ])
 }
 
 fn gram(bytes: &[u8]) -> u32 {

@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC. Errors are `{"error": {"kind", "what", "field"?, "next"?}}`.
 
+mod approve;
 mod auth;
 mod config;
 mod detail;
@@ -9,6 +10,7 @@ mod error;
 mod figures;
 mod health;
 mod input;
+mod live;
 mod metrics;
 mod origin;
 mod page;
@@ -21,6 +23,7 @@ mod token;
 mod view;
 mod webhook;
 
+pub use approve::DecisionView;
 pub use auth::Caller;
 pub use config::Config;
 pub use detail::{AttemptView, TaskDetail};

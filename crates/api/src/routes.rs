@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::error::ErrorBody;
 use crate::server::Api;
-use crate::{PAYLOAD_BYTES, auth, detail, health, page, schedules, tasks, webhook};
+use crate::{PAYLOAD_BYTES, approve, auth, detail, health, live, page, schedules, tasks, webhook};
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
 const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
@@ -28,13 +28,17 @@ type Route = UtoipaMethodRouter<Api>;
 
 /// What demands a token of a role, where tokens are demanded.
 fn guarded() -> Vec<(Role, Route)> {
-    use Role::{Admin, Enqueue, Read};
+    use Role::{Admin, Approve, Enqueue, Read};
     vec![
         (Read, routes!(tasks::list)),
         (Enqueue, routes!(tasks::create)),
         (Read, routes!(detail::show)),
+        (Read, routes!(live::of_task)),
+        (Read, routes!(live::of_all)),
         (Enqueue, routes!(tasks::cancel)),
         (Enqueue, routes!(tasks::retry)),
+        (Approve, routes!(approve::approve)),
+        (Approve, routes!(approve::reject)),
         (Admin, routes!(tasks::reset_stale)),
         (Read, routes!(schedules::list)),
         (Read, routes!(schedules::show)),
@@ -54,6 +58,8 @@ fn open() -> Vec<Route> {
     vec![
         routes!(document),
         routes!(health::health),
+        routes!(health::alive),
+        routes!(health::ready),
         routes!(page::style),
         routes!(webhook::gitlab::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES)),
     ]

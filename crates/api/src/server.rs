@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
+use crate::live::Feed;
 use crate::{Config, metrics, routes};
 
 /// How long requests under way may take after the server was told to stop.
@@ -28,11 +29,14 @@ pub struct Api {
     pub config: Arc<Config>,
     /// What this process counts, when it does.
     pub metrics: Option<PrometheusHandle>,
+    /// What happens to tasks, for those who follow.
+    pub(crate) feed: Feed,
 }
 
 impl Api {
     pub fn new(store: Store, config: Config, metrics: Option<PrometheusHandle>) -> Self {
         Self {
+            feed: Feed::new(store.clone()),
             store,
             config: Arc::new(config),
             metrics,
@@ -62,8 +66,13 @@ impl Api {
 /// Serves until `shutdown`; requests under way then have a few seconds to be answered.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> Result<(), Error> {
     let stop = shutdown.clone();
+    let feed = api.feed.clone();
     let serving = axum::serve(listener, api.router())
-        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .with_graceful_shutdown(async move {
+            stop.cancelled().await;
+            // Streams have no end of their own.
+            feed.close();
+        })
         .into_future();
     let too_long = async {
         shutdown.cancelled().await;

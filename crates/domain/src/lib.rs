@@ -1,6 +1,7 @@
 //! The words of the house: task ids and states, errors people can act on, reports, tickets and repositories.
 //! Pure data with serde; no I/O, no clock, no vendor.
 
+mod approval;
 mod error;
 mod idempotency;
 mod redact;
@@ -10,6 +11,7 @@ mod role;
 mod task;
 mod ticket;
 
+pub use approval::{Approval, Decision};
 pub use error::{Error, ErrorKind};
 pub use idempotency::{Idem, Staged};
 pub use redact::{Redactor, SHORTEST_LITERAL, redact, redact_json};

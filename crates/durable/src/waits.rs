@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use domain::{NewTask, Report, TaskId};
+use domain::{Approval, NewTask, Report, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -40,7 +40,30 @@ impl TaskCx {
         key: impl Into<StepKey>,
         limit: Option<Duration>,
     ) -> Result<Option<T>, Stop> {
-        let open = self.open(&key.into(), StepKind::Signal)?;
+        let key = key.into();
+        let why = format!("for {}", key.as_str());
+        self.signal(&key, limit, why).await
+    }
+
+    /// Waits for a person to approve or reject `what`; None when `limit` passed first. The API and the command line
+    /// answer it (`longshore tasks approve`), with who did and when.
+    pub async fn wait_for_approval(
+        &self,
+        what: &str,
+        limit: Option<Duration>,
+    ) -> Result<Option<Approval>, Stop> {
+        let why = format!("for somebody to approve {what}");
+        self.signal(&StepKey::from(Approval::signal(what)), limit, why)
+            .await
+    }
+
+    async fn signal<T: DeserializeOwned>(
+        &self,
+        key: &StepKey,
+        limit: Option<Duration>,
+        why: String,
+    ) -> Result<Option<T>, Stop> {
+        let open = self.open(key, StepKind::Signal)?;
         if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
             return self.replay(&open, outcome);
         }
@@ -58,7 +81,7 @@ impl TaskCx {
             SignalState::Waiting { until } => Err(self.park(Wake {
                 at: until,
                 signals: vec![open.at.key.clone()],
-                why: format!("for {}", open.at.key),
+                why,
                 ..Wake::default()
             })),
         }

@@ -3,8 +3,10 @@
 //! Everything returns [`domain::Error`]; a lost connection or an exhausted pool is `Unavailable` and worth
 //! another try, a refused value is `Invalid` and names the rule it broke.
 
+mod approvals;
 pub mod cluster;
 mod config;
+mod doctor;
 mod engine;
 mod error;
 mod figures;
@@ -14,6 +16,7 @@ mod limit;
 mod listen;
 mod memory;
 mod migrate;
+mod news;
 pub mod outbox;
 mod pool;
 mod repos;
@@ -21,7 +24,9 @@ mod schedules;
 mod tasks;
 mod tokens;
 
+pub use approvals::{Decided, Verdict};
 pub use config::{Config, Listen};
+pub use doctor::{Claimants, Server};
 pub use engine::{
     Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
 };
@@ -29,7 +34,8 @@ pub use error::NOT_MIGRATED;
 pub use figures::{Figures, Live, NoteFigures};
 pub use inbox::{Delivery, Received};
 pub use listen::{Hearing, Listener};
-pub use migrate::schema_fingerprint;
+pub use migrate::{SchemaState, schema_fingerprint};
+pub use news::{News, Progress};
 pub use pool::Store;
 pub use repos::NewRepo;
 pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable, UnknownWord};

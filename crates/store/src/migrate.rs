@@ -1,6 +1,6 @@
 use domain::{Error, Result};
-use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection, Row};
 
 use crate::Store;
 use crate::error::{SqlResult, describe};
@@ -41,6 +41,65 @@ impl Store {
             .await
             .doing("migrate the database")?;
         tx.commit().await.doing("migrate the database")
+    }
+}
+
+/// The database's migrations beside this program's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaState {
+    /// The newest that was applied; none where the database was never migrated.
+    pub applied: Option<i64>,
+    /// This program's that the database lacks.
+    pub missing: Vec<i64>,
+    /// The database's that this program does not know: a newer one made them.
+    pub unknown: Vec<i64>,
+}
+
+impl SchemaState {
+    /// Whether this program can work on it. What a newer one added does not disturb an older.
+    pub fn is_ready(&self) -> bool {
+        self.missing.is_empty()
+    }
+}
+
+impl Store {
+    pub async fn schema_state(&self) -> Result<SchemaState> {
+        let doing = "read the database's version";
+        let read = async {
+            let mut tx = self.pool().begin().await.doing(doing)?;
+            let exists = self
+                .query("SELECT to_regclass('longshore.migrations') IS NOT NULL AS there")
+                .fetch_one(&mut *tx)
+                .await
+                .doing(doing)?;
+            let mut applied: Vec<i64> = Vec::new();
+            if exists.try_get::<bool, _>("there").doing(doing)? {
+                let rows = self
+                    .query("SELECT version FROM longshore.migrations WHERE success ORDER BY version")
+                    .fetch_all(&mut *tx)
+                    .await
+                    .doing(doing)?;
+                for row in rows {
+                    applied.push(row.try_get("version").doing(doing)?);
+                }
+            }
+            tx.commit().await.doing(doing)?;
+            let ours: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+            Ok(SchemaState {
+                applied: applied.last().copied(),
+                missing: ours
+                    .iter()
+                    .filter(|own| !applied.contains(own))
+                    .copied()
+                    .collect(),
+                unknown: applied
+                    .iter()
+                    .filter(|theirs| !ours.contains(theirs))
+                    .copied()
+                    .collect(),
+            })
+        };
+        self.within(doing, read).await
     }
 }
 

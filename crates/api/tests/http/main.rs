@@ -1,5 +1,8 @@
 //! The API over real HTTP and a real Postgres.
 
+mod approvals;
+mod asker;
+mod live;
 mod openapi;
 mod page;
 mod schedules;

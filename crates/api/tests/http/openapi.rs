@@ -179,6 +179,21 @@ async fn real_answers_are_as_the_document_says() {
         let answer = served.send("DELETE", "/api/schedules/nightly", "").await;
         document.check("delete", "/api/schedules/{name}", &answer);
     }
+    document.check("get", "/healthz", &served.get("/healthz").await);
+    document.check("get", "/readyz", &served.get("/readyz").await);
+    for how in ["approve", "reject"] {
+        let path = format!("/api/tasks/{{id}}/{how}");
+        document.check(
+            "post",
+            &path,
+            &served.post(&format!("/api/tasks/none/{how}"), "").await,
+        );
+        document.check(
+            "post",
+            &path,
+            &served.post(&format!("/api/tasks/old/{how}"), "").await,
+        );
+    }
     document.check("get", "/health", &served.get("/health").await);
     document.check("get", "/metrics", &served.get("/metrics").await);
     for event in ["Note Hook", "Pipeline Hook"] {

@@ -16,6 +16,7 @@ pub struct Served {
     pub store: Store,
     pub at: SocketAddr,
     pub http: reqwest::Client,
+    stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -48,12 +49,17 @@ impl Served {
             store,
             at,
             http: reqwest::Client::new(),
-            _stop: stop.drop_guard(),
+            _stop: stop.clone().drop_guard(),
+            stop,
         }
     }
 
     pub async fn new() -> Self {
         Self::with(config()).await
+    }
+
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     pub fn url(&self, path: &str) -> String {

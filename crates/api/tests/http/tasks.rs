@@ -255,13 +255,18 @@ async fn health_says_when_the_database_is_away_and_when_it_is_back() {
     let database = postgres.database().await;
     let api = api::Api::new(database.store().await, config(), None);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/health", listener.local_addr().unwrap());
+    let at = listener.local_addr().unwrap();
+    let url = format!("http://{at}/health");
+    let asked = async |path: &str| answer(reqwest::Client::new().get(format!("http://{at}{path}"))).await;
     let stop = tokio_util::sync::CancellationToken::new();
     let _stop = stop.clone().drop_guard();
     tokio::spawn(api::serve(listener, api, stop));
     postgres.stop().await;
     let (status, health) = answer(reqwest::Client::new().get(&url)).await;
     assert_eq!((status, health["database"].as_str()), (503, Some("unreachable")));
+    let (status, ready) = asked("/readyz").await;
+    assert_eq!((status, ready["database"].as_str()), (503, Some("unreachable")));
+    assert_eq!(asked("/healthz").await.0, 200, "the process lives all the same");
     postgres.start().await;
     let (status, _) = answer(reqwest::Client::new().get(&url)).await;
     assert_eq!(status, 200);
@@ -319,4 +324,26 @@ async fn an_address_that_is_no_text_is_told_in_json() {
     let page = served.http.get(served.url("/tasks/%FF")).send().await.unwrap();
     assert_eq!(page.status(), 404);
     assert!(page.text().await.unwrap().contains("<main>"));
+}
+
+#[tokio::test]
+async fn it_is_ready_when_the_database_has_this_versions_tables_or_newer_ones() {
+    let served = Served::new().await;
+    let ready = async |served: &Served| {
+        let (status, told) = served.get("/readyz").await;
+        (status, told["schema"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(ready(&served).await, (200, "current".to_owned()));
+    served
+        .database
+        .sql("INSERT INTO longshore.migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', true, '', 0)")
+        .await;
+    assert_eq!(ready(&served).await, (200, "newer".to_owned()));
+    served
+        .database
+        .sql("DELETE FROM longshore.migrations WHERE version = 8")
+        .await;
+    assert_eq!(ready(&served).await, (503, "behind".to_owned()));
+    let empty = Served::on(testkit::postgres::empty_database().await, config()).await;
+    assert_eq!(ready(&empty).await, (503, "behind".to_owned()));
 }

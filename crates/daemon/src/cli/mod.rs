@@ -15,7 +15,7 @@ use crate::config::Flag;
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use repos::{RepoAdd, ReposCommand};
 pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
-pub use tasks::{CreateTask, ListTasks, TaskFlags, TasksCommand, WatchTask};
+pub use tasks::{CreateTask, Decide, ListTasks, TaskFlags, TasksCommand, WatchTask};
 pub use tokens::{NewToken, TokenCommand};
 
 pub const EXIT_CODES: &str = "\
@@ -104,7 +104,7 @@ pub enum Command {
     Migrate,
     /// Put a task into the table
     CreateTask(CreateTask),
-    /// Look at tasks, cancel them, retry them
+    /// Look at tasks, follow, cancel and retry them, approve what they ask
     #[command(subcommand)]
     Tasks(TasksCommand),
     /// Tasks that are made at set times
@@ -121,11 +121,15 @@ pub enum Command {
     /// Tokens for callers of the API
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Check or show the configuration
+    /// Check, show or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look whether everything that longshore needs is there, and say what to fix
+    Doctor,
     /// Print a completion script for a shell
-    #[command(hide = true)]
+    ///
+    /// bash: `longshore completions bash > /etc/bash_completion.d/longshore`; zsh: into a folder of $fpath, as `_longshore`;
+    /// fish: `longshore completions fish > ~/.config/fish/completions/longshore.fish`.
     Completions { shell: clap_complete::Shell },
 }
 
@@ -175,4 +179,6 @@ pub enum ConfigCommand {
     Check,
     /// Show the effective configuration, secrets masked, and where each value comes from
     Print,
+    /// Print the JSON schema of the configuration file, for editors and programs
+    Schema,
 }

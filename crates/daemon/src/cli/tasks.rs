@@ -61,6 +61,10 @@ pub enum TasksCommand {
         #[arg(value_name = "TASK", required = true)]
         ids: Vec<String>,
     },
+    /// Approve what a task asks; it goes on
+    Approve(Decide),
+    /// Reject what a task asks; its handler decides what follows
+    Reject(Decide),
     /// Run a failed, cancelled or held task again
     Retry {
         #[arg(value_name = "TASK", required = true)]
@@ -85,6 +89,21 @@ pub struct ListTasks {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Decide {
+    #[arg(value_name = "TASK")]
+    pub id: String,
+    /// Why; the task's handler is told, and its history
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// What is meant, where the task asks for more than one approval
+    #[arg(long, value_name = "NAME")]
+    pub what: Option<String>,
+    /// Who decides [default: the user at the command line]
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 #[derive(Debug, Args)]

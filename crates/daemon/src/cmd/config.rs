@@ -1,9 +1,9 @@
-//! `longshore config check|print`.
+//! `longshore config check|print|schema`.
 
 use serde_json::json;
 
 use crate::cli::ConfigCommand;
-use crate::config::{ConfigError, PLACES, Sources, load};
+use crate::config::{ConfigError, PLACES, Sources, load, schema};
 use crate::exit::{Exit, Outcome};
 use crate::output::Output;
 
@@ -11,6 +11,12 @@ pub fn run(command: &ConfigCommand, sources: &Sources, out: Output) -> Outcome {
     match command {
         ConfigCommand::Check => check(sources, out),
         ConfigCommand::Print => print(sources, out),
+        ConfigCommand::Schema => {
+            // It is JSON for people too; only they like it spread out.
+            let schema = schema();
+            out.answer(&schema, |_| format!("{schema:#}"))?;
+            Ok(Exit::Done)
+        }
     }
 }
 

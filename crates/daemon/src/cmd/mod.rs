@@ -2,9 +2,11 @@
 
 mod config;
 mod create_task;
+mod decide;
 mod demo;
 mod dev;
 mod diagnose;
+mod doctor;
 mod gitlab;
 mod migrate;
 mod remote;
@@ -38,6 +40,14 @@ pub fn run(cli: Cli, sources: &Sources) -> Exit {
             Exit::of(&error)
         }
     }
+}
+
+/// Who is at the command line, for records.
+fn who(env: &BTreeMap<String, String>) -> String {
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| env.get(name).filter(|user| !user.is_empty()));
+    format!("{} at the command line", user.map_or("somebody", String::as_str))
 }
 
 fn is_set(env: &BTreeMap<String, String>, name: &str) -> bool {
@@ -82,9 +92,10 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
             Command::Serve(_) => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings, out).await,
             Command::CreateTask(command) => create_task::run(command, &settings, out).await,
-            Command::Tasks(command) => tasks::run(command, &settings, out).await,
+            Command::Tasks(command) => tasks::run(command, &settings, &who(&sources.env), out).await,
             Command::Schedules(command) => schedules::run(command, &settings, out).await,
             Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
+            Command::Doctor => doctor::run(&settings, out).await,
             Command::Token(command) => token::run(command, &settings, out).await,
             Command::Repos(command) => repos::run(command, &settings, out).await,
             Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),

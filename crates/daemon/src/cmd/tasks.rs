@@ -1,28 +1,30 @@
 //! `longshore tasks list|show|cancel|retry`; `watch` stands on its own.
 
-use api::TaskView;
-use domain::{Error, TaskId};
+use api::{StepView, TaskDetail, TaskView};
+use domain::{Decision, Error, TaskId};
 use serde_json::json;
 use store::{Store, TaskFilter, TaskRow};
 
-use super::watch;
+use super::{decide, watch};
 use crate::cli::{ListTasks, TasksCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, Paint, harmless, moment};
 use crate::wiring::{self, As};
 
-const EVENTS: u32 = 500;
 /// Longest headline in a list, in characters.
 const HEADLINE: usize = 70;
 
-pub async fn run(command: TasksCommand, settings: &Settings, out: Output) -> Outcome {
+/// `who` is at the command line.
+pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Output) -> Outcome {
     let store = wiring::store(settings, As::Command).await?;
     let outcome = match command {
         TasksCommand::List(wanted) => list(&store, wanted, out).await,
         TasksCommand::Show { id } => show(&store, &TaskId::from(id), out).await,
         TasksCommand::Watch(wanted) => watch::run(&store, &wanted, out).await,
         TasksCommand::Cancel { ids } => each(&ids, out, async |id| store.cancel_task(id).await).await,
+        TasksCommand::Approve(said) => decide::run(&store, Decision::Approved, &said, who, out).await,
+        TasksCommand::Reject(said) => decide::run(&store, Decision::Rejected, &said, who, out).await,
         TasksCommand::Retry { ids } => each(&ids, out, async |id| store.retry_task(id).await).await,
     };
     store.close().await;
@@ -85,81 +87,102 @@ pub fn headline(task: &TaskRow) -> String {
 }
 
 async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
-    let task = store.task(id).await?;
-    let events = store.events(id, EVENTS).await?;
-    let steps = store.steps(id).await?;
-    let view = TaskView::from(&task);
-    let steps_json: Vec<_> = steps
-        .iter()
-        .map(|step| json!({ "scope": step.scope, "key": step.key, "kind": step.kind, "started_at": step.started_at, "done_at": step.done_at }))
-        .collect();
-    out.answer(
-        &json!({ "task": view, "steps": steps_json, "events": events }),
-        |out| {
-            let mut text = format!(
-                "{} {}\n",
-                out.paint(Paint::Bold, &harmless(&view.task_type)),
-                harmless(&view.id)
-            );
-            let mut fact = |name: &str, value: Option<&str>| {
-                if let Some(value) = value.filter(|value| !value.is_empty()) {
-                    text.push_str(&format!("{:<12} {}\n", format!("{name}:"), harmless(value)));
-                }
-            };
-            fact("State", Some(&state(&task)));
-            fact("Waits for", view.waits_for.as_deref());
-            fact("Priority", Some(&view.priority.to_string()));
-            fact("For", view.assigned_to.as_deref());
-            fact("By", view.created_by.as_deref());
-            fact("Repository", view.repo_id.as_deref());
-            fact("Part of", view.parent_task_id.as_deref());
-            fact("Created", Some(&moment(task.created_at)));
-            fact("Ended", task.completed_at.map(moment).as_deref());
-            fact("Attempt", Some(&view.attempt.to_string()));
-            fact("Worker", view.worker_id.as_deref());
-            fact("Error", view.error.as_deref());
-            if let Some(summary) = view.result.as_ref().and_then(|result| result["summary"].as_str()) {
-                fact("Result", Some(summary));
+    let (task, detail) = TaskDetail::read(store, id).await?;
+    let view = &detail.task;
+    out.answer(&detail, |out| {
+        let mut text = format!(
+            "{} {}\n",
+            out.paint(Paint::Bold, &harmless(&view.task_type)),
+            harmless(&view.id)
+        );
+        let mut fact = |name: &str, value: Option<&str>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                text.push_str(&format!("{:<12} {}\n", format!("{name}:"), harmless(value)));
             }
-            let result = view.result.as_ref().unwrap_or(&serde_json::Value::Null);
-            fact("Why", result["why"].as_str());
-            // An error ends with its own advice.
-            let advice = result["next_steps"].as_array().filter(|_| view.error.is_none());
-            for step in advice.into_iter().flatten() {
-                fact("To do", step.as_str());
-            }
-            fact(
-                "Comment",
-                result["ticket"]["url"]
-                    .as_str()
-                    .or(result["ticket"]["error"].as_str()),
-            );
-            if !steps.is_empty() {
-                text.push_str("\nSteps\n");
-            }
-            for step in &steps {
-                let done = if step.done_at.is_some() { "done " } else { "begun" };
+        };
+        fact("State", Some(&state(&task)));
+        fact("Waits for", view.waits_for.as_deref());
+        fact("Priority", Some(&view.priority.to_string()));
+        fact("For", view.assigned_to.as_deref());
+        fact("By", view.created_by.as_deref());
+        fact("Repository", view.repo_id.as_deref());
+        fact("Part of", view.parent_task_id.as_deref());
+        fact("Created", Some(&moment(task.created_at)));
+        fact("Ended", task.completed_at.map(moment).as_deref());
+        fact("Attempt", Some(&view.attempt.to_string()));
+        fact("Worker", view.worker_id.as_deref());
+        fact("Error", view.error.as_deref());
+        if let Some(summary) = view.result.as_ref().and_then(|result| result["summary"].as_str()) {
+            fact("Result", Some(summary));
+        }
+        let result = view.result.as_ref().unwrap_or(&serde_json::Value::Null);
+        fact("Why", result["why"].as_str());
+        // An error ends with its own advice.
+        let advice = result["next_steps"].as_array().filter(|_| view.error.is_none());
+        for step in advice.into_iter().flatten() {
+            fact("To do", step.as_str());
+        }
+        fact(
+            "Comment",
+            result["ticket"]["url"]
+                .as_str()
+                .or(result["ticket"]["error"].as_str()),
+        );
+        if detail.attempts.len() > 1 {
+            text.push_str("\nAttempts\n");
+            for attempt in &detail.attempts {
                 text.push_str(&format!(
-                    "  {} {done} {}\n",
-                    moment(step.started_at),
-                    harmless(&step.key)
+                    "  {:>3}  {}  {} steps, {}\n",
+                    attempt.attempt,
+                    attempt.from,
+                    attempt.steps,
+                    attempt.ended.as_deref().unwrap_or("runs"),
                 ));
             }
-            if !events.is_empty() {
-                text.push_str("\nHistory\n");
-            }
-            for event in &events {
-                text.push_str(&format!(
-                    "  {} {}: {}\n",
-                    moment(event.at),
-                    event.kind,
-                    harmless(&event.summary)
-                ));
-            }
-            text
-        },
-    )?;
+        }
+        if !detail.steps.is_empty() {
+            text.push_str("\nSteps\n");
+        }
+        for step in &detail.steps {
+            text.push_str(&step_line(step, out));
+        }
+        if !detail.events.is_empty() {
+            text.push_str("\nHistory\n");
+        }
+        for event in &detail.events {
+            text.push_str(&format!(
+                "  {}  {}: {}\n",
+                event.at,
+                event.kind,
+                harmless(&event.summary)
+            ));
+        }
+        text
+    })?;
     Ok(Exit::Done)
+}
+
+fn step_line(step: &StepView, out: &Output) -> String {
+    let (paint, word) = match (&step.error, &step.done_at) {
+        (Some(_), _) => (Paint::Bad, "failed"),
+        (None, Some(_)) => (Paint::Good, "done"),
+        (None, None) => (Paint::Attention, "begun"),
+    };
+    let scope = match step.scope.as_str() {
+        "run" => String::new(),
+        scope => format!("{scope}: "),
+    };
+    let key = harmless(&format!("{scope}{}", step.key));
+    let until = match (&step.done_at, &step.deadline) {
+        (None, Some(deadline)) => format!(" until {deadline}"),
+        _ => String::new(),
+    };
+    let why = step
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {}", harmless(error)));
+    let word = out.paint(paint, &format!("{word:<6}"));
+    format!("  {}  {word}  {key}{until}{why}\n", step.started_at)
 }
 
 /// Does the same to several tasks; goes on after one that cannot be, and then says no.

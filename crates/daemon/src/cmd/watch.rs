@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::TaskView;
 use domain::{Error, TaskId, TaskStatus};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use store::{Store, TaskEvent, TaskRow};
 use tokio::time::Instant;
@@ -49,6 +50,72 @@ impl Shown {
     }
 }
 
+/// How far the task is, on a line that is redrawn; for programs a line of JSON each time it changes.
+struct Meter {
+    out: Output,
+    bar: Option<ProgressBar>,
+    last: Option<(i64, Option<String>)>,
+}
+
+impl Meter {
+    fn new(out: Output) -> Self {
+        let bar = (out.terminal && !out.json).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { out, bar, last: None }
+    }
+
+    async fn look(&mut self, store: &Store, id: &TaskId) -> Result<(), Error> {
+        let Some(progress) = store.progress(std::slice::from_ref(id)).await?.pop() else {
+            return Ok(());
+        };
+        let now = (progress.steps_done, progress.step);
+        if let Some(bar) = &self.bar {
+            bar.set_message(said(&progress.task, &now));
+        } else if self.out.json && self.last.as_ref() != Some(&now) {
+            let (done, step) = &now;
+            self.out
+                .value(&json!({ "progress": { "steps_done": done, "step": step } }))?;
+        }
+        self.last = Some(now);
+        Ok(())
+    }
+
+    /// Prints above the line.
+    fn above(&self, print: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `in_progress, 3 steps done, at shift/30`, or what it waits for.
+fn said(task: &TaskRow, (done, step): &(i64, Option<String>)) -> String {
+    let steps = if *done == 1 { "step" } else { "steps" };
+    let mut text = format!("{}, {done} {steps} done", api::shown_state(task));
+    let view = TaskView::from(task);
+    if let Some(why) = &view.waits_for {
+        text.push_str(&format!(", waits {}", harmless(why)));
+    } else if let Some(step) = step {
+        text.push_str(&format!(", at {}", harmless(step)));
+    }
+    text
+}
+
 pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
     let shutdown = Shutdown::listen()?;
     let id = TaskId::from(wanted.id.as_str());
@@ -56,8 +123,13 @@ pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
         .timeout
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut shown = Shown::default();
+    let mut meter = Meter::new(out);
     loop {
-        let news = match shown.look(store, &id).await {
+        let looked = async {
+            meter.look(store, &id).await?;
+            shown.look(store, &id).await
+        };
+        let news = match looked.await {
             Ok(news) => news,
             // A database that restarts is waited for, as the task itself does.
             Err(error) if error.is_transient() => {
@@ -69,7 +141,7 @@ pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
             }
             Err(error) => return Err(error.into()),
         };
-        tell(&news, out)?;
+        meter.above(|| tell(&news, out))?;
         if api::is_over(&news.task) {
             return Ok(match news.task.status {
                 TaskStatus::Completed => Exit::Done,

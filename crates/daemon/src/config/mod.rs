@@ -6,6 +6,7 @@ mod keys;
 mod layers;
 mod nearest;
 mod print;
+mod schema;
 mod settings;
 mod values;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use layers::{Origin, variable};
 pub use nearest::nearest;
+pub use schema::schema;
 pub use settings::{LogFormat, Settings};
 pub use values::{DatabaseUrlError, Span};
 

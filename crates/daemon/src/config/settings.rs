@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use domain::Verdict;
 use pipelines::FixBuildConfig;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::values::{DatabaseUrl, Secret, Span};
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub database: Database,
@@ -25,7 +26,7 @@ pub struct Settings {
     pub log: Log,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     pub url: Option<DatabaseUrl>,
@@ -53,7 +54,7 @@ impl Default for Database {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Worker {
     pub agents: Vec<String>,
@@ -95,9 +96,10 @@ impl Default for Worker {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
+    #[schemars(with = "String")]
     pub bind: SocketAddr,
     pub tokens: Vec<Secret>,
     pub open: bool,
@@ -119,15 +121,16 @@ impl Default for Api {
     }
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Client {
     pub token: Option<Secret>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gitlab {
+    #[schemars(with = "Option<String>")]
     pub url: Option<Url>,
     pub token: Option<Secret>,
     pub webhook_secret: Option<Secret>,
@@ -149,9 +152,10 @@ impl Default for Gitlab {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Github {
+    #[schemars(with = "Option<String>")]
     pub url: Option<Url>,
     pub token: Option<Secret>,
     pub timeout: Span,
@@ -171,10 +175,11 @@ impl Default for Github {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tickets {
     pub notes_per_minute: u32,
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub labels: BTreeMap<Verdict, Vec<String>>,
 }
 
@@ -187,7 +192,7 @@ impl Default for Tickets {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
@@ -203,7 +208,7 @@ impl Default for Log {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people on a terminal, JSON elsewhere.

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::Error;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What `fix_build` may do by itself. A repository's `settings.fix_build` overrides any of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Who mends code, and by which type of task.
@@ -46,7 +47,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
     /// This configuration with what the repository's settings say under `fix_build`.
-    pub(crate) fn with_settings(&self, settings: &Value) -> Result<Self, Error> {
+    pub fn with_settings(&self, settings: &Value) -> Result<Self, Error> {
         let Some(own) = settings.get("fix_build").and_then(Value::as_object) else {
             return Ok(self.clone());
         };

@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 use domain::{Result, TaskId, redact};
 use serde::Serialize;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use crate::Store;
@@ -19,6 +20,19 @@ pub struct TaskEvent {
     pub summary: String,
 }
 
+impl TaskEvent {
+    pub(crate) fn read(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            at: row.try_get("at")?,
+            kind: row.try_get("kind")?,
+            attempt: row.try_get("attempt")?,
+            worker_id: row.try_get("worker_id")?,
+            summary: row.try_get("summary")?,
+        })
+    }
+}
+
 impl Store {
     /// The newest events of a task, oldest first.
     pub async fn events(&self, task: &TaskId, limit: u32) -> Result<Vec<TaskEvent>> {
@@ -35,16 +49,7 @@ impl Store {
             .doing("read a task's history")?;
         tx.commit().await.doing("read a task's history")?;
         rows.iter()
-            .map(|row| {
-                Ok(TaskEvent {
-                    id: row.try_get("id")?,
-                    at: row.try_get("at")?,
-                    kind: row.try_get("kind")?,
-                    attempt: row.try_get("attempt")?,
-                    worker_id: row.try_get("worker_id")?,
-                    summary: row.try_get("summary")?,
-                })
-            })
+            .map(TaskEvent::read)
             .collect::<std::result::Result<_, sqlx::Error>>()
             .doing("read a task's history")
     }

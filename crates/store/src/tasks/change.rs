@@ -113,7 +113,7 @@ impl Store {
 
     /// The row under a lock, if it is ours to change: assigned to an agent of ours, run or parked by us, or
     /// unassigned, untaken and of a type that we serve.
-    async fn lock_ours(&self, tx: &mut PgConnection, id: &TaskId, doing: &str) -> Result<TaskRow> {
+    pub(crate) async fn lock_ours(&self, tx: &mut PgConnection, id: &TaskId, doing: &str) -> Result<TaskRow> {
         let ours = self
             .query(
                 "SELECT t.worker_id IS NOT NULL OR t.wait IS NOT NULL
@@ -151,7 +151,7 @@ impl Store {
             .next("Ask the program that works for that agent; longshore changes only its own tasks"))
     }
 
-    async fn add_event_by_hand(
+    pub(crate) async fn add_event_by_hand(
         &self,
         tx: &mut PgConnection,
         task: &TaskRow,

@@ -12,3 +12,4 @@ pub use create::{MAX_DEDUPE_KEY, Made};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, check_payload};
 pub use read::{Cursor, StepRow, TaskFilter};
 pub use row::TaskRow;
+pub(crate) use row::task_columns;

@@ -45,10 +45,10 @@ macro_rules! task_columns {
          CASE WHEN t.started_at BETWEEN '0001-01-01' AND '9999-12-31' THEN t.started_at END AS started_at"
     };
 }
-pub(super) use task_columns;
+pub(crate) use task_columns;
 
 impl TaskRow {
-    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let time = |name: &str| {
             row.try_get::<Option<NaiveDateTime>, _>(name)
                 .map(|at| at.map(|at| at.and_utc()))

@@ -65,7 +65,7 @@ impl TaskDetail {
         let steps = store.steps(id).await?;
         let detail = Self {
             task: TaskView::from(&task),
-            attempts: attempts(task.worker_id.as_ref().map(|_| task.attempt), &steps, &events),
+            attempts: attempts(&Now::of(&task), &steps, &events),
             steps: steps.iter().map(StepView::from).collect(),
             events: events.iter().map(EventView::from).collect(),
         };
@@ -116,8 +116,25 @@ impl Seen {
     }
 }
 
-/// `runs`: the attempt that runs now.
-fn attempts(runs: Option<i64>, steps: &[StepRow], events: &[TaskEvent]) -> Vec<AttemptView> {
+/// How the newest attempt stands.
+struct Now {
+    attempt: i64,
+    /// The task's end, which writes no event where all went well.
+    over: Option<(&'static str, DateTime<Utc>)>,
+}
+
+impl Now {
+    fn of(task: &TaskRow) -> Self {
+        let is_over = task.status.is_terminal() && task.worker_id.is_none();
+        let over = task.completed_at.filter(|_| is_over);
+        Self {
+            attempt: task.attempt,
+            over: over.map(|at| (task.status.as_str(), at)),
+        }
+    }
+}
+
+fn attempts(now: &Now, steps: &[StepRow], events: &[TaskEvent]) -> Vec<AttemptView> {
     let mut seen = Seen::default();
     for step in steps {
         // A wait is begun by one attempt and taken by another, which its row names.
@@ -140,7 +157,11 @@ fn attempts(runs: Option<i64>, steps: &[StepRow], events: &[TaskEvent]) -> Vec<A
             }
         }
     }
-    let last = seen.0.keys().next_back().copied();
+    if let Some((status, at)) = now.over
+        && let Some(signs) = seen.sign(now.attempt, at)
+    {
+        signs.ended = Some(status.to_owned());
+    }
     seen.0
         .into_iter()
         .map(|(attempt, signs)| AttemptView {
@@ -149,10 +170,10 @@ fn attempts(runs: Option<i64>, steps: &[StepRow], events: &[TaskEvent]) -> Vec<A
             from: rfc3339(signs.from),
             to: rfc3339(signs.to),
             steps: signs.steps,
-            ended: signs.ended.or_else(|| {
-                (runs != Some(attempt) && (Some(attempt) != last || runs.is_some()))
-                    .then(|| "lost".to_owned())
-            }),
+            // The newest one may still run, or be about to show a sign of its end.
+            ended: signs
+                .ended
+                .or_else(|| (attempt < now.attempt).then(|| "lost".to_owned())),
         })
         .collect()
 }
@@ -163,6 +184,10 @@ mod tests {
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    fn now(attempt: i64) -> Now {
+        Now { attempt, over: None }
     }
 
     fn step(attempt: i64, second: i64) -> StepRow {
@@ -198,7 +223,7 @@ mod tests {
             event(1, 8, "approved", None),
             event(3, 22, "told", Some("w3")),
         ];
-        let told: Vec<_> = attempts(Some(3), &steps, &events)
+        let told: Vec<_> = attempts(&now(3), &steps, &events)
             .into_iter()
             .map(|a| (a.attempt, a.worker_id, a.steps, a.ended, a.to))
             .collect();
@@ -214,11 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_is_lost_only_when_a_later_one_runs() {
-        assert_eq!(attempts(None, &[step(1, 1)], &[])[0].ended, None);
+    fn an_end_without_an_event_is_the_last_attempts() {
+        let mut now = now(1);
+        assert_eq!(attempts(&now, &[step(1, 1)], &[])[0].ended, None);
+        now.over = Some(("completed", at(9)));
+        let told = attempts(&now, &[step(1, 1)], &[]);
         assert_eq!(
-            attempts(Some(2), &[step(1, 1)], &[])[0].ended.as_deref(),
-            Some("lost")
+            (told[0].ended.as_deref(), told[0].to.as_str()),
+            (Some("completed"), rfc3339(at(9)).as_str())
         );
     }
 }

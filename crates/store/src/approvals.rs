@@ -63,10 +63,14 @@ impl Store {
     async fn asked(&self, tx: &mut PgConnection, task: &TaskRow, what: Option<&str>) -> Result<Asked> {
         let rows = self
             .query(
-                "SELECT key, started_at, outcome IS NULL AS waits FROM longshore.task_steps
+                // What is being undone does not come back to the steps of its run.
+                "SELECT key, started_at,
+                        outcome IS NULL AND (scope LIKE 'unwind%' OR NOT EXISTS (
+                            SELECT FROM longshore.task_steps u WHERE u.task_id = $1 AND u.scope = 'unwind')) AS waits
+                   FROM longshore.task_steps
                   WHERE task_id = $1 AND kind = 'signal' AND key LIKE 'approval/%'
                     AND ($2::text IS NULL OR key = $2)
-                  ORDER BY outcome IS NULL DESC, done_at DESC NULLS FIRST, started_at DESC",
+                  ORDER BY waits DESC, done_at DESC NULLS FIRST, started_at DESC",
             )
             .bind(task.id.as_str())
             .bind(what.map(Approval::signal))
@@ -77,11 +81,11 @@ impl Store {
         for row in rows {
             let step: String = row.try_get("key").doing(DOING)?;
             let waits: bool = row.try_get("waits").doing(DOING)?;
-            let open = waits && waits_for(task, &step);
             asked.push(Asked {
                 step,
                 asked_at: row.try_get("started_at").doing(DOING)?,
-                waits: open,
+                // Also while the task runs for another reason: it comes by that step again and takes the answer.
+                waits: waits && !task.status.is_terminal(),
             });
         }
         let mut waiting: Vec<String> = asked
@@ -89,6 +93,7 @@ impl Store {
             .filter(|asked| asked.waits)
             .map(|asked| what_of(&asked.step))
             .collect();
+        waiting.sort();
         waiting.dedup();
         match (asked.into_iter().next(), waiting.len()) {
             (Some(asked), 0 | 1) => Ok(asked),
@@ -204,15 +209,6 @@ impl Store {
 
 fn what_of(step: &str) -> String {
     Approval::what(step).unwrap_or(step).to_owned()
-}
-
-/// Whether the task is parked on that signal.
-fn waits_for(task: &TaskRow, step: &str) -> bool {
-    task.status == domain::TaskStatus::Waiting
-        && task.wait.as_ref().is_some_and(|wait| {
-            let signals = wait["signals"].as_array();
-            signals.is_some_and(|signals| signals.iter().any(|signal| signal == step))
-        })
 }
 
 fn stands(id: &TaskId, asked: Asked, approval: Approval, wanted: Decision) -> Result<Decided> {

@@ -238,3 +238,66 @@ fn an_error_shows_no_password_and_obeys_no_escape_sequence() {
     assert!(said.contains("403"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains('\u{1b}'), "{said}");
 }
+
+#[test]
+fn the_schema_of_the_configuration_takes_the_shipped_file_and_no_wrong_key() {
+    let output = run(&["config", "schema"]);
+    assert_eq!(code(&output), 0);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let shipped = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../config/longshore.toml"
+    ))
+    .unwrap();
+    let read = |text: &str| serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+    let faults: Vec<String> = validator
+        .iter_errors(&read(&shipped))
+        .map(|fault| format!("{fault} at {}", fault.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    // The examples that have no default, too.
+    let examples: String = shipped
+        .lines()
+        .map(
+            |line| match line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')) {
+                Some(example) => format!("{example}\n"),
+                None => format!("{line}\n"),
+            },
+        )
+        .collect();
+    assert!(validator.is_valid(&read(&examples)));
+    for wrong in [
+        "[worker]\nslotz = 3",
+        "[worker]\nslots = true",
+        "[worker]\npoll = \"soon\"",
+        "[log]\nformat = \"xml\"",
+    ] {
+        assert!(!validator.is_valid(&read(wrong)), "{wrong}");
+    }
+    // Each key is explained.
+    for section in schema["properties"].as_object().unwrap().values() {
+        let Some(name) = section["$ref"]
+            .as_str()
+            .map(|name| name.rsplit('/').next().unwrap())
+        else {
+            continue;
+        };
+        for (key, of) in schema["$defs"][name]["properties"].as_object().unwrap() {
+            assert!(of["description"].is_string(), "{name}.{key} is not explained");
+        }
+    }
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    for (shell, mark) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef longshore"),
+        ("fish", "complete -c longshore"),
+    ] {
+        let output = run(&["completions", shell]);
+        assert_eq!(code(&output), 0);
+        assert!(text(&output.stdout).contains(mark), "{shell}");
+    }
+}

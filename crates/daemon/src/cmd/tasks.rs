@@ -134,7 +134,7 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
                 text.push_str(&format!(
                     "  {:>3}  {}  {} steps, {}\n",
                     attempt.attempt,
-                    attempt.from,
+                    clock(&attempt.from),
                     attempt.steps,
                     attempt.ended.as_deref().unwrap_or("runs"),
                 ));
@@ -152,7 +152,7 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
         for event in &detail.events {
             text.push_str(&format!(
                 "  {}  {}: {}\n",
-                event.at,
+                clock(&event.at),
                 event.kind,
                 harmless(&event.summary)
             ));
@@ -160,6 +160,11 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
         text
     })?;
     Ok(Exit::Done)
+}
+
+/// RFC 3339 as people read it in a column.
+fn clock(at: &str) -> String {
+    at.replacen('T', " ", 1)
 }
 
 fn step_line(step: &StepView, out: &Output) -> String {
@@ -182,7 +187,7 @@ fn step_line(step: &StepView, out: &Output) -> String {
         .as_ref()
         .map_or_else(String::new, |error| format!(": {}", harmless(error)));
     let word = out.paint(paint, &format!("{word:<6}"));
-    format!("  {}  {word}  {key}{until}{why}\n", step.started_at)
+    format!("  {}  {word}  {key}{until}{why}\n", clock(&step.started_at))
 }
 
 /// Does the same to several tasks; goes on after one that cannot be, and then says no.

@@ -5,3 +5,4 @@ mod process;
 mod repos;
 mod schedules;
 mod services;
+mod tokens;

@@ -48,15 +48,12 @@ pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
 
 /// What keeps a repository from being worked on, and what to do.
 fn fault(settings: &Settings, repo: &Repo) -> Option<(String, String)> {
-    let add = "Write the whole row anew with `longshore repos add`, or correct it in SQL";
+    let add = "Correct its row in the table `repos`, or add it anew with `longshore repos add` and a name of its own";
     if repo.at.project.is_empty() {
         return Some(("it names no project".to_owned(), add.to_owned()));
     }
     if !(repo.settings.is_object() || repo.settings.is_null()) {
-        return Some((
-            "its settings are not a JSON object".to_owned(),
-            format!("UPDATE repos SET settings = '{{}}' WHERE id = '{}'", repo.id),
-        ));
+        return Some(("its settings are not a JSON object".to_owned(), add.to_owned()));
     }
     if let Err(error) = settings.fix_build.with_settings(&repo.settings) {
         let why = error

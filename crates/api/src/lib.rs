@@ -14,6 +14,7 @@ mod live;
 mod metrics;
 mod origin;
 mod page;
+mod queue;
 mod report;
 mod routes;
 mod schedules;

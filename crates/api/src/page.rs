@@ -145,7 +145,12 @@ async fn list(api: &Api, asked: Asked) -> Result<String, Error> {
         status: asked.status,
         stats: TaskStatus::ALL
             .into_iter()
-            .map(|status| (status.as_str(), counts.get(status.as_str()).copied().unwrap_or(0)))
+            .map(|status| {
+                (
+                    status.as_str(),
+                    counts.by_status.get(status.as_str()).copied().unwrap_or(0),
+                )
+            })
             .filter(|(_, count)| *count > 0)
             .collect(),
         tasks: tasks.iter().map(Row::from).collect(),

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::error::ErrorBody;
 use crate::server::Api;
-use crate::{PAYLOAD_BYTES, approve, auth, detail, health, live, page, schedules, tasks, webhook};
+use crate::{PAYLOAD_BYTES, approve, auth, detail, health, live, page, queue, schedules, tasks, webhook};
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
 const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
@@ -39,6 +39,9 @@ fn guarded() -> Vec<(Role, Route)> {
         (Enqueue, routes!(tasks::retry)),
         (Approve, routes!(approve::approve)),
         (Approve, routes!(approve::reject)),
+        (Enqueue, routes!(queue::cancel)),
+        (Enqueue, routes!(queue::retry)),
+        (Read, routes!(queue::dead)),
         (Admin, routes!(tasks::reset_stale)),
         (Read, routes!(schedules::list)),
         (Read, routes!(schedules::show)),

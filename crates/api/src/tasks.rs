@@ -112,14 +112,20 @@ pub struct ListQuery {
     /// Only this agent's.
     to: Option<String>,
     repo_id: Option<String>,
+    /// Go on behind this place: `next` of the page before.
+    before: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskList {
-    /// The newest first.
+    /// The newest first. Large payloads and details of results are left out.
     tasks: Vec<TaskView>,
     /// How many tasks stand in each state, over the whole table.
     stats: BTreeMap<&'static str, i64>,
+    /// There are many tasks, and those that are `completed` are estimated.
+    stats_estimated: bool,
+    /// Where the list goes on; a page may be short, even empty, and yet go on.
+    next: Option<String>,
 }
 
 /// List tasks
@@ -158,15 +164,27 @@ pub async fn list(
         assigned_to: query.to,
         repo_id: query.repo_id,
     };
-    let tasks: Vec<TaskView> = api
-        .store
-        .tasks(&filter)
-        .await?
-        .iter()
-        .map(TaskView::from)
-        .collect();
-    let stats = api.store.task_counts().await?;
-    Ok(Json(TaskList { tasks, stats }))
+    let before = match query.before.as_deref() {
+        None | Some("") => None,
+        Some(text) => Some(cursor(text, "before")?),
+    };
+    let page = api.store.page(&filter, before.as_ref()).await?;
+    let counts = api.store.task_counts().await?;
+    Ok(Json(TaskList {
+        tasks: page.tasks.iter().map(TaskView::from).collect(),
+        stats: counts.by_status,
+        stats_estimated: counts.estimated,
+        next: page.next.map(|next| next.to_string()),
+    }))
+}
+
+/// A place in a list, as an answer of ours named it.
+pub fn cursor(text: &str, field: &str) -> ApiResult<store::Cursor> {
+    text.parse().map_err(|error: domain::Error| ApiError {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        field: Some(field.to_owned()),
+        error,
+    })
 }
 
 /// A task after a change.

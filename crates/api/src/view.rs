@@ -38,6 +38,9 @@ pub struct TaskView {
     pub worker_id: Option<String>,
     /// What a parked task waits for, in words.
     pub waits_for: Option<String>,
+    /// In a list: the payload or details of the result are large and left out; the task by itself has them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub omitted: bool,
 }
 
 impl From<&TaskRow> for TaskView {
@@ -62,6 +65,7 @@ impl From<&TaskRow> for TaskView {
             attempt: row.attempt,
             worker_id: row.worker_id.clone(),
             waits_for: waits_for(row),
+            omitted: row.omitted,
         }
     }
 }

@@ -144,6 +144,7 @@ pub fn worker_config(settings: &Settings, host: String) -> worker::Config {
         retry_max: worker.retry_longest.0,
         max_crashes: worker.max_crashes,
         max_payload_depth: api::PAYLOAD_DEPTH,
+        retention: Some(worker.retention.0).filter(|keep| !keep.is_zero()),
         default_limits: general,
         limits,
         host,

@@ -121,6 +121,19 @@ pub struct ChildOutcome {
     pub error: Option<String>,
 }
 
+impl ChildOutcome {
+    /// The outcome of a child that is not there (any more).
+    pub fn gone(child: &TaskId) -> Self {
+        Self {
+            status: TaskStatus::Failed,
+            result: Value::Null,
+            error: Some(format!(
+                "task {child} is not there: it was deleted before it was seen to end"
+            )),
+        }
+    }
+}
+
 /// The durable memory of a running task. Each call is one transaction, fenced by the lease.
 #[async_trait]
 pub trait Journal: Send + Sync {

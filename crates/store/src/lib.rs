@@ -20,6 +20,7 @@ mod news;
 pub mod outbox;
 mod pool;
 mod repos;
+mod retention;
 mod schedules;
 mod tasks;
 mod tokens;
@@ -38,9 +39,11 @@ pub use migrate::{SchemaState, schema_fingerprint};
 pub use news::{News, Progress};
 pub use pool::Store;
 pub use repos::NewRepo;
+pub use retention::Swept;
 pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable, UnknownWord};
 pub use tasks::{
-    Cursor, MAX_DEDUPE_KEY, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, PayloadFault, StepRow, TaskFilter,
+    Bulk, BulkDone, BulkFilter, Counts, Cursor, DeadFilter, DeadGroup, DeadLetters, MAX_DEDUPE_KEY,
+    MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, Page, PayloadFault, Skipped, State, StepRow, TaskFilter,
     TaskRow, check_payload,
 };
 pub use tokens::{NewToken, StoredToken, TokenRow};

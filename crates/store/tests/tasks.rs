@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::{ErrorKind, NewTask, Priority, TaskId, TaskStatus};
 use serde_json::json;
-use store::{Cursor, Delivery, Received, Store, TaskFilter};
+use store::{Delivery, Received, Store, TaskFilter};
 use testkit::postgres::{self, Database, Postgres};
 use tokio::sync::Notify;
 
@@ -81,13 +81,13 @@ async fn tasks_are_listed_newest_first_and_page_by_page() {
     };
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let page = store.tasks_before(&filter, cursor.as_ref()).await.unwrap();
-        let Some(last) = page.last() else { break };
-        cursor = Some(Cursor::from(last));
-        seen.extend(page.into_iter().map(|task| task.id));
+        let page = store.page(&filter, cursor.as_ref()).await.unwrap();
+        seen.extend(page.tasks.into_iter().map(|task| task.id));
+        let Some(next) = page.next else { break };
+        cursor = Some(next.to_string().parse().unwrap());
     }
     assert_eq!(seen, made);
-    assert_eq!(store.task_counts().await.unwrap()["pending"], 5);
+    assert_eq!(store.task_counts().await.unwrap().by_status["pending"], 5);
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub struct Config {
     pub orphaned_after: Duration,
     /// How often housekeeping runs.
     pub housekeeping: Duration,
+    /// How long our own tasks are kept after their end; none for ever.
+    pub retention: Option<Duration>,
     /// Limits of types that have none of their own.
     pub default_limits: TypeLimits,
     /// By task type.
@@ -78,6 +80,7 @@ impl Default for Config {
             max_payload_depth: 64,
             orphaned_after: Duration::from_secs(10 * 60),
             housekeeping: Duration::from_secs(30),
+            retention: None,
             default_limits: TypeLimits::default(),
             limits: BTreeMap::new(),
             host: String::new(),

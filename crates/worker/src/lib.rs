@@ -8,6 +8,7 @@ mod cron;
 mod finisher;
 mod heartbeat;
 mod registry;
+mod retention;
 mod run;
 mod running;
 mod worker;

@@ -5,6 +5,7 @@ mod asker;
 mod live;
 mod openapi;
 mod page;
+mod queue;
 mod schedules;
 mod served;
 mod tasks;

@@ -15,7 +15,7 @@ use crate::config::Flag;
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use repos::{RepoAdd, ReposCommand};
 pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
-pub use tasks::{CreateTask, Decide, ListTasks, TaskFlags, TasksCommand, WatchTask};
+pub use tasks::{CreateTask, Decide, ListDead, ListTasks, TaskFlags, TasksCommand, WatchTask, Which};
 pub use tokens::{NewToken, TokenCommand};
 
 pub const EXIT_CODES: &str = "\

@@ -1,5 +1,7 @@
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use domain::TaskStatus;
+use store::{Cursor, State};
 
 /// Put a task into the table
 ///
@@ -56,20 +58,87 @@ pub enum TasksCommand {
     },
     /// Follow a task's history until it ends; the exit code tells how
     Watch(WatchTask),
-    /// Cancel a task; a running one is told, undoes what it did and ends as `cancelled`
-    Cancel {
-        #[arg(value_name = "TASK", required = true)]
-        ids: Vec<String>,
-    },
+    /// Cancel tasks; a running one is told, undoes what it did and ends as `cancelled`
+    ///
+    /// Names tasks, or says by filter which; by filter what is pending, in progress or waiting unless --status says otherwise.
+    Cancel(Which),
     /// Approve what a task asks; it goes on
     Approve(Decide),
     /// Reject what a task asks; its handler decides what follows
     Reject(Decide),
-    /// Run a failed, cancelled or held task again
-    Retry {
-        #[arg(value_name = "TASK", required = true)]
-        ids: Vec<String>,
-    },
+    /// Run failed, cancelled or held tasks again
+    ///
+    /// Names tasks, or says by filter which; by filter what failed or is held unless --status says otherwise.
+    Retry(Which),
+    /// What failed or is held and so needs somebody, by type and error
+    Dead(ListDead),
+}
+
+/// Which tasks: named, or by filter.
+#[derive(Debug, Args)]
+pub struct Which {
+    #[arg(value_name = "TASK", conflicts_with_all = ["status", "task_type", "agent", "repo_id", "created_before", "created_after", "error", "all"])]
+    pub ids: Vec<String>,
+    /// Only these states, `held` among them; may be given more than once
+    #[arg(long, value_name = "STATE", value_delimiter = ',', help_heading = "By filter")]
+    pub status: Vec<State>,
+    /// Only this type
+    #[arg(long, value_name = "TYPE", alias = "type", help_heading = "By filter")]
+    pub task_type: Option<String>,
+    /// Only this agent's
+    #[arg(long, value_name = "NAME", help_heading = "By filter")]
+    pub agent: Option<String>,
+    /// Only this repository's
+    #[arg(long, value_name = "ID", alias = "repo", help_heading = "By filter")]
+    pub repo_id: Option<String>,
+    /// Only what was created before: 2026-01-29, or 2026-01-29T16:28:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = moment, help_heading = "By filter")]
+    pub created_before: Option<DateTime<Utc>>,
+    /// Only what was created then or later
+    #[arg(long, value_name = "MOMENT", value_parser = moment, help_heading = "By filter")]
+    pub created_after: Option<DateTime<Utc>>,
+    /// Only what stopped with this error, as `tasks dead` or the task shows it; ids and numbers may differ
+    #[arg(long, value_name = "TEXT", help_heading = "By filter")]
+    pub error: Option<String>,
+    /// Say that all are meant, where nothing else is said
+    #[arg(long, help_heading = "By filter")]
+    pub all: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, help_heading = "By filter")]
+    pub dry_run: bool,
+    /// Do it although it is more than one task
+    #[arg(long, help_heading = "By filter")]
+    pub yes: bool,
+}
+
+/// A moment as people write it: a day, which begins at midnight UTC, or RFC 3339.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let day = text
+        .parse::<NaiveDate>()
+        .ok()
+        .and_then(|day| day.and_hms_opt(0, 0, 0));
+    match day {
+        Some(midnight) => Ok(midnight.and_utc()),
+        None => DateTime::parse_from_rfc3339(text)
+            .map(|at| at.to_utc())
+            .map_err(|error| format!("{error}; write it like 2026-01-29 or 2026-01-29T16:28:00Z")),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ListDead {
+    /// Only this type
+    #[arg(long, value_name = "TYPE", alias = "type")]
+    pub task_type: Option<String>,
+    /// Only this agent's
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only this repository's
+    #[arg(long, value_name = "ID", alias = "repo")]
+    pub repo_id: Option<String>,
+    /// Only what was created then or later: 2026-01-29, or 2026-01-29T16:28:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    pub created_after: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +158,9 @@ pub struct ListTasks {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+    /// Go on where an earlier list ended: what it named as the next place
+    #[arg(long, value_name = "PLACE")]
+    pub before: Option<Cursor>,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! What each command does.
 
+mod bulk;
 mod config;
 mod create_task;
+mod dead;
 mod decide;
 mod demo;
 mod dev;

@@ -1,11 +1,11 @@
-//! `longshore tasks list|show|cancel|retry`; `watch` stands on its own.
+//! `longshore tasks list|show|cancel|retry`; `watch`, `dead` and changes by filter stand on their own.
 
 use api::{StepView, TaskDetail, TaskView};
 use domain::{Decision, Error, TaskId};
 use serde_json::json;
-use store::{Store, TaskFilter, TaskRow};
+use store::{Bulk, Store, TaskFilter, TaskRow};
 
-use super::{decide, watch};
+use super::{bulk, dead, decide, watch};
 use crate::cli::{ListTasks, TasksCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
@@ -22,10 +22,17 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
         TasksCommand::List(wanted) => list(&store, wanted, out).await,
         TasksCommand::Show { id } => show(&store, &TaskId::from(id), out).await,
         TasksCommand::Watch(wanted) => watch::run(&store, &wanted, out).await,
-        TasksCommand::Cancel { ids } => each(&ids, out, async |id| store.cancel_task(id).await).await,
         TasksCommand::Approve(said) => decide::run(&store, Decision::Approved, &said, who, out).await,
         TasksCommand::Reject(said) => decide::run(&store, Decision::Rejected, &said, who, out).await,
-        TasksCommand::Retry { ids } => each(&ids, out, async |id| store.retry_task(id).await).await,
+        TasksCommand::Cancel(which) if !which.ids.is_empty() => {
+            each(&which.ids, out, async |id| store.cancel_task(id).await).await
+        }
+        TasksCommand::Retry(which) if !which.ids.is_empty() => {
+            each(&which.ids, out, async |id| store.retry_task(id).await).await
+        }
+        TasksCommand::Cancel(which) => bulk::run(&store, Bulk::Cancel, &which, out).await,
+        TasksCommand::Retry(which) => bulk::run(&store, Bulk::Retry, &which, out).await,
+        TasksCommand::Dead(wanted) => dead::run(&store, wanted, out).await,
     };
     store.close().await;
     outcome
@@ -39,12 +46,22 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         repo_id: wanted.repo_id,
         limit: wanted.limit,
     };
-    let tasks = store.tasks(&filter).await?;
+    let page = store.page(&filter, wanted.before.as_ref()).await?;
+    let (tasks, next) = (page.tasks, page.next.map(|next| next.to_string()));
     let stats = store.task_counts().await?;
     let views: Vec<TaskView> = tasks.iter().map(TaskView::from).collect();
-    out.answer(&json!({ "tasks": views, "stats": stats }), |out| {
-        if tasks.is_empty() {
+    let value = json!({
+        "tasks": views, "stats": stats.by_status, "stats_estimated": stats.estimated, "next": next
+    });
+    out.answer(&value, |out| {
+        let more = next.as_ref().map_or_else(String::new, |next| {
+            format!("{} --before {}", out.paint(Paint::Dim, "more:"), harmless(next))
+        });
+        if tasks.is_empty() && more.is_empty() {
             return "No such tasks.".to_owned();
+        }
+        if tasks.is_empty() {
+            return format!("None so far.\n{more}");
         }
         let mut table = out.table(&["ID", "STATE", "TYPE", "PRIORITY", "FOR", "CREATED", "WHAT"]);
         for (task, view) in tasks.iter().zip(&views) {
@@ -58,7 +75,7 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
                 headline(task).into(),
             ]);
         }
-        table.trim_fmt()
+        format!("{}\n{more}", table.trim_fmt())
     })?;
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 
 mod dev;
 mod process;
+mod queue;
 mod repos;
 mod schedules;
 mod services;

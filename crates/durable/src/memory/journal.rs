@@ -184,15 +184,11 @@ impl Journal for World {
         if let Some(outcome) = state.fenced(lease)?.begin(at, StepKind::Child)? {
             return again(outcome).map(Some);
         }
-        let Some(row) = state.tasks.get(child) else {
-            return Err(
-                Error::not_found(format!("task {child} does not exist, so it cannot be awaited")).into(),
-            );
+        let view = match state.tasks.get(child) {
+            Some(row) if !(row.status.is_terminal() && row.idle()) => return Ok(None),
+            Some(row) => row.outcome(),
+            None => ChildOutcome::gone(child),
         };
-        if !(row.status.is_terminal() && row.idle()) {
-            return Ok(None);
-        }
-        let view = row.outcome();
         state
             .fenced(lease)?
             .finish(at, StepKind::Child, Recorded::Ok(json!(view)))?;

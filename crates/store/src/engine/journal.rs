@@ -401,10 +401,21 @@ impl Journal for TaskJournal {
                 .bind(child.as_str())
                 .fetch_optional(&mut *tx)
                 .await
-                .map_err(broken("look at a child task"))?
-                .ok_or_else(|| {
-                    Error::not_found(format!("task {child} does not exist, so it cannot be awaited"))
-                })?;
+                .map_err(broken("look at a child task"))?;
+            let Some(row) = row else {
+                // Somebody deleted it: its parent decides what that means.
+                let outcome = ChildOutcome::gone(child);
+                self.finish(
+                    &mut tx,
+                    lease,
+                    at,
+                    StepKind::Child,
+                    &Recorded::Ok(serde_json::json!(outcome)),
+                )
+                .await?;
+                self.commit(tx).await?;
+                return Ok(Some(outcome));
+            };
             let outcome = if row.get::<bool, _>("over") {
                 let status: String = row.get("status");
                 let status = status.parse().map_err(|error| {

@@ -62,7 +62,7 @@ impl Store {
         Ok([seconds("by_time"), by_lease].into_iter().flatten().min())
     }
 
-    /// Wakes tasks whose awaited child was ended by another program: no transaction of ours saw that.
+    /// Wakes tasks whose awaited child was ended or deleted by another program: no transaction of ours saw that.
     pub async fn wake_waiters(&self, agents: &[String]) -> Result<u64> {
         self.within("look for ended children", self.wake_waiters_unlimited(agents))
             .await
@@ -76,9 +76,10 @@ impl Store {
                 "UPDATE tasks t SET run_at = longshore.utc_now()
                   WHERE t.status = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
                     AND t.run_at > longshore.utc_now()
-                    AND EXISTS (SELECT FROM tasks c
-                                 WHERE c.id IN (SELECT jsonb_array_elements_text(t.wait->'children'))
-                                   AND (c.status IN ('completed', 'failed') OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL))",
+                    AND EXISTS (SELECT FROM jsonb_array_elements_text(t.wait->'children') AS awaited(id)
+                                  LEFT JOIN tasks c ON c.id = awaited.id
+                                 WHERE c.id IS NULL OR c.status IN ('completed', 'failed')
+                                    OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL)",
             )
             .bind(agents)
             .execute(&mut *tx)

@@ -1,9 +1,10 @@
 use domain::{Error, Result, TaskId, TaskStatus};
 use sqlx::PgConnection;
 
+use super::ours::is_ours;
 use super::row::TaskRow;
 use crate::Store;
-use crate::error::SqlResult;
+use crate::error::{SqlResult, constraint, describe};
 
 impl Store {
     /// Cancels a task: one that never began ends at once, any other is told to undo what it did. Cancelling
@@ -85,7 +86,14 @@ impl Store {
                 .bind(task.id.as_str())
                 .execute(&mut *tx)
                 .await
-                .doing("retry the task")?;
+                .map_err(|error| match constraint(&error) {
+                    Some("longshore_tasks_dedupe") => Error::conflict(format!(
+                        "another task with the dedupe key of {} is unfinished",
+                        task.id
+                    ))
+                    .next("Wait for that one's end, or cancel it"),
+                    _ => describe(&error, "retry the task"),
+                })?;
         }
         self.add_event_by_hand(tx, task, "retry asked", "Retried by hand, from its first step")
             .await
@@ -114,19 +122,16 @@ impl Store {
     /// The row under a lock, if it is ours to change: assigned to an agent of ours, run or parked by us, or
     /// unassigned, untaken and of a type that we serve.
     pub(crate) async fn lock_ours(&self, tx: &mut PgConnection, id: &TaskId, doing: &str) -> Result<TaskRow> {
+        let known = self.ours(tx).await?;
         let ours = self
-            .query(
-                "SELECT t.worker_id IS NOT NULL OR t.wait IS NOT NULL
-                        OR t.assigned_to = ANY ($2)
-                        OR EXISTS (SELECT FROM longshore.workers w WHERE t.assigned_to = ANY (w.agents))
-                        OR (t.assigned_to IS NULL AND t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')
-                            AND (NOT EXISTS (SELECT FROM longshore.workers)
-                                 OR EXISTS (SELECT FROM longshore.workers w, unnest(w.serves) AS s(served)
-                                             WHERE split_part(s.served, '/', 1) = t.task_type))) AS ours
-                   FROM tasks t WHERE t.id = $1 FOR UPDATE",
-            )
+            .query(concat!(
+                "SELECT ",
+                is_ours!(),
+                " AS ours FROM tasks t WHERE t.id = $3 FOR UPDATE"
+            ))
+            .bind(&known.agents)
+            .bind(&known.types)
             .bind(id.as_str())
-            .bind(&self.config().agents)
             .fetch_optional(&mut *tx)
             .await
             .doing(doing)?;

@@ -1,15 +1,26 @@
 //! Tasks for those who are not workers: made, read, cancelled, tried again.
 
+mod bulk;
+mod candidates;
 mod change;
+mod counts;
 mod create;
+mod dead;
+mod list;
+mod ours;
 mod payload;
 mod read;
 mod row;
 mod stale;
 
+pub use bulk::{Bulk, BulkDone, BulkFilter, Skipped};
+pub use candidates::State;
+pub use counts::Counts;
 pub(crate) use create::LOOKS;
 pub use create::{MAX_DEDUPE_KEY, Made};
+pub use dead::{DeadFilter, DeadGroup, DeadLetters};
+pub use list::{Cursor, Page, TaskFilter};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, check_payload};
-pub use read::{Cursor, StepRow, TaskFilter};
+pub use read::StepRow;
 pub use row::TaskRow;
 pub(crate) use row::task_columns;

@@ -31,21 +31,57 @@ pub struct TaskRow {
     /// What a parked task waits for; `held` in it is the reason why a person must look.
     pub wait: Option<Value>,
     pub started_at: Option<DateTime<Utc>>,
+    /// In a list: the payload or details of the result are large and left out.
+    pub omitted: bool,
 }
+
+/// Payloads and results larger than this, in bytes as Postgres keeps them, are left out of lists: about 8 KiB of
+/// ordinary JSON.
+macro_rules! large {
+    ($column:literal) => {
+        concat!("coalesce(pg_column_size(", $column, ") > 4096, false)")
+    };
+}
+pub(crate) use large;
 
 /// The columns that [`TaskRow::read`] reads. Other programs may write any time that Postgres knows; `infinity`
 /// and years that no calendar shows are read as none.
-macro_rules! task_columns {
+macro_rules! plain_columns {
     () => {
-        "t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
+        "t.id, t.repo_id, t.task_type, t.priority, t.status, t.assigned_to, t.created_by,
          CASE WHEN t.created_at BETWEEN '0001-01-01' AND '9999-12-31' THEN t.created_at ELSE 'epoch' END AS created_at,
          CASE WHEN t.claimed_at BETWEEN '0001-01-01' AND '9999-12-31' THEN t.claimed_at END AS claimed_at,
          CASE WHEN t.completed_at BETWEEN '0001-01-01' AND '9999-12-31' THEN t.completed_at END AS completed_at,
-         t.result, t.error, t.parent_task_id, t.attempt, t.failures, t.worker_id, t.wait,
+         t.error, t.parent_task_id, t.attempt, t.failures, t.worker_id, t.wait,
          CASE WHEN t.started_at BETWEEN '0001-01-01' AND '9999-12-31' THEN t.started_at END AS started_at"
     };
 }
+pub(crate) use plain_columns;
+
+macro_rules! task_columns {
+    () => {
+        concat!(
+            $crate::tasks::row::plain_columns!(),
+            ", t.payload, t.result, false AS omitted"
+        )
+    };
+}
 pub(crate) use task_columns;
+
+/// The same for lists: of what is large, the payload is left out, and the result but for its first lines.
+macro_rules! list_columns {
+    () => {
+        concat!(
+            $crate::tasks::row::plain_columns!(),
+            ", CASE WHEN NOT ", $crate::tasks::row::large!("t.payload"), " THEN t.payload END AS payload,
+               CASE WHEN NOT ", $crate::tasks::row::large!("t.result"), " THEN t.result
+                    WHEN jsonb_typeof(t.result) = 'object' THEN jsonb_build_object('verdict', t.result->'verdict',
+                         'summary', left(t.result->>'summary', 500), 'ticket', t.result->'ticket') END AS result,
+               ", $crate::tasks::row::large!("t.payload"), " OR ", $crate::tasks::row::large!("t.result"), " AS omitted"
+        )
+    };
+}
+pub(super) use list_columns;
 
 impl TaskRow {
     pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -76,6 +112,7 @@ impl TaskRow {
             worker_id: row.try_get("worker_id")?,
             wait: json::shown(row, "wait")?,
             started_at: time("started_at")?,
+            omitted: row.try_get("omitted")?,
         })
     }
 

@@ -78,6 +78,27 @@ impl Handler for Scripted {
                     format!("child {}", outcome.status),
                 ))
             }
+            "parent of theirs" => {
+                let child = NewTask::new("knit", serde_json::json!({})).assigned_to("builder");
+                let child = cx.spawn("child", child).await?;
+                let outcome = cx.await_child(&child).await?;
+                let why = outcome.error.unwrap_or_default();
+                Ok(Report::new(
+                    Verdict::Succeeded,
+                    format!("child {} {why}", outcome.status),
+                ))
+            }
+            "parent of two" => {
+                let mut children = Vec::new();
+                for name in ["one", "two"] {
+                    let child = NewTask::new("knit", serde_json::json!({})).assigned_to("builder");
+                    children.push(cx.spawn(name, child).await?);
+                }
+                for child in &children {
+                    cx.await_child(child).await?;
+                }
+                Ok(Report::new(Verdict::Succeeded, "both are there"))
+            }
             "lock" => {
                 cx.lock("shared").await?;
                 cx.wait_for::<String>("go", None).await?;

@@ -1,0 +1,229 @@
+//! `/api/tasks/cancel`, `/api/tasks/retry` by filter, and `/api/tasks/dead`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use domain::Error;
+use serde::{Deserialize, Serialize};
+use store::{Bulk, BulkFilter, DeadFilter};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::error::{ApiError, ApiResult};
+use crate::server::Api;
+use crate::tasks::{cursor, read_json};
+use crate::view::rfc3339;
+
+/// Groups of dead letters in one answer.
+const GROUPS: u32 = 100;
+
+/// Which tasks, and how.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct BulkBody {
+    /// States, `held` among them. None: cancel takes what is pending, in progress or waiting, retry what failed or is held.
+    status: Vec<String>,
+    /// Only this type.
+    #[serde(rename = "type")]
+    task_type: Option<String>,
+    /// Only this agent's.
+    to: Option<String>,
+    repo_id: Option<String>,
+    /// RFC 3339.
+    created_before: Option<String>,
+    /// RFC 3339; what was created then is meant, too.
+    created_after: Option<String>,
+    /// What a dead letter shows, or an error itself: ids and numbers may differ.
+    error: Option<String>,
+    /// Says that a filter which names nothing is meant.
+    all: bool,
+    dry_run: bool,
+    /// `next` of the answer before.
+    before: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BulkAnswer {
+    /// Tasks that the filter took.
+    matched: u64,
+    /// Those of them that were changed; in a dry run, that would be.
+    changed: u64,
+    skipped: Vec<SkippedView>,
+    /// One call looks at 10,000 tasks; this goes on, handed back as `before`.
+    next: Option<String>,
+    dry_run: bool,
+}
+
+/// Tasks that were left alone for one reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct SkippedView {
+    why: String,
+    count: u64,
+    /// Some of them.
+    task_ids: Vec<String>,
+}
+
+/// Cancel tasks by filter
+///
+/// Each as by its own cancel. An empty filter is refused unless `all` says that it is meant.
+#[utoipa::path(post, path = "/api/tasks/cancel", tag = "tasks", request_body = BulkBody,
+    responses((status = 200, description = "What came of it", body = BulkAnswer)))]
+pub async fn cancel(
+    State(api): State<Api>,
+    body: Result<Bytes, BytesRejection>,
+) -> ApiResult<Json<BulkAnswer>> {
+    bulk(&api, Bulk::Cancel, body).await
+}
+
+/// Retry tasks by filter
+///
+/// Each as by its own retry. An empty filter is refused unless `all` says that it is meant.
+#[utoipa::path(post, path = "/api/tasks/retry", tag = "tasks", request_body = BulkBody,
+    responses((status = 200, description = "What came of it", body = BulkAnswer)))]
+pub async fn retry(
+    State(api): State<Api>,
+    body: Result<Bytes, BytesRejection>,
+) -> ApiResult<Json<BulkAnswer>> {
+    bulk(&api, Bulk::Retry, body).await
+}
+
+async fn bulk(api: &Api, what: Bulk, body: Result<Bytes, BytesRejection>) -> ApiResult<Json<BulkAnswer>> {
+    let body: BulkBody = serde_json::from_value(read_json(body)?).map_err(|error| {
+        ApiError::unreadable(format!("the body is no filter: {error}"))
+            .next(r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#)
+    })?;
+    let filter = BulkFilter {
+        states: body
+            .status
+            .iter()
+            .map(|word| {
+                word.parse()
+                    .map_err(|error: Error| ApiError::field("status", error.what))
+            })
+            .collect::<ApiResult<_>>()?,
+        task_type: body.task_type,
+        assigned_to: body.to,
+        repo_id: body.repo_id,
+        created_before: moment(body.created_before.as_deref(), "created_before")?,
+        created_after: moment(body.created_after.as_deref(), "created_after")?,
+        error: body.error,
+    };
+    if filter.is_empty() && !body.all {
+        return Err(ApiError {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            field: None,
+            error: Error::invalid("the filter names nothing, so it would take every task")
+                .next(r#"Name status, type, to, repo_id, created_before, created_after or error; {"all": true} says that all are meant"#),
+        });
+    }
+    let before = body
+        .before
+        .as_deref()
+        .map(|text| cursor(text, "before"))
+        .transpose()?;
+    let done = api
+        .store
+        .bulk(what, &filter, before.as_ref(), body.dry_run)
+        .await?;
+    if !body.dry_run {
+        tracing::info!(bulk.what = ?what, bulk.changed = done.changed, "tasks were changed by filter");
+    }
+    let skipped = done.skipped.into_iter().map(|skipped| SkippedView {
+        why: skipped.why,
+        count: skipped.count,
+        task_ids: skipped.task_ids.iter().map(ToString::to_string).collect(),
+    });
+    Ok(Json(BulkAnswer {
+        matched: done.matched,
+        changed: done.changed,
+        skipped: skipped.collect(),
+        next: done.next.map(|next| next.to_string()),
+        dry_run: body.dry_run,
+    }))
+}
+
+fn moment(text: Option<&str>, field: &str) -> ApiResult<Option<DateTime<Utc>>> {
+    let Some(text) = text else { return Ok(None) };
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(at) => Ok(Some(at.to_utc())),
+        Err(error) => Err(ApiError::field(
+            field,
+            format!("`{field}` is {text:?}, which is no moment such as 2026-01-29T16:28:00Z: {error}"),
+        )),
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeadQuery {
+    /// Only this type.
+    #[serde(rename = "type")]
+    task_type: Option<String>,
+    /// Only this agent's.
+    to: Option<String>,
+    repo_id: Option<String>,
+    /// Only what was created then or later; RFC 3339.
+    created_after: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadAnswer {
+    /// Those seen last first, at most 100.
+    groups: Vec<DeadView>,
+    /// Tasks in all groups.
+    total: i64,
+    /// False where only the newest ten thousand were looked at.
+    complete: bool,
+}
+
+/// Tasks of one type that stopped for one reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeadView {
+    /// `failed` or `held`.
+    state: String,
+    task_type: String,
+    /// What their errors have in common: the first line, with `#` for ids and numbers.
+    error: String,
+    count: i64,
+    first_seen: String,
+    last_seen: String,
+    /// The newest of them.
+    task_ids: Vec<String>,
+}
+
+/// What failed or is held and so needs somebody, by type and error
+///
+/// Tasks of other agents are not shown. POST /api/tasks/retry takes `error` to try a group again.
+#[utoipa::path(get, path = "/api/tasks/dead", tag = "tasks", params(DeadQuery),
+    responses((status = 200, description = "The dead letters", body = DeadAnswer)))]
+pub async fn dead(
+    State(api): State<Api>,
+    query: Result<Query<DeadQuery>, QueryRejection>,
+) -> ApiResult<Json<DeadAnswer>> {
+    let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
+    let filter = DeadFilter {
+        task_type: query.task_type,
+        assigned_to: query.to,
+        repo_id: query.repo_id,
+        created_after: moment(query.created_after.as_deref(), "created_after")?,
+        limit: GROUPS,
+    };
+    let dead = api.store.dead_letters(&filter).await?;
+    let groups = dead.groups.into_iter().map(|group| DeadView {
+        first_seen: rfc3339(group.first_seen),
+        last_seen: rfc3339(group.last_seen),
+        task_ids: group.task_ids.iter().map(ToString::to_string).collect(),
+        state: group.state,
+        task_type: group.task_type,
+        error: group.error,
+        count: group.count,
+    });
+    Ok(Json(DeadAnswer {
+        groups: groups.collect(),
+        total: dead.total,
+        complete: dead.complete,
+    }))
+}

@@ -1,0 +1,62 @@
+//! `longshore tasks dead`.
+
+use store::{DeadFilter, DeadGroup, Store};
+
+use crate::cli::ListDead;
+use crate::exit::{Exit, Outcome};
+use crate::output::{Output, Paint, harmless, moment};
+
+/// Groups in one answer.
+const GROUPS: u32 = 100;
+
+pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
+    let filter = DeadFilter {
+        task_type: wanted.task_type,
+        assigned_to: wanted.agent,
+        repo_id: wanted.repo_id,
+        created_after: wanted.created_after,
+        limit: GROUPS,
+    };
+    let dead = store.dead_letters(&filter).await?;
+    out.answer(&dead, |out| {
+        if dead.groups.is_empty() {
+            return "Nothing failed, and nothing is held.".to_owned();
+        }
+        let mut table = out.table(&["STATE", "TYPE", "COUNT", "LAST SEEN", "NEWEST", "ERROR"]);
+        for group in &dead.groups {
+            let newest = group.task_ids.first().map(|id| id.as_str()).unwrap_or_default();
+            table.add_row([
+                out.status_cell(&group.state),
+                harmless(&group.task_type).into(),
+                out.number_cell(group.count),
+                moment(group.last_seen).into(),
+                harmless(newest).into(),
+                harmless(&group.error).into(),
+            ]);
+        }
+        let mut text = format!("{}\n", table.trim_fmt());
+        if !dead.complete {
+            text.push_str("Only the newest ten thousand were looked at.\n");
+        }
+        if let Some(group) = dead.groups.first() {
+            text.push_str(&format!(
+                "{} {}",
+                out.paint(Paint::Dim, "retry a group:"),
+                again(group)
+            ));
+        }
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The command that tries a group again.
+fn again(group: &DeadGroup) -> String {
+    let quoted = |text: &str| format!("'{}'", harmless(text).replace('\'', r"'\''"));
+    format!(
+        "longshore tasks retry --status {} --task-type {} --error {}",
+        group.state,
+        quoted(&group.task_type),
+        quoted(&group.error)
+    )
+}

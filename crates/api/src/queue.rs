@@ -91,10 +91,13 @@ pub async fn retry(
 }
 
 async fn bulk(api: &Api, what: Bulk, body: Result<Bytes, BytesRejection>) -> ApiResult<Json<BulkAnswer>> {
-    let body: BulkBody = serde_json::from_value(read_json(body)?).map_err(|error| {
-        ApiError::unreadable(format!("the body is no filter: {error}"))
-            .next(r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#)
-    })?;
+    let shape = r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#;
+    let body = read_json(body)?;
+    if !body.is_object() {
+        return Err(ApiError::unreadable("the body is not an object").next(shape));
+    }
+    let body: BulkBody = serde_json::from_value(body)
+        .map_err(|error| ApiError::unreadable(format!("the body is no filter: {error}")).next(shape))?;
     let filter = BulkFilter {
         states: body
             .status

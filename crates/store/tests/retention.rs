@@ -166,9 +166,9 @@ async fn a_step_reads_few_rows_however_many_are_kept() {
     let (db, store) = start().await;
     db.sql(
         "INSERT INTO tasks (id, task_type, assigned_to, status, created_at, completed_at)
-         SELECT 'kept ' || n, 'x', 'devops', 'completed', longshore.utc_now(), longshore.utc_now() FROM generate_series(1, 60000) n;
+         SELECT 'kept ' || n, 'x', 'devops', 'completed', longshore.utc_now(), longshore.utc_now() FROM generate_series(1, 12000) n;
          INSERT INTO tasks (id, task_type, assigned_to, status, created_at, completed_at)
-         SELECT 'theirs ' || n, 'x', 'builder', 'completed', longshore.utc_now() - interval '50 days', longshore.utc_now() FROM generate_series(1, 60000) n;
+         SELECT 'theirs ' || n, 'x', 'builder', 'completed', longshore.utc_now() - interval '50 days', longshore.utc_now() FROM generate_series(1, 12000) n;
          ANALYZE tasks",
     )
     .await;

@@ -156,6 +156,17 @@ async fn real_answers_are_as_the_document_says() {
         "/api/tasks/reset-stale",
         &served.post("/api/tasks/reset-stale", "").await,
     );
+    document.check("get", "/api/tasks/dead", &served.get("/api/tasks/dead").await);
+    for change in ["retry", "cancel"] {
+        let path = format!("/api/tasks/{change}");
+        for body in [
+            r#"{"type": "fix_build"}"#,
+            r#"{"all": true, "dry_run": true}"#,
+            "{}",
+        ] {
+            document.check("post", &path, &served.post(&path, body).await);
+        }
+    }
     let schedule = json!({"cron": "30 3 * * *", "task": {"type": "deploy", "payload": {}}}).to_string();
     let set = served.send("PUT", "/api/schedules/nightly", schedule).await;
     assert_eq!(set.0, 200);

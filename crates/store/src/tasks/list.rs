@@ -11,7 +11,7 @@ use crate::Store;
 use crate::error::SqlResult;
 
 /// How many tasks are looked at for one page where no index leads to those that fit, in growing steps.
-const STEPS: [i64; 3] = [2_000, 20_000, 100_000];
+const STEPS: [i64; 3] = [2_000, 20_000, 60_000];
 
 /// Which tasks to list. Empty means all; at most `limit`, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl std::str::FromStr for Cursor {
 pub struct Page {
     pub tasks: Vec<TaskRow>,
     /// Where the list goes on. A page may hold fewer tasks than were asked for, even none, and yet go on: where few tasks fit,
-    /// some hundred thousand are looked at for one page.
+    /// some ten thousand are looked at for one page.
     pub next: Option<Cursor>,
 }
 

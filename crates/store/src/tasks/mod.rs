@@ -23,4 +23,4 @@ pub use list::{Cursor, Page, TaskFilter};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, PayloadFault, check_payload};
 pub use read::StepRow;
 pub use row::TaskRow;
-pub(crate) use row::task_columns;
+pub(crate) use row::{large, plain_columns, task_columns};

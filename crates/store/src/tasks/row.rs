@@ -61,7 +61,7 @@ pub(crate) use plain_columns;
 macro_rules! task_columns {
     () => {
         concat!(
-            $crate::tasks::row::plain_columns!(),
+            $crate::tasks::plain_columns!(),
             ", t.payload, t.result, false AS omitted"
         )
     };
@@ -72,12 +72,12 @@ pub(crate) use task_columns;
 macro_rules! list_columns {
     () => {
         concat!(
-            $crate::tasks::row::plain_columns!(),
-            ", CASE WHEN NOT ", $crate::tasks::row::large!("t.payload"), " THEN t.payload END AS payload,
-               CASE WHEN NOT ", $crate::tasks::row::large!("t.result"), " THEN t.result
+            $crate::tasks::plain_columns!(),
+            ", CASE WHEN NOT ", $crate::tasks::large!("t.payload"), " THEN t.payload END AS payload,
+               CASE WHEN NOT ", $crate::tasks::large!("t.result"), " THEN t.result
                     WHEN jsonb_typeof(t.result) = 'object' THEN jsonb_build_object('verdict', t.result->'verdict',
                          'summary', left(t.result->>'summary', 500), 'ticket', t.result->'ticket') END AS result,
-               ", $crate::tasks::row::large!("t.payload"), " OR ", $crate::tasks::row::large!("t.result"), " AS omitted"
+               ", $crate::tasks::large!("t.payload"), " OR ", $crate::tasks::large!("t.result"), " AS omitted"
         )
     };
 }

@@ -171,6 +171,7 @@ impl Backend for OnPostgres {
                 agents: worker.agents.clone(),
                 served: self.0.served.clone(),
                 limit: 1,
+                oldest: 0,
                 max_depth: 64,
             };
             if let Some(claimed) = store.claim(&claim).await.expect("claim").pop() {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::Result;
@@ -16,6 +17,9 @@ use crate::run::Runner;
 use crate::running::Running;
 use crate::{Config, Registry};
 
+/// Of so many claimed tasks one is the oldest that may run, so that a flood of high priority starves nothing.
+const FAIR: u64 = 16;
+
 /// How long a release at the very end may take before the lease's end does the same.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -26,6 +30,8 @@ pub struct Worker {
     config: Config,
     wake: Arc<Notify>,
     hearing: Option<Hearing>,
+    /// How many tasks it has claimed.
+    claimed: AtomicU64,
 }
 
 impl Worker {
@@ -45,6 +51,7 @@ impl Worker {
             config,
             wake,
             hearing: None,
+            claimed: AtomicU64::new(0),
         }
     }
 
@@ -202,6 +209,7 @@ impl Worker {
         match self.store.claim(&claim).await {
             Ok(claimed) => {
                 let more = claimed.len() >= free;
+                self.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
                 metrics::counter!("longshore_tasks_claimed_total").increment(claimed.len() as u64);
                 for claimed in claimed {
                     metrics::histogram!("longshore_task_wait_seconds").record(claimed.waited.as_secs_f64());
@@ -251,6 +259,7 @@ impl Worker {
             agents: self.config.agents.clone(),
             served,
             limit: u32::try_from(free).unwrap_or(u32::MAX),
+            oldest: oldest_among(self.claimed.load(Ordering::Relaxed), free),
             max_depth: self.config.max_payload_depth,
         }
     }
@@ -301,5 +310,27 @@ impl Worker {
             Ok(Err(error)) => warn!(error = %error, "Could not hand tasks back; their lease will run out"),
             Err(_) => warn!("Could not hand tasks back in time; their lease will run out"),
         }
+    }
+}
+
+/// How many of the next `free` claimed tasks have to be the oldest, so that one in [`FAIR`] of all is.
+fn oldest_among(claimed: u64, free: usize) -> u32 {
+    let due = (claimed + free as u64) / FAIR - claimed / FAIR;
+    u32::try_from(due).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::oldest_among;
+
+    #[test]
+    fn one_of_sixteen_is_the_oldest_however_they_are_claimed() {
+        for size in [1, 3, 16, 500] {
+            let claims = (0..16 * 500).step_by(size);
+            let oldest: u32 = claims.map(|claimed| oldest_among(claimed, size)).sum();
+            let expected = (16 * 500_u32).div_ceil(size as u32) * size as u32 / 16;
+            assert_eq!(oldest, expected, "claims of {size}");
+        }
+        assert_eq!((oldest_among(14, 1), oldest_among(15, 1)), (0, 1));
     }
 }

@@ -22,6 +22,8 @@ pub struct Claim {
     pub served: Vec<Served>,
     /// At most this many tasks.
     pub limit: u32,
+    /// Of pending tasks, this many are to be the oldest ones, whatever their priority.
+    pub oldest: u32,
     /// How deep a payload may be nested.
     pub max_depth: usize,
 }
@@ -68,7 +70,8 @@ impl Claim {
 
 impl Store {
     /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
-    /// then pending ones by priority (10 first) and age. One statement; rows that others are taking are skipped.
+    /// then as many of the oldest pending ones as the claim says, then pending ones by priority (10 first) and age. One
+    /// statement; rows that others are taking are skipped.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>> {
         self.within("claim tasks", self.claim_unlimited(claim)).await
     }
@@ -112,6 +115,8 @@ impl Store {
         // Each agent and each type is looked up by itself, so that what others have pending is not walked through.
         // `taken` is as the statement's snapshot has it; what may have changed before the lock is read from `t`.
         // `handler_version` of a type that nobody serves stays null: such a task fails at its first attempt.
+        // Rows are named by arrays, which the planner always looks up: of a join it may think that it brings many.
+        // The oldest are looked for in each priority by itself, so that no index by age alone must be kept.
         self.query(
             "WITH woken AS MATERIALIZED (
                  SELECT id FROM (
@@ -137,12 +142,35 @@ impl Store {
                       ORDER BY t.run_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
                  LIMIT $3),
              room AS MATERIALIZED (SELECT greatest($3 - count(*), 0) AS slots FROM woken),
+             aged AS MATERIALIZED (
+                 SELECT locked.id FROM (
+                     SELECT id FROM (
+                         SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN generate_series(1, 10) AS level
+                          CROSS JOIN LATERAL (
+                             SELECT t.id, t.created_at FROM tasks t
+                              WHERE t.status = 'pending' AND t.assigned_to = agent AND t.priority = level
+                                AND t.run_at <= longshore.utc_now()
+                                AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                              ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)) AS mine
+                         UNION ALL
+                         SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN generate_series(1, 10) AS level
+                          CROSS JOIN LATERAL (
+                             SELECT t.id, t.created_at FROM tasks t
+                              WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
+                                AND t.priority = level AND t.run_at <= longshore.utc_now()
+                                AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                              ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)) AS anyones) AS old
+                      ORDER BY created_at LIMIT (SELECT least($8, slots) FROM room)) AS first
+                  CROSS JOIN LATERAL (
+                     SELECT t.id FROM tasks t WHERE t.id = first.id AND t.status = 'pending'
+                        FOR UPDATE SKIP LOCKED) AS locked),
              pending AS MATERIALIZED (
                  SELECT id FROM (
                      SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
                          SELECT t.id, t.priority, t.created_at FROM tasks t
                           WHERE t.status = 'pending' AND t.assigned_to = agent AND t.run_at <= longshore.utc_now()
                             AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                            AND t.id <> ALL (ARRAY (SELECT id FROM aged))
                           ORDER BY t.priority DESC, t.created_at
                           LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS mine
                      UNION ALL
@@ -151,15 +179,17 @@ impl Store {
                           WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
                             AND t.run_at <= longshore.utc_now()
                             AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                            AND t.id <> ALL (ARRAY (SELECT id FROM aged))
                           ORDER BY t.priority DESC, t.created_at
                           LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS anyones) AS first
-                  ORDER BY priority DESC, created_at LIMIT (SELECT slots FROM room)),
+                  ORDER BY priority DESC, created_at
+                  LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room)),
              taken AS MATERIALIZED (
                  SELECT t.id, t.run_at, s.version, s.deadline
                    FROM tasks t
-                   JOIN (SELECT id FROM woken UNION SELECT id FROM pending) AS due ON due.id = t.id
                    LEFT JOIN unnest($4::text[], $5::int[], $7::float8[]) AS s(task_type, version, deadline)
-                     ON s.task_type = t.task_type)
+                     ON s.task_type = t.task_type
+                  WHERE t.id = ANY (ARRAY (SELECT id FROM woken UNION SELECT id FROM aged UNION SELECT id FROM pending)))
              UPDATE tasks t
                 SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
                     worker_id = $1,
@@ -172,7 +202,7 @@ impl Store {
                     handler_version = coalesce(t.handler_version, taken.version),
                     deadline_at = coalesce(t.deadline_at, longshore.utc_now() + make_interval(secs => taken.deadline))
                FROM taken
-              WHERE t.id = taken.id
+              WHERE t.id = taken.id AND t.id = ANY (ARRAY (SELECT id FROM taken))
                 AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())
           RETURNING t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
                     t.parent_task_id, t.attempt, t.failures, t.crashes, t.max_attempts,
@@ -189,6 +219,7 @@ impl Store {
         .bind(&versions)
         .bind(&resumable)
         .bind(&deadlines)
+        .bind(i64::from(claim.oldest))
         .fetch_all(tx)
         .await
         .doing("claim tasks")

@@ -86,6 +86,39 @@ async fn the_most_urgent_comes_first_whether_it_is_assigned_or_anyones() {
 }
 
 #[tokio::test]
+async fn as_many_of_the_oldest_as_asked_for_are_taken_whatever_their_priority() {
+    let db = postgres::database().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, priority, created_at, run_at)
+         VALUES ('oldest', 'deploy', 'devops', 1, '2026-01-01', '2026-01-01'),
+                ('old, anyones', 'fix_build', NULL, 2, '2026-01-02', '2026-01-02'),
+                ('theirs', 'knit', NULL, 1, '2025-01-01', '2025-01-01'),
+                ('not yet', 'deploy', 'devops', 1, '2025-01-01', 'infinity'),
+                ('old', 'deploy', 'devops', 2, '2026-01-03', '2026-01-03');
+         INSERT INTO tasks (id, task_type, assigned_to, priority, created_at, run_at)
+         SELECT 'ten ' || i, 'deploy', 'devops', 10, '2026-02-01', '2026-02-01' FROM generate_series(1, 20) i",
+    )
+    .await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    let mut claim = claim("w", 4);
+    for (oldest, expected) in [
+        (0, &[][..]),
+        (2, &["old, anyones", "oldest"]),
+        (4, &["old"]),
+        (0, &[]),
+    ] {
+        claim.oldest = oldest;
+        let claimed = store.claim(&claim).await.expect("claim");
+        assert_eq!(claimed.len(), 4, "{oldest}: all slots are used");
+        let mut aged: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
+        aged.retain(|id| !id.starts_with("ten"));
+        aged.sort_unstable();
+        assert_eq!(aged, expected, "{oldest}");
+    }
+}
+
+#[tokio::test]
 async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
     let db = postgres::database().await;
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops'), ('u', 'deploy', 'devops')")

@@ -19,6 +19,7 @@ pub fn claim(worker: &str, limit: u32) -> Claim {
         agents: vec!["devops".to_owned()],
         served: served.into(),
         limit,
+        oldest: 0,
         max_depth: 64,
     }
 }

@@ -36,7 +36,8 @@ async fn all_gone(db: &Database) {
 
 async fn a_round(store: &Store) {
     register(store, "w", LONG).await;
-    let claim = claim("w", 16);
+    let mut claim = claim("w", 16);
+    claim.oldest = 1;
     let claimed = store.claim(&claim).await.expect("claim");
     assert_eq!(claimed.len(), 16);
     let first: Vec<i64> = claimed.iter().map(|c| i64::from(c.info.priority.get())).collect();

@@ -44,6 +44,34 @@ async fn ten_comes_first_then_the_oldest_and_the_future_waits() {
 }
 
 #[tokio::test]
+async fn a_flood_of_tens_keeps_the_oldest_waiting_for_sixteen_claims_at_most() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, priority, created_at, payload)
+         SELECT id, 'scripted', 'devops', priority, created_at, '{\"script\": \"count\"}'
+           FROM (SELECT 'ten ' || i, 10, '2026-02-01'::timestamp + make_interval(secs => i) FROM generate_series(1, 60) i
+                  UNION ALL VALUES ('first', 1, '2026-01-01'::timestamp), ('second', 2, '2026-01-02'))
+                AS t(id, priority, created_at)",
+    )
+    .await;
+    let worker = start(&db, &handler, Config { slots: 1, ..fast() }).await;
+    until_status(&db, "ten 60", "completed").await;
+    let order = handler.order.lock().unwrap().clone();
+    let place = |id: &str| order.iter().position(|done| done == id);
+    assert_eq!(
+        (place("first"), place("second")),
+        (Some(15), Some(31)),
+        "{order:?}"
+    );
+    assert_eq!(
+        place("ten 16"),
+        Some(16),
+        "the rest goes strictly by priority, then age"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn attempts_end_and_the_task_fails_with_what_was_in_the_way() {
     let (db, handler) = (postgres::database().await, Scripted::default());
     insert(&db, "down", "down").await;

@@ -178,12 +178,29 @@ fn read<T: serde::de::DeserializeOwned>(outcome: Value) -> Answer<T> {
 #[async_trait]
 impl Journal for TaskJournal {
     async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
+        // Without a lock, which would have to be written down: whoever had the task before wrote under one, and the
+        // claim that gave it to us waited for that.
         let rows = patiently(&self.store, || async {
-            let mut tx = self.begin(lease).await?;
+            let mut tx = self
+                .store
+                .pool()
+                .begin()
+                .await
+                .map_err(broken("read the journal"))?;
             let rows = self
                 .store
-                .query("SELECT scope, seq, key, kind, outcome FROM longshore.task_steps WHERE task_id = $1 ORDER BY scope, seq")
+                .query(
+                    "SELECT s.scope, s.seq, s.key, s.kind, s.outcome
+                       FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
+                       LEFT JOIN longshore.task_steps s ON s.task_id = t.id
+                      WHERE t.id = $1 AND t.worker_id = $2 AND t.attempt = $3
+                        AND t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
+                        AND w.lease_until > clock_timestamp()
+                      ORDER BY s.scope, s.seq",
+                )
                 .bind(lease.task.as_str())
+                .bind(&lease.worker)
+                .bind(lease.attempt)
                 .fetch_all(&mut *tx)
                 .await
                 .map_err(broken("read the journal"))?;
@@ -191,7 +208,11 @@ impl Journal for TaskJournal {
             Ok(rows)
         })
         .await?;
+        if rows.is_empty() {
+            return Err(JournalError::LeaseLost);
+        }
         rows.iter()
+            .filter(|row| row.get::<Option<String>, _>("scope").is_some())
             .map(|row| {
                 let (scope, kind): (String, String) = (row.get("scope"), row.get("kind"));
                 let at = StepRef {

@@ -7,6 +7,7 @@ use durable::CancelFlag;
 use store::{Claim, Hearing, Served, Store, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -142,7 +143,8 @@ impl Worker {
         tasks: &mut JoinSet<()>,
     ) {
         let mut tidy = tokio::time::interval(self.config.housekeeping);
-        let mut pause = Duration::ZERO;
+        // A moment and not a pause: housekeeping between two looks does not put the next one off.
+        let mut next_look = Instant::now();
         // Whether the table may say that we run what we know nothing of.
         let mut in_doubt = false;
         loop {
@@ -159,7 +161,7 @@ impl Worker {
                     }
                     self.wake_waiters().await;
                 }
-                () = tokio::time::sleep(pause) => self.wake_waiters().await,
+                () = tokio::time::sleep_until(next_look) => self.wake_waiters().await,
                 _ = tidy.tick() => {
                     self.tidy().await;
                     // A claim that was given up here may have been carried out much later.
@@ -168,12 +170,12 @@ impl Worker {
                 }
             }
             if in_doubt && !self.release_strays(worker, running).await {
-                pause = self.config.poll;
+                next_look = Instant::now() + self.config.poll;
                 continue;
             }
             let claimed = self.claim(worker, running, tasks).await;
             in_doubt = claimed.is_none();
-            pause = claimed.unwrap_or(self.config.poll);
+            next_look = Instant::now() + claimed.unwrap_or(self.config.poll);
         }
     }
 

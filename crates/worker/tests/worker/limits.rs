@@ -72,6 +72,21 @@ async fn a_flood_of_tens_keeps_the_oldest_waiting_for_sixteen_claims_at_most() {
 }
 
 #[tokio::test]
+async fn housekeeping_without_a_pause_puts_no_look_for_tasks_off() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "first", "count").await;
+    let config = Config {
+        housekeeping: Duration::from_millis(1),
+        ..fast()
+    };
+    let worker = start(&db, &handler, config).await;
+    until_status(&db, "first", "completed").await;
+    insert(&db, "second", "count").await;
+    until_status(&db, "second", "completed").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn attempts_end_and_the_task_fails_with_what_was_in_the_way() {
     let (db, handler) = (postgres::database().await, Scripted::default());
     insert(&db, "down", "down").await;

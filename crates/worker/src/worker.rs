@@ -164,6 +164,7 @@ impl Worker {
                 () = tokio::time::sleep_until(next_look) => self.wake_waiters().await,
                 _ = tidy.tick() => {
                     self.tidy().await;
+                    self.wake_waiters().await;
                     // A claim that was given up here may have been carried out much later.
                     self.release_strays(worker, running).await;
                     continue;

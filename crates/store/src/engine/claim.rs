@@ -143,27 +143,25 @@ impl Store {
                  LIMIT $3),
              room AS MATERIALIZED (SELECT greatest($3 - count(*), 0) AS slots FROM woken),
              aged AS MATERIALIZED (
-                 SELECT locked.id FROM (
-                     SELECT id FROM (
-                         SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN generate_series(1, 10) AS level
-                          CROSS JOIN LATERAL (
-                             SELECT t.id, t.created_at FROM tasks t
-                              WHERE t.status = 'pending' AND t.assigned_to = agent AND t.priority = level
-                                AND t.run_at <= longshore.utc_now()
-                                AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                              ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)) AS mine
-                         UNION ALL
-                         SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN generate_series(1, 10) AS level
-                          CROSS JOIN LATERAL (
-                             SELECT t.id, t.created_at FROM tasks t
-                              WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
-                                AND t.priority = level AND t.run_at <= longshore.utc_now()
-                                AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                              ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)) AS anyones) AS old
-                      ORDER BY created_at LIMIT (SELECT least($8, slots) FROM room)) AS first
-                  CROSS JOIN LATERAL (
-                     SELECT t.id FROM tasks t WHERE t.id = first.id AND t.status = 'pending'
-                        FOR UPDATE SKIP LOCKED) AS locked),
+                 SELECT id FROM (
+                     SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN generate_series(1, 10) AS level
+                      CROSS JOIN LATERAL (
+                         SELECT t.id, t.created_at FROM tasks t
+                          WHERE t.status = 'pending' AND t.assigned_to = agent AND t.priority = level
+                            AND t.run_at <= longshore.utc_now()
+                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                          ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)
+                            FOR UPDATE SKIP LOCKED) AS mine
+                     UNION ALL
+                     SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN generate_series(1, 10) AS level
+                      CROSS JOIN LATERAL (
+                         SELECT t.id, t.created_at FROM tasks t
+                          WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
+                            AND t.priority = level AND t.run_at <= longshore.utc_now()
+                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                          ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)
+                            FOR UPDATE SKIP LOCKED) AS anyones) AS old
+                  ORDER BY created_at LIMIT (SELECT least($8, slots) FROM room)),
              pending AS MATERIALIZED (
                  SELECT id FROM (
                      SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (

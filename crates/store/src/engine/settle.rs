@@ -264,6 +264,8 @@ impl Store {
                         EXISTS (SELECT FROM longshore.signals s WHERE s.task_id = t.id AND s.name = ANY ($4))
                         OR EXISTS (SELECT FROM tasks c WHERE c.id = ANY ($5)
                                       AND (c.status IN ('completed', 'failed') OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL))
+                        OR EXISTS (SELECT FROM unnest($5::text[]) AS awaited(id)
+                                    WHERE NOT EXISTS (SELECT FROM tasks c WHERE c.id = awaited.id))
                         OR EXISTS (
                             WITH RECURSIVE up AS (
                                 SELECT t.id, t.parent_task_id AS parent, 0 AS depth

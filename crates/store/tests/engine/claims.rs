@@ -119,6 +119,33 @@ async fn as_many_of_the_oldest_as_asked_for_are_taken_whatever_their_priority() 
 }
 
 #[tokio::test]
+async fn an_oldest_row_that_is_held_keeps_the_next_oldest_from_nobody() {
+    let db = postgres::database().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, priority, created_at, run_at)
+         VALUES ('oldest', 'deploy', 'devops', 1, '2026-01-01', '2026-01-01'),
+                ('old', 'deploy', 'devops', 1, '2026-01-02', '2026-01-02'),
+                ('ten', 'deploy', 'devops', 10, '2026-01-03', '2026-01-03')",
+    )
+    .await;
+    let mut other = db.session().await;
+    other
+        .sql("BEGIN; UPDATE tasks SET assigned_to = 'builder' WHERE id = 'oldest'")
+        .await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    let mut claim = claim("w", 1);
+    claim.oldest = 1;
+    let claimed = store.claim(&claim).await.expect("claim");
+    assert_eq!(claimed[0].info.id.as_str(), "old");
+    other.sql("COMMIT").await;
+    claim.limit = 9;
+    let claimed = store.claim(&claim).await.expect("claim");
+    let ids: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
+    assert_eq!(ids, ["ten"], "what went to somebody else is theirs");
+}
+
+#[tokio::test]
 async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
     let db = postgres::database().await;
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops'), ('u', 'deploy', 'devops')")

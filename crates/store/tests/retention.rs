@@ -33,8 +33,8 @@ async fn left(db: &Database) -> Vec<String> {
 }
 
 /// Days ago, in the public columns' terms.
-const ROWS: &str = "INSERT INTO tasks (id, task_type, assigned_to, parent_task_id, status, worker_id, wait, created_at, completed_at)
-     SELECT id, 'x', agent, parent, status, worker, wait::jsonb, longshore.utc_now() - made * interval '1 day', longshore.utc_now() - ended * interval '1 day'
+const ROWS: &str = "INSERT INTO tasks (id, task_type, assigned_to, parent_task_id, status, worker_id, wait, attempt, created_at, completed_at)
+     SELECT id, 'x', agent, parent, status, worker, wait::jsonb, 1, longshore.utc_now() - made * interval '1 day', longshore.utc_now() - ended * interval '1 day'
        FROM (VALUES ";
 
 async fn insert(db: &Database, rows: &str) {
@@ -109,6 +109,41 @@ async fn our_trees_that_are_over_for_long_go_and_all_else_stays() {
 }
 
 #[tokio::test]
+async fn what_another_program_ran_under_our_name_stays() {
+    let (db, store) = start().await;
+    let names = "('theirs', 'devops', NULL, 'completed', NULL, NULL, 40, 40), ('never-started', 'devops', NULL, 'cancelled', NULL, NULL, 40, 40),
+                 ('given-back', 'devops', NULL, 'cancelled', NULL, NULL, 40, 40), ('ours', 'devops', NULL, 'completed', NULL, NULL, 40, 40)";
+    insert(&db, names).await;
+    db.sql(
+        "UPDATE tasks SET attempt = 0 WHERE id <> 'ours';
+         UPDATE tasks SET claimed_at = longshore.utc_now() WHERE id IN ('theirs', 'given-back')",
+    )
+    .await;
+    assert_eq!(sweep(&store).await.tasks, 2);
+    assert_eq!(left(&db).await, ["given-back", "theirs"]);
+}
+
+#[tokio::test]
+async fn a_foreign_key_keeps_what_it_needs_and_no_more() {
+    let (db, store) = start().await;
+    db.sql(
+        "CREATE TABLE bills (task text REFERENCES tasks (id));
+         ALTER TABLE tasks ADD CONSTRAINT theirs FOREIGN KEY (parent_task_id) REFERENCES tasks (id) ON DELETE CASCADE",
+    )
+    .await;
+    insert(
+        &db,
+        "('billed', 'devops', NULL, 'completed', NULL, NULL, 40, 40), ('free', 'devops', NULL, 'completed', NULL, NULL, 40, 40),
+         ('free-child', 'devops', 'free', 'completed', NULL, NULL, 40, 40), ('above', 'devops', NULL, 'completed', NULL, NULL, 40, 40),
+         ('builders', 'builder', 'above', 'completed', NULL, NULL, 40, 40)",
+    )
+    .await;
+    db.sql("INSERT INTO bills VALUES ('billed')").await;
+    assert_eq!(sweep(&store).await.tasks, 2);
+    assert_eq!(left(&db).await, ["above", "billed", "builders"]);
+}
+
+#[tokio::test]
 async fn what_was_passed_by_goes_a_day_later_when_it_may() {
     let (db, store) = start().await;
     let clock = db.manual_clock(chrono::Utc::now()).await;
@@ -133,8 +168,8 @@ async fn what_was_passed_by_goes_a_day_later_when_it_may() {
 async fn several_workers_share_the_work_and_one_that_is_tried_again_stays() {
     let (db, store) = start().await;
     db.sql(
-        "INSERT INTO tasks (id, task_type, assigned_to, status, created_at, completed_at)
-         SELECT 't' || n, 'x', 'devops', 'failed', longshore.utc_now() - interval '40 days', longshore.utc_now() - interval '40 days' FROM generate_series(1, 1200) n",
+        "INSERT INTO tasks (id, task_type, assigned_to, status, attempt, created_at, completed_at)
+         SELECT 't' || n, 'x', 'devops', 'failed', 1, longshore.utc_now() - interval '40 days', longshore.utc_now() - interval '40 days' FROM generate_series(1, 1200) n",
     )
     .await;
     // Somebody has it in hand at this moment, to try it again.

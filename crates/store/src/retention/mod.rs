@@ -5,7 +5,7 @@ mod trees;
 use std::time::Duration;
 
 use domain::Result;
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 
 use crate::Store;
 use crate::error::SqlResult;
@@ -82,7 +82,7 @@ impl Store {
             .collect::<Result<_, _>>()?;
         let mut tasks = 0;
         if let Some(last) = rows.last() {
-            tasks = self.delete_trees(tx, &seen, agents, keep).await?;
+            tasks = self.delete_what_may_go(tx, &seen, agents, keep).await?;
             self.query(
                 "UPDATE longshore.retention SET created_at = $2::text::timestamp, id = $3 WHERE agents = $1",
             )
@@ -94,8 +94,10 @@ impl Store {
         }
         let events = self
             .query(
+                // Senders repeat themselves for days: what they sent must be known again until then.
                 "DELETE FROM longshore.inbox WHERE id = ANY (ARRAY(
-                     SELECT id FROM longshore.inbox WHERE received_at < longshore.now() - make_interval(secs => $1)
+                     SELECT id FROM longshore.inbox
+                      WHERE received_at < longshore.now() - greatest(make_interval(secs => $1), interval '30 days')
                       ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
             )
             .bind(keep)
@@ -108,6 +110,41 @@ impl Store {
             events,
             more: seen.len() == STEP || events == EVENTS,
         })
+    }
+
+    /// Deletes the trees that begin at one of `seen`; where somebody's foreign key keeps one of them, the others.
+    async fn delete_what_may_go(
+        &self,
+        tx: &mut PgConnection,
+        seen: &[String],
+        agents: &[String],
+        keep: f64,
+    ) -> Result<u64, sqlx::Error> {
+        let mut point = tx.begin().await?;
+        match self.delete_trees(&mut point, seen, agents, keep).await {
+            Ok(tasks) => {
+                point.commit().await?;
+                return Ok(tasks);
+            }
+            Err(error) if is_kept(&error) => point.rollback().await?,
+            Err(error) => return Err(error),
+        }
+        let mut tasks = 0;
+        for id in seen {
+            let mut point = tx.begin().await?;
+            match self
+                .delete_trees(&mut point, std::slice::from_ref(id), agents, keep)
+                .await
+            {
+                Ok(gone) => {
+                    point.commit().await?;
+                    tasks += gone;
+                }
+                Err(error) if is_kept(&error) => point.rollback().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tasks)
     }
 
     /// Where the walk stands, if it is ours for this step. It begins anew once a day.
@@ -153,4 +190,11 @@ impl Store {
             .await?;
         Ok((made.rows_affected() > 0).then(start))
     }
+}
+
+/// Whether a row of somebody else's needs the task.
+fn is_kept(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|refusal| refusal.is_foreign_key_violation())
 }

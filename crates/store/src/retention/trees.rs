@@ -21,6 +21,22 @@ macro_rules! is_over {
     };
 }
 
+/// A worker of ours ran the row, or nobody ever did. What another program ran under our name is not ours to delete, nor
+/// what stood in the table before us.
+macro_rules! run_by_us {
+    ($t:literal) => {
+        concat!(
+            "(",
+            $t,
+            ".attempt > 0 OR ",
+            $t,
+            ".status = 'cancelled' AND ",
+            $t,
+            ".claimed_at IS NULL)"
+        )
+    };
+}
+
 /// Some trees.
 #[derive(Default)]
 struct Trees {
@@ -83,7 +99,9 @@ impl Store {
         }
         let rows = self
             .query(concat!(
-                "SELECT t.id, t.assigned_to = ANY ($3) AS ours, ",
+                "SELECT t.id, t.assigned_to = ANY ($3) AND ",
+                run_by_us!("t"),
+                " AS ours, ",
                 is_over!("t"),
                 " AND coalesce(t.completed_at, t.created_at) < longshore.utc_now() - make_interval(secs => $2)
                   AND NOT EXISTS (SELECT FROM longshore.ticket_outbox o
@@ -96,12 +114,14 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
         let mut ours = Vec::new();
+        let bound = self.is_bound(tx).await?;
         for row in &rows {
             let id: String = row.try_get("id")?;
-            if !row.try_get::<bool, _>("may_go")? {
+            let is_ours = row.try_get::<Option<bool>, _>("ours")? == Some(true);
+            if !row.try_get::<bool, _>("may_go")? || (bound && !is_ours) {
                 stay.extend(trees.roots.get(&id).cloned());
             }
-            if row.try_get::<Option<bool>, _>("ours")? == Some(true) {
+            if is_ours {
                 ours.push(id);
             }
         }
@@ -120,6 +140,19 @@ impl Store {
         Ok(ours.len() as u64)
     }
 
+    /// Whether a foreign key of somebody else's ties children to their parents, so that deleting ours would change or
+    /// delete theirs.
+    async fn is_bound(&self, tx: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let row = self
+            .query(
+                "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = 'tasks'::regclass
+                                   AND confrelid = 'tasks'::regclass) AS bound",
+            )
+            .fetch_one(tx)
+            .await?;
+        row.try_get("bound")
+    }
+
     /// Those of `seen` that are ours and over for long, and below no task that is ours too or still under way.
     async fn roots(
         &self,
@@ -132,6 +165,8 @@ impl Store {
             .query(concat!(
                 "SELECT t.id FROM tasks t
                   WHERE t.id = ANY ($1) AND t.assigned_to = ANY ($2) AND ",
+                run_by_us!("t"),
+                " AND ",
                 is_over!("t"),
                 "   AND coalesce(t.completed_at, t.created_at) < longshore.utc_now() - make_interval(secs => $3)
                     AND NOT EXISTS (SELECT FROM tasks p

@@ -197,7 +197,7 @@ impl Store {
             match self.bulk_batch(what, states, &ids, dry, &mut done).await {
                 // Another task with the dedupe key of one of them was made at this moment: each for itself.
                 Err(error) if error.kind == ErrorKind::Conflict && what == Bulk::Retry => {
-                    self.retry_each(&ids, &mut done).await?;
+                    self.each(what, states, &ids, dry, &mut done).await?;
                 }
                 answer => answer?,
             }
@@ -417,13 +417,20 @@ impl Store {
             .doing("retry tasks")
     }
 
-    async fn retry_each(&self, ids: &[&str], done: &mut BulkDone) -> Result<()> {
+    async fn each(
+        &self,
+        what: Bulk,
+        states: &[State],
+        ids: &[&str],
+        dry: bool,
+        done: &mut BulkDone,
+    ) -> Result<()> {
         for id in ids {
-            let id = TaskId::from(*id);
-            match self.retry_task(&id).await {
-                Ok(_) => done.changed += 1,
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => done.skip(error.what.clone(), id),
+            match self.bulk_batch(what, states, &[id], dry, done).await {
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    done.skip(error.what.clone(), TaskId::from(*id));
+                }
+                answer => answer?,
             }
         }
         Ok(())

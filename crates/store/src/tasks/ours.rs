@@ -14,13 +14,15 @@ pub(super) struct Ours {
     pub(super) types: Option<Vec<String>>,
 }
 
-/// Whether a row `t` is ours: run or parked by us, assigned to an agent of ours, or unassigned, untaken and of a type that
-/// we serve. `$1` and `$2` are [`Ours`].
+/// Whether a row `t` is ours: assigned to an agent of ours, or unassigned and run or parked by us, or unassigned, untaken
+/// and of a type that we serve. What somebody else took from us may still name our worker. `$1` and `$2` are [`Ours`].
 macro_rules! is_ours {
     () => {
-        "(t.worker_id IS NOT NULL OR t.wait IS NOT NULL OR t.assigned_to = ANY ($1)
-          OR t.assigned_to IS NULL AND t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')
-             AND ($2::text[] IS NULL OR t.task_type = ANY ($2)))"
+        "(t.assigned_to = ANY ($1)
+          OR t.assigned_to IS NULL
+             AND (t.worker_id IS NOT NULL OR t.wait IS NOT NULL
+                  OR t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')
+                     AND ($2::text[] IS NULL OR t.task_type = ANY ($2))))"
     };
 }
 pub(super) use is_ours;

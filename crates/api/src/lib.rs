@@ -33,5 +33,5 @@ pub use input::{PAYLOAD_BYTES, PAYLOAD_DEPTH, made, new_task};
 pub use metrics::{install as install_metrics, upkeep as metrics_upkeep};
 pub use schedules::view as schedule_view;
 pub use server::{Api, serve};
-pub use token::mint as mint_token;
+pub use token::{id as token_id, mint as mint_token};
 pub use view::{EventView, StepView, TaskView, asks_for, is_over, shown_state};

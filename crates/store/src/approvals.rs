@@ -34,6 +34,16 @@ struct Asked {
     step: String,
     asked_at: DateTime<Utc>,
     waits: bool,
+    /// When other branches of the task began to ask for the same: one answer is for all of them.
+    beside: Vec<DateTime<Utc>>,
+}
+
+impl Asked {
+    fn all(&self) -> Vec<DateTime<Utc>> {
+        std::iter::once(self.asked_at)
+            .chain(self.beside.iter().copied())
+            .collect()
+    }
 }
 
 impl Store {
@@ -50,6 +60,10 @@ impl Store {
         if !asked.waits {
             return Err(asks_nothing(&task));
         }
+        if verdict.what.is_none() {
+            self.refuse_if_another_was_answered(&mut tx, &task, &asked)
+                .await?;
+        }
         let approval = self.record(&mut tx, &task, &asked, verdict).await?;
         tx.commit().await.doing(DOING)?;
         Ok(Decided {
@@ -63,9 +77,10 @@ impl Store {
     async fn asked(&self, tx: &mut PgConnection, task: &TaskRow, what: Option<&str>) -> Result<Asked> {
         let rows = self
             .query(
-                // What is being undone does not come back to the steps of its run.
+                // What is being undone does not come back to the steps of its run, and an answer after the limit is none.
                 "SELECT key, started_at,
-                        outcome IS NULL AND (scope LIKE 'unwind%' OR NOT EXISTS (
+                        outcome IS NULL AND (deadline IS NULL OR deadline > longshore.now())
+                        AND (scope LIKE 'unwind%' OR NOT EXISTS (
                             SELECT FROM longshore.task_steps u WHERE u.task_id = $1 AND u.scope = 'unwind')) AS waits
                    FROM longshore.task_steps
                   WHERE task_id = $1 AND kind = 'signal' AND key LIKE 'approval/%'
@@ -86,6 +101,7 @@ impl Store {
                 asked_at: row.try_get("started_at").doing(DOING)?,
                 // Also while the task runs for another reason: it comes by that step again and takes the answer.
                 waits: waits && !task.status.is_terminal(),
+                beside: Vec::new(),
             });
         }
         let mut waiting: Vec<String> = asked
@@ -95,8 +111,17 @@ impl Store {
             .collect();
         waiting.sort();
         waiting.dedup();
-        match (asked.into_iter().next(), waiting.len()) {
-            (Some(asked), 0 | 1) => Ok(asked),
+        let mut asked = asked.into_iter();
+        match (asked.next(), waiting.len()) {
+            (Some(first), 0 | 1) => {
+                let beside = asked
+                    .filter(|other| first.waits && other.waits)
+                    .map(|other| other.asked_at);
+                Ok(Asked {
+                    beside: beside.collect(),
+                    ..first
+                })
+            }
             (Some(_), _) => Err(Error::conflict(format!(
                 "task {} asks for more than one approval: {}",
                 task.id,
@@ -146,6 +171,34 @@ impl Store {
         read().map(Some).doing(DOING)
     }
 
+    /// An answer that names nothing and is sent again, since its own answer was lost, must not decide the next question.
+    async fn refuse_if_another_was_answered(
+        &self,
+        tx: &mut PgConnection,
+        task: &TaskRow,
+        asked: &Asked,
+    ) -> Result<()> {
+        let row = self
+            .query(
+                "SELECT step FROM longshore.approvals WHERE task_id = $1 AND step <> $2
+                  ORDER BY decided_at DESC LIMIT 1",
+            )
+            .bind(task.id.as_str())
+            .bind(&asked.step)
+            .fetch_optional(tx)
+            .await
+            .doing(DOING)?;
+        let Some(row) = row else { return Ok(()) };
+        let answered: String = row.try_get("step").doing(DOING)?;
+        Err(Error::conflict(format!(
+            "task {} asks for approval of {}, and {} was answered before",
+            task.id,
+            what_of(&asked.step),
+            what_of(&answered)
+        ))
+        .next("Say which is meant: `what` in the request, --what at the command line"))
+    }
+
     /// Writes the decision, the signal that the task takes and the line in its history, and wakes it.
     async fn record(
         &self,
@@ -158,12 +211,15 @@ impl Store {
         let (by, comment) = (clean(verdict.by), verdict.comment.map(clean));
         let row = self
             .query(
-                "INSERT INTO longshore.approvals (task_id, step, asked_at, decision, decided_by, comment)
-                 VALUES ($1, $2, $3, $4, $5, $6) RETURNING decided_at",
+                "WITH asked AS (SELECT DISTINCT unnest($3::timestamptz[]) AS at),
+                 told AS (
+                     INSERT INTO longshore.approvals (task_id, step, asked_at, decision, decided_by, comment)
+                     SELECT $1, $2, at, $4, $5, $6 FROM asked RETURNING decided_at)
+                 SELECT min(decided_at) AS decided_at FROM told",
             )
             .bind(task.id.as_str())
             .bind(&asked.step)
-            .bind(asked.asked_at)
+            .bind(asked.all())
             .bind(verdict.decision.as_str())
             .bind(&by)
             .bind(&comment)
@@ -176,18 +232,27 @@ impl Store {
             comment,
             at: row.try_get("decided_at").doing(DOING)?,
         };
-        self.query("INSERT INTO longshore.signals (task_id, name, value) VALUES ($1, $2, $3)")
-            .bind(task.id.as_str())
-            .bind(&asked.step)
-            .bind(json!(approval))
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
-        self.query("UPDATE tasks SET run_at = longshore.utc_now() WHERE id = $1 AND status = 'waiting'")
-            .bind(task.id.as_str())
-            .execute(&mut *tx)
-            .await
-            .doing(DOING)?;
+        // Each step takes a signal of its own.
+        self.query(
+            "INSERT INTO longshore.signals (task_id, name, value)
+             SELECT $1, $2, $3 FROM generate_series(1, $4)",
+        )
+        .bind(task.id.as_str())
+        .bind(&asked.step)
+        .bind(json!(approval))
+        .bind(asked.all().len() as i64)
+        .execute(&mut *tx)
+        .await
+        .doing(DOING)?;
+        // A held task waits for somebody to let it go on, and takes the answer then.
+        self.query(
+            "UPDATE tasks SET run_at = longshore.utc_now()
+              WHERE id = $1 AND status = 'waiting' AND NOT coalesce(wait ? 'held', false)",
+        )
+        .bind(task.id.as_str())
+        .execute(&mut *tx)
+        .await
+        .doing(DOING)?;
         let mut told = format!(
             "{} {} by {}",
             what_of(&asked.step),

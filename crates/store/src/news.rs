@@ -75,6 +75,40 @@ impl Store {
         self.within(DOING, read).await
     }
 
+    /// Events after `after` of tasks of this type and repository, where they are named: the first `limit`, in order.
+    pub async fn news_of(
+        &self,
+        after: i64,
+        task_type: Option<&str>,
+        repo_id: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<News>> {
+        let read = async {
+            let mut tx = self.pool().begin().await.doing(DOING)?;
+            let rows = self
+                .query(
+                    "SELECT e.*, t.task_type, t.repo_id
+                       FROM longshore.task_events e LEFT JOIN tasks t ON t.id = e.task_id
+                      WHERE e.id > $1 AND ($2::text IS NULL OR t.task_type = $2)
+                        AND ($3::text IS NULL OR t.repo_id = $3)
+                      ORDER BY e.id LIMIT $4",
+                )
+                .bind(after)
+                .bind(task_type)
+                .bind(repo_id)
+                .bind(i64::from(limit))
+                .fetch_all(&mut *tx)
+                .await
+                .doing(DOING)?;
+            tx.commit().await.doing(DOING)?;
+            rows.iter()
+                .map(read_news)
+                .collect::<sqlx::Result<_>>()
+                .doing(DOING)
+        };
+        self.within(DOING, read).await
+    }
+
     /// How far these tasks are. Those that are gone are left out.
     pub async fn progress(&self, ids: &[TaskId]) -> Result<Vec<Progress>> {
         let ids: Vec<&str> = ids.iter().map(TaskId::as_str).collect();

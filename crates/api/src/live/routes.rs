@@ -94,8 +94,9 @@ fn event(name: &str, data: &impl Serialize) -> Event {
 
 /// Follow what happens to all tasks
 ///
-/// `history`: an event, with `task_id`, `task_type` and `repo_id`. Whoever comes back with `Last-Event-ID` is told at most
-/// 1000 events that came after it; without it the stream begins now. `dropped`: the follower was too slow; call again.
+/// `history`: an event, with `task_id`, `task_type` and `repo_id`. Whoever comes back with `Last-Event-ID` is told what came
+/// after it; where that is more than 1000 events the stream ends after so many, and the next call goes on. Without it the
+/// stream begins now. `dropped`: the follower was too slow; call again.
 #[utoipa::path(get, path = "/api/events", tag = "live",
     params(Wanted, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was heard")),
     responses(
@@ -113,20 +114,26 @@ pub async fn of_all(
         None => api.store.newest_event().await?,
     };
     let place = api.feed.follow(None).await?;
-    let missed = api.store.news(after, &[], REPLAY).await?;
+    let missed = api
+        .store
+        .news_of(
+            after,
+            wanted.task_type.as_deref(),
+            wanted.repo_id.as_deref(),
+            REPLAY,
+        )
+        .await?;
+    // What came behind these would be lost if the stream went on with what is new.
+    let more = missed.len() >= REPLAY as usize;
     let told: BTreeSet<i64> = missed.iter().map(|news| news.event.id).collect();
-    let past = missed
-        .iter()
-        .filter(|news| wanted.wants(news))
-        .map(history)
-        .collect();
+    let past = missed.iter().map(history).collect();
     let pick = move |item: Item| match item {
         Item::News(news) if wanted.wants(&news) && !told.contains(&news.event.id) => {
             vec![history(&news)]
         }
         _ => Vec::new(),
     };
-    Ok(open(&api.feed, place, past, false, move |item| {
+    Ok(open(&api.feed, place, past, more, move |item| {
         (pick(item), false)
     }))
 }

@@ -77,7 +77,7 @@ pub enum TasksCommand {
 /// Which tasks: named, or by filter.
 #[derive(Debug, Args)]
 pub struct Which {
-    #[arg(value_name = "TASK", conflicts_with_all = ["status", "task_type", "agent", "repo_id", "created_before", "created_after", "error", "all"])]
+    #[arg(value_name = "TASK", conflicts_with_all = ["status", "task_type", "agent", "repo_id", "created_before", "created_after", "error", "all", "dry_run", "yes"])]
     pub ids: Vec<String>,
     /// Only these states, `held` among them; may be given more than once
     #[arg(long, value_name = "STATE", value_delimiter = ',', help_heading = "By filter")]

@@ -126,10 +126,7 @@ async fn list(store: &Store, out: Output) -> Outcome {
 
 async fn revoke(store: &Store, named: &str, out: Output) -> Outcome {
     // Somebody may name the whole token: its id is its middle.
-    let named = named
-        .strip_prefix("lsh_")
-        .and_then(|rest| rest.split_once('_'))
-        .map_or(named, |(id, _)| id);
+    let named = api::token_id(named).unwrap_or(named);
     let token = store.revoke_token(named).await?;
     out.answer(&token, |_| {
         format!(

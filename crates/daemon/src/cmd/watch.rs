@@ -23,7 +23,7 @@ const EVENTS: u32 = 1000;
 #[derive(Default)]
 pub struct Shown {
     state: Option<&'static str>,
-    events: usize,
+    last_event: i64,
 }
 
 /// What is new since the last look.
@@ -39,9 +39,12 @@ impl Shown {
         let events = store.events(id, EVENTS).await?;
         let state = api::shown_state(&task);
         let changed = (self.state != Some(state)).then_some(state);
-        let fresh = events.into_iter().skip(self.events).collect::<Vec<_>>();
+        let fresh = events
+            .into_iter()
+            .filter(|event| event.id > self.last_event)
+            .collect::<Vec<_>>();
         self.state = Some(state);
-        self.events += fresh.len();
+        self.last_event = fresh.last().map_or(self.last_event, |event| event.id);
         Ok(News {
             task,
             state: changed,

@@ -19,6 +19,8 @@ const SOON_DAYS: i64 = 14;
 pub async fn look(settings: &Settings, found: &mut Findings) {
     let client = reqwest::Client::builder()
         .timeout(LIMIT)
+        // A redirect may lead to another host, and the token would go with it.
+        .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
         .build();
     let client = match client {

@@ -178,6 +178,19 @@ fn printing_the_configuration_shows_no_secret() {
 }
 
 #[test]
+fn a_dry_run_of_named_tasks_is_refused_and_touches_none() {
+    for verb in ["cancel", "retry"] {
+        let output = run_with(&["tasks", verb, "T1", "T2", "--dry-run"], &[], "");
+        assert_eq!(code(&output), 2, "{verb}");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("--dry-run") && said.contains("cannot be used with"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_dry_run_shows_the_request_and_sends_nothing() {
     // Port 1: whatever were sent would fail.
     let env = [

@@ -118,6 +118,45 @@ async fn who_asks_for_two_things_is_answered_by_name() {
 }
 
 #[tokio::test]
+async fn branches_that_ask_for_the_same_are_answered_together() {
+    let served = Served::new().await;
+    let _work = work(&served).await;
+    let id = asking(&served, &["east", "east", "east"], true).await;
+    assert_eq!(decide(&served, &id, "approve", "").await.0, 200);
+    reaches(&served, &id, "completed").await;
+    let decisions = "SELECT count(*) FROM longshore.approvals WHERE decision = 'approved'";
+    assert_eq!(served.database.value(decisions).await.as_deref(), Some("3"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_sent_again_decides_no_other_question() {
+    let served = Served::new().await;
+    let _work = work(&served).await;
+    let id = asking(&served, &["staging", "production"], false).await;
+    let (status, first) = decide(&served, &id, "approve", "").await;
+    assert_eq!((status, first["what"].as_str()), (200, Some("staging")));
+    let asks_next = async {
+        loop {
+            let (status, again) = decide(&served, &id, "approve", "").await;
+            if status == 409 {
+                return again;
+            }
+            assert_eq!(again["is_new"], false, "{again}");
+        }
+    };
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(30), asks_next)
+        .await
+        .expect("it asks the next question");
+    assert_eq!(
+        refused["error"]["what"],
+        format!("task {id} asks for approval of production, and staging was answered before")
+    );
+    let named = r#"{"what": "production"}"#;
+    assert_eq!(decide(&served, &id, "approve", named).await.0, 200);
+    reaches(&served, &id, "completed").await;
+}
+
+#[tokio::test]
 async fn a_task_that_asks_nothing_says_what_it_does_instead() {
     let served = Served::new().await;
     served

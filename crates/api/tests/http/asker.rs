@@ -33,8 +33,8 @@ impl Handler for Asker {
         let mut told = Vec::new();
         if params.together {
             let mut asking = Vec::new();
-            for what in &params.asks {
-                let branch = cx.branch(what)?;
+            for (at, what) in params.asks.iter().enumerate() {
+                let branch = cx.branch(&format!("{at} {what}"))?;
                 asking.push(async move { ask(&branch, what).await });
             }
             told = durable::join_all(asking).await?;

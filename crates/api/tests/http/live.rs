@@ -168,6 +168,37 @@ async fn all_tasks_are_followed_by_type_and_repository_and_nothing_is_missed_bet
 }
 
 #[tokio::test]
+async fn who_comes_back_after_very_many_events_is_told_all_of_them_in_several_calls() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            "INSERT INTO tasks (id, task_type) VALUES ('a', 'deploy'), ('b', 'ask');
+             INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+             SELECT CASE WHEN i % 500 = 0 THEN 'b' ELSE 'a' END, 'e' || i, 1, '' FROM generate_series(1, 1500) i",
+        )
+        .await;
+    let mut heard = Vec::new();
+    let mut last = 0;
+    for _ in 0..2 {
+        let mut line = Followed::open(&served, "/api/events", Some(last)).await;
+        while heard.len() < 1500
+            && let Some(said) = line.next().await
+        {
+            last = said.id.unwrap();
+            heard.push(said.data["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    let all: Vec<String> = (1..=1500).map(|i| format!("e{i}")).collect();
+    assert_eq!(heard, all);
+    let mut asked = Followed::open(&served, "/api/events?type=ask", Some(0)).await;
+    assert_eq!(
+        lines(&asked.until("history e1500").await),
+        ["history e500", "history e1000", "history e1500"]
+    );
+}
+
+#[tokio::test]
 async fn an_event_that_commits_after_a_later_one_is_told_too() {
     let served = Served::new().await;
     let mut slow = served.database.session().await;

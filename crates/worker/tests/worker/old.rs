@@ -11,7 +11,7 @@ async fn a_worker_deletes_what_was_over_for_long_and_one_that_keeps_all_does_not
     let db = postgres::database().await;
     let clock = db.manual_clock("2026-07-01T10:00:00Z".parse().unwrap()).await;
     db.sql(
-        "INSERT INTO tasks (task_type, assigned_to, status, completed_at) SELECT 'x', 'devops', 'completed', longshore.utc_now() FROM generate_series(1, 1200);
+        "INSERT INTO tasks (task_type, assigned_to, status, attempt, completed_at) SELECT 'x', 'devops', 'completed', 1, longshore.utc_now() FROM generate_series(1, 1200);
          INSERT INTO tasks (task_type, assigned_to, status, completed_at) VALUES ('x', 'builder', 'completed', longshore.utc_now())",
     )
     .await;

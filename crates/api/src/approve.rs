@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::server::Api;
-use crate::tasks::{TaskPath, read_json, task_id};
+use crate::tasks::{read_json, task_id};
 use crate::view::rfc3339;
 
 /// Longest comment, in characters.
@@ -65,7 +65,7 @@ impl DecisionView {
 /// Approve what a task asks
 ///
 /// The task goes on and is told who approved, when and why. The same decision again changes nothing.
-#[utoipa::path(post, path = "/api/tasks/{id}/approve", tag = "tasks", params(TaskPath),
+#[utoipa::path(post, path = "/api/tasks/{id}/approve", tag = "tasks", params(("id" = String, Path, description = "The task's id")),
     request_body = Option<AnswerBody>, responses(
     (status = 200, description = "The decision stands", body = DecisionView),
     (status = 404, description = "There is no such task", body = ErrorBody),
@@ -82,7 +82,7 @@ pub async fn approve(
 /// Reject what a task asks
 ///
 /// The task is told who rejected, when and why, and decides what follows. The same decision again changes nothing.
-#[utoipa::path(post, path = "/api/tasks/{id}/reject", tag = "tasks", params(TaskPath),
+#[utoipa::path(post, path = "/api/tasks/{id}/reject", tag = "tasks", params(("id" = String, Path, description = "The task's id")),
     request_body = Option<AnswerBody>, responses(
     (status = 200, description = "The decision stands", body = DecisionView),
     (status = 404, description = "There is no such task", body = ErrorBody),

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiResult, ErrorBody};
 use crate::server::Api;
-use crate::tasks::{TaskPath, task_id};
+use crate::tasks::task_id;
 use crate::view::{EventView, StepView, TaskView, rfc3339};
 
 /// So many of the newest events are shown.
@@ -74,7 +74,7 @@ impl TaskDetail {
 }
 
 /// Show a task with its attempts, steps and history
-#[utoipa::path(get, path = "/api/tasks/{id}", tag = "tasks", params(TaskPath), responses(
+#[utoipa::path(get, path = "/api/tasks/{id}", tag = "tasks", params(("id" = String, Path, description = "The task's id")), responses(
     (status = 200, description = "All that is known of it", body = TaskDetail),
     (status = 404, description = "There is no such task", body = ErrorBody)))]
 pub async fn show(

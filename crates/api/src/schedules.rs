@@ -9,7 +9,7 @@ use domain::Error;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::{NewSchedule, Schedule};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::input::{self, Created};
@@ -20,15 +20,6 @@ use crate::view::rfc3339;
 const FIELDS: [&str; 6] = ["cron", "time_zone", "task", "overlap", "missed", "enabled"];
 
 type Name = Result<Path<String>, PathRejection>;
-
-/// The name in the address.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[allow(dead_code, reason = "describes what `named` reads")]
-struct NamePath {
-    /// The schedule's name.
-    name: String,
-}
 
 /// What `PUT` takes.
 #[derive(ToSchema)]
@@ -81,7 +72,7 @@ pub async fn list(State(api): State<Api>) -> ApiResult<Json<ScheduleList>> {
 }
 
 /// Show a schedule
-#[utoipa::path(get, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), responses(
+#[utoipa::path(get, path = "/api/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It and its last run", body = OneSchedule),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
 pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
@@ -90,7 +81,7 @@ pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSched
 }
 
 /// Make or change a schedule
-#[utoipa::path(put, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), request_body = ScheduleBody,
+#[utoipa::path(put, path = "/api/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), request_body = ScheduleBody,
     responses((status = 200, description = "It stands", body = OneSchedule)))]
 pub async fn set(
     State(api): State<Api>,
@@ -104,7 +95,7 @@ pub async fn set(
 }
 
 /// Forget a schedule; its tasks stay
-#[utoipa::path(delete, path = "/api/schedules/{name}", tag = "schedules", params(NamePath), responses(
+#[utoipa::path(delete, path = "/api/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It is gone", body = ScheduleDeleted),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
 pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<ScheduleDeleted>> {
@@ -117,7 +108,7 @@ pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<Schedu
 }
 
 /// Let a schedule run from now on
-#[utoipa::path(post, path = "/api/schedules/{name}/enable", tag = "schedules", params(NamePath), responses(
+#[utoipa::path(post, path = "/api/schedules/{name}/enable", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It runs", body = OneSchedule),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
 pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
@@ -126,7 +117,7 @@ pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSch
 }
 
 /// Stop a schedule
-#[utoipa::path(post, path = "/api/schedules/{name}/disable", tag = "schedules", params(NamePath), responses(
+#[utoipa::path(post, path = "/api/schedules/{name}/disable", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It rests", body = OneSchedule),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
 pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
@@ -135,7 +126,7 @@ pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSc
 }
 
 /// Make a schedule's task now
-#[utoipa::path(post, path = "/api/schedules/{name}/run", tag = "schedules", params(NamePath), responses(
+#[utoipa::path(post, path = "/api/schedules/{name}/run", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 201, description = "The task was made", body = Created),
     (status = 200, description = "An earlier one is unfinished", body = Created),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]

@@ -197,7 +197,7 @@ pub struct Changed {
 ///
 /// One that never began ends at once. Any other is told to, undoes what it did, and is `cancelling` until then. Cancelling
 /// twice is once.
-#[utoipa::path(post, path = "/api/tasks/{id}/cancel", tag = "tasks", params(TaskPath), responses(
+#[utoipa::path(post, path = "/api/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path, description = "The task's id")), responses(
     (status = 200, description = "It is cancelled, or will be", body = Changed),
     (status = 404, description = "There is no such task", body = ErrorBody),
     (status = 409, description = "It is over", body = ErrorBody)))]
@@ -215,7 +215,7 @@ pub async fn cancel(
 /// Retry a task
 ///
 /// A failed or cancelled one starts anew, from its first step; a held or waiting one goes on now.
-#[utoipa::path(post, path = "/api/tasks/{id}/retry", tag = "tasks", params(TaskPath), responses(
+#[utoipa::path(post, path = "/api/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path, description = "The task's id")), responses(
     (status = 200, description = "It will be tried", body = Changed),
     (status = 404, description = "There is no such task", body = ErrorBody),
     (status = 409, description = "It runs, or it is completed", body = ErrorBody)))]
@@ -228,15 +228,6 @@ pub async fn retry(
     Ok(Json(Changed {
         task: TaskView::from(&task),
     }))
-}
-
-/// The id in the address.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[allow(dead_code, reason = "describes what `task_id` reads")]
-pub struct TaskPath {
-    /// The task's id.
-    id: String,
 }
 
 pub fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {

@@ -1,8 +1,9 @@
 //! What happens to tasks, for those who follow it live: read for all followers at once.
 
 use domain::{Result, TaskId};
-use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
 
 use crate::error::SqlResult;
 use crate::{Store, TaskEvent, TaskRow};
@@ -49,30 +50,19 @@ impl Store {
     /// Events after `after`, and those of `missed` that have come to be seen: ids are given before their transactions
     /// commit, so a smaller one may appear after a larger. In the order of their ids, at most `limit`.
     pub async fn news(&self, after: i64, missed: &[i64], limit: u32) -> Result<Vec<News>> {
-        let read = async {
-            let mut tx = self.pool().begin().await.doing(DOING)?;
-            let rows = self
-                .query(
-                    "SELECT e.*, t.task_type, t.repo_id
-                       FROM ((SELECT * FROM longshore.task_events WHERE id = ANY ($2))
-                             UNION ALL
-                             (SELECT * FROM longshore.task_events WHERE id > $1 ORDER BY id LIMIT $3)) AS e
-                       LEFT JOIN tasks t ON t.id = e.task_id
-                      ORDER BY e.id",
-                )
-                .bind(after)
-                .bind(missed)
-                .bind(i64::from(limit))
-                .fetch_all(&mut *tx)
-                .await
-                .doing(DOING)?;
-            tx.commit().await.doing(DOING)?;
-            rows.iter()
-                .map(read_news)
-                .collect::<sqlx::Result<_>>()
-                .doing(DOING)
-        };
-        self.within(DOING, read).await
+        let query = self
+            .query(
+                "SELECT e.*, t.task_type, t.repo_id
+                   FROM ((SELECT * FROM longshore.task_events WHERE id = ANY ($2))
+                         UNION ALL
+                         (SELECT * FROM longshore.task_events WHERE id > $1 ORDER BY id LIMIT $3)) AS e
+                   LEFT JOIN tasks t ON t.id = e.task_id
+                  ORDER BY e.id",
+            )
+            .bind(after)
+            .bind(missed)
+            .bind(i64::from(limit));
+        self.read_all_news(query).await
     }
 
     /// Events after `after` of tasks of this type and repository, where they are named: the first `limit`, in order.
@@ -83,23 +73,25 @@ impl Store {
         repo_id: Option<&str>,
         limit: u32,
     ) -> Result<Vec<News>> {
+        let query = self
+            .query(
+                "SELECT e.*, t.task_type, t.repo_id
+                   FROM longshore.task_events e LEFT JOIN tasks t ON t.id = e.task_id
+                  WHERE e.id > $1 AND ($2::text IS NULL OR t.task_type = $2)
+                    AND ($3::text IS NULL OR t.repo_id = $3)
+                  ORDER BY e.id LIMIT $4",
+            )
+            .bind(after)
+            .bind(task_type)
+            .bind(repo_id)
+            .bind(i64::from(limit));
+        self.read_all_news(query).await
+    }
+
+    async fn read_all_news(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<News>> {
         let read = async {
             let mut tx = self.pool().begin().await.doing(DOING)?;
-            let rows = self
-                .query(
-                    "SELECT e.*, t.task_type, t.repo_id
-                       FROM longshore.task_events e LEFT JOIN tasks t ON t.id = e.task_id
-                      WHERE e.id > $1 AND ($2::text IS NULL OR t.task_type = $2)
-                        AND ($3::text IS NULL OR t.repo_id = $3)
-                      ORDER BY e.id LIMIT $4",
-                )
-                .bind(after)
-                .bind(task_type)
-                .bind(repo_id)
-                .bind(i64::from(limit))
-                .fetch_all(&mut *tx)
-                .await
-                .doing(DOING)?;
+            let rows = query.fetch_all(&mut *tx).await.doing(DOING)?;
             tx.commit().await.doing(DOING)?;
             rows.iter()
                 .map(read_news)

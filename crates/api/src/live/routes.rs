@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use super::feed::{Feed, Item, Place};
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::server::Api;
-use crate::tasks::{TaskPath, task_id};
+use crate::tasks::task_id;
 use crate::view::{EventView, TaskView, is_over, shown_state, waits_for};
 
 /// A comment is sent after so long a silence, so that nobody in between takes the line for dead.
@@ -144,7 +144,7 @@ pub async fn of_all(
 /// `{"task_id", "state", "attempt", "waits_for", "steps_done", "step"}`. `end`: it is over: `{"task": {…}}`, and the stream
 /// ends. `dropped`: the follower was too slow; call again.
 #[utoipa::path(get, path = "/api/tasks/{id}/events", tag = "live",
-    params(TaskPath, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was heard")),
+    params(("id" = String, Path, description = "The task's id"), ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was heard")),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
         (status = 404, description = "There is no such task", body = ErrorBody),

@@ -423,44 +423,29 @@ impl Journal for TaskJournal {
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(broken("look at a child task"))?;
-            let Some(row) = row else {
+            let outcome = match row {
                 // Somebody deleted it: its parent decides what that means.
-                let outcome = ChildOutcome::gone(child);
-                self.finish(
-                    &mut tx,
-                    lease,
-                    at,
-                    StepKind::Child,
-                    &Recorded::Ok(serde_json::json!(outcome)),
-                )
-                .await?;
-                self.commit(tx).await?;
-                return Ok(Some(outcome));
+                None => Some(ChildOutcome::gone(child)),
+                Some(row) if row.get::<bool, _>("over") => {
+                    let status: String = row.get("status");
+                    let status = status.parse().map_err(|error| {
+                        Error::internal(format!("task {child} has an unknown status")).because(&error)
+                    })?;
+                    Some(ChildOutcome {
+                        status,
+                        result: json::shown(&row, "result")
+                            .map_err(broken("read a child task"))?
+                            .unwrap_or(Value::Null),
+                        error: row.get("error"),
+                    })
+                }
+                Some(_) => None,
             };
-            let outcome = if row.get::<bool, _>("over") {
-                let status: String = row.get("status");
-                let status = status.parse().map_err(|error| {
-                    Error::internal(format!("task {child} has an unknown status")).because(&error)
-                })?;
-                let outcome = ChildOutcome {
-                    status,
-                    result: json::shown(&row, "result")
-                        .map_err(broken("read a child task"))?
-                        .unwrap_or(Value::Null),
-                    error: row.get("error"),
-                };
-                self.finish(
-                    &mut tx,
-                    lease,
-                    at,
-                    StepKind::Child,
-                    &Recorded::Ok(serde_json::json!(outcome)),
-                )
-                .await?;
-                Some(outcome)
-            } else {
-                None
-            };
+            if let Some(outcome) = &outcome {
+                let recorded = Recorded::Ok(serde_json::json!(outcome));
+                self.finish(&mut tx, lease, at, StepKind::Child, &recorded)
+                    .await?;
+            }
             self.commit(tx).await?;
             Ok(outcome)
         })

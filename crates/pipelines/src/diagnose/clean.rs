@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use super::escapes;
+
 /// Columns of a runner's export ("job TAB step TAB"), then timestamps of the usual forms, then the stream mark
 /// that some runners put behind their timestamp, or the severity and the name of the step.
 static TIME_PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -38,7 +40,7 @@ pub fn strip_escapes(raw: &[u8], out: &mut String) {
     let mut rest = raw;
     while let Some(at) = memchr::memchr(0x1b, rest) {
         bytes.extend_from_slice(&rest[..at]);
-        rest = &rest[at + escape_len(&rest[at..])..];
+        rest = &rest[at + escapes::length(&rest[at..])..];
     }
     bytes.extend_from_slice(rest);
     if !has_controls(&bytes) {
@@ -58,49 +60,6 @@ pub fn strip_escapes(raw: &[u8], out: &mut String) {
             out.push(char::REPLACEMENT_CHARACTER);
         }
     }
-}
-
-/// The length of the escape sequence at the start of `bytes` (which starts with ESC).
-fn escape_len(bytes: &[u8]) -> usize {
-    match bytes.get(1) {
-        Some(b'[') => {
-            let body = bytes[2..]
-                .iter()
-                .take_while(|byte| (0x20..=0x3f).contains(*byte))
-                .count();
-            match bytes.get(2 + body) {
-                Some(last) if (0x40..=0x7e).contains(last) => body + 3,
-                _ => body + 2,
-            }
-        }
-        // Operating-system, application and device strings end with BEL or ESC \.
-        Some(b']' | b'_' | b'P' | b'^') => {
-            let window = &bytes[..bytes.len().min(4096)];
-            for (at, byte) in window.iter().enumerate().skip(2) {
-                match byte {
-                    0x07 => return at + 1,
-                    0x1b if window.get(at + 1) == Some(&b'\\') => return at + 2,
-                    _ => {}
-                }
-            }
-            2
-        }
-        Some(b'(' | b')' | b'#') => bytes.len().min(3),
-        Some(byte) if (0x30..=0x7e).contains(byte) => 2,
-        _ => 1,
-    }
-}
-
-/// Whether the line is a runner's own echo of the next command of a script that stops at the first failure: a dollar
-/// sign in bold green, at most behind a timestamp. Tools that echo what they run do not colour it so.
-pub fn is_command_echo(raw: &[u8]) -> bool {
-    const ECHO: &[u8] = b"\x1b[32;1m$ ";
-    let Some(escape) = memchr::memchr(0x1b, &raw[..raw.len().min(40)]) else {
-        return false;
-    };
-    let rest = &raw[escape..];
-    let rest = rest.strip_prefix(b"\x1b[0K").unwrap_or(rest);
-    rest.starts_with(ECHO)
 }
 
 /// The text behind its timestamps.
@@ -227,17 +186,6 @@ mod tests {
         ] {
             assert_eq!(skip_container(table), table);
         }
-    }
-
-    #[test]
-    fn only_the_runners_own_echo_is_a_command() {
-        assert!(is_command_echo(b"\x1b[32;1m$ make test\x1b[0;m"));
-        assert!(is_command_echo(
-            b"2024-05-14T09:12:40.123456Z 00O \x1b[0K\x1b[32;1m$ make\x1b[0;m"
-        ));
-        assert!(!is_command_echo(b"$ tsc -b"));
-        assert!(!is_command_echo(b"\x1b[32;1mFetching changes\x1b[0;m"));
-        assert!(!is_command_echo(b"\x1b[2m$ tsc\x1b[0m"));
     }
 
     #[test]

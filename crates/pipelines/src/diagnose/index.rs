@@ -81,11 +81,9 @@ impl Index {
         }
     }
 
-    /// Puts every key that stands in `bytes`, at or behind `from`, into `keys`, with a position in it, in order.
-    pub fn keys(&self, bytes: &[u8], from: usize, keys: &mut Vec<(usize, u32)>) {
-        keys.clear();
-        self.keys
-            .all(bytes, from, |at, key| keys.push((at.max(from), key)));
+    /// Calls `found` with a position in, and the number of, every key that stands in `bytes` at or behind `from`.
+    pub fn keys(&self, bytes: &[u8], from: usize, mut found: impl FnMut(usize, u32)) {
+        self.keys.all(bytes, from, |at, key| found(at.max(from), key));
     }
 
     /// How many places of `bytes` hold a key.
@@ -105,10 +103,10 @@ impl Index {
     }
 
     /// Puts the patterns of these keys into `patterns`, in order.
-    pub fn proposed_by(&self, keys: &[(usize, u32)], patterns: &mut Vec<u32>) {
+    pub fn proposed_by(&self, keys: impl Iterator<Item = u32>, patterns: &mut Vec<u32>) {
         patterns.clear();
-        for (_, key) in keys {
-            patterns.extend_from_slice(&self.keyed[*key as usize]);
+        for key in keys {
+            patterns.extend_from_slice(&self.keyed[key as usize]);
         }
         in_order(patterns);
     }

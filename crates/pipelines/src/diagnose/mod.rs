@@ -9,6 +9,7 @@ mod class;
 mod clean;
 mod command;
 mod diagnosis;
+mod escapes;
 mod excerpt;
 mod fingerprints;
 mod heard;

@@ -1,17 +1,20 @@
 //! The streaming pass: raw bytes in, matches out, in memory that does not grow with the log.
 //!
-//! Input gathers in a block of fixed size. Each full block is searched for the rules' literals in one pass; only a
-//! line that holds one is cleaned and shown to patterns. What is decided never depends on how the input was
-//! cut into pieces, because blocks fill to the same size whatever the pieces were.
+//! Input is read in blocks of fixed size. Each block, without its escape sequences, is searched for the rules' literals
+//! in one pass; only a line that holds one is cleaned and shown to patterns. What is decided never depends on how the
+//! input was cut into pieces, because blocks have the same size whatever the pieces were.
+
+use std::ops::Range;
 
 use super::diagnosis::{Context, Diagnosis};
+use super::escapes::Stripped;
 use super::ledger::{Captures, Hit, Ledger};
 use super::rules::{MarkKind, Rank, RuleSet, Target};
 use super::verdict;
 use super::wide::Encoding;
-use super::{clean, command};
+use super::{clean, command, escapes};
 
-/// Bytes searched at once: large enough to amortise the copy, small enough for a second-level cache.
+/// Bytes searched at once: large enough for long lines, small enough for a second-level cache.
 const BLOCK: usize = 256 * 1024;
 /// A longer line is looked at in pieces of this size, which all carry its number.
 const PIECE: usize = 64 * 1024;
@@ -41,17 +44,38 @@ pub struct Scanner<'r> {
     rules: &'r RuleSet,
     ledger: Ledger,
     encoding: Encoding,
+    /// What has come of the next block, unless the input holds all of it in one piece.
     buffer: Vec<u8>,
     /// Where the unsearched bytes begin; before it lies what an excerpt may need.
     position: usize,
-    /// The number of the line at `position`, from 1.
-    line: u64,
+    lines: Lines,
     total: u64,
     /// Memory that is used for one line and kept for the next.
     text: String,
     candidates: Vec<u32>,
-    /// Likewise for a block: the keys in it, with their positions.
-    keys: Vec<(usize, u32)>,
+    /// Likewise for a block.
+    signs: Vec<Sign>,
+    stripped: Stripped,
+}
+
+/// Why a line is looked at: it holds a key, or (if that is `None`) the echo of a command. With its place in the block.
+type Sign = (usize, Option<u32>);
+
+/// The numbers of lines, counted only as far as somebody asks.
+struct Lines {
+    /// The number of the line at `counted`, from 1.
+    number: u64,
+    /// A place in the block.
+    counted: usize,
+}
+
+impl Lines {
+    /// The number of the line at `place`, which never lies before an earlier one.
+    fn number_at(&mut self, block: &[u8], place: usize) -> u64 {
+        self.number += memchr::memchr_iter(b'\n', &block[self.counted..place]).count() as u64;
+        self.counted = place;
+        self.number
+    }
 }
 
 impl<'r> Scanner<'r> {
@@ -60,13 +84,17 @@ impl<'r> Scanner<'r> {
             rules,
             ledger: Ledger::default(),
             encoding: Encoding::default(),
-            buffer: Vec::with_capacity(BLOCK),
+            buffer: Vec::new(),
             position: 0,
-            line: 1,
+            lines: Lines {
+                number: 1,
+                counted: 0,
+            },
             total: 0,
             text: String::new(),
             candidates: Vec::new(),
-            keys: Vec::new(),
+            signs: Vec::new(),
+            stripped: Stripped::default(),
         }
     }
 
@@ -81,12 +109,21 @@ impl<'r> Scanner<'r> {
     fn gather(&mut self, mut bytes: &[u8]) {
         self.total += bytes.len() as u64;
         while !bytes.is_empty() {
+            // A block that the input holds in one piece need not be copied.
+            if self.buffer.is_empty() && bytes.len() >= BLOCK {
+                let kept = self.search(&bytes[..BLOCK], false);
+                bytes = &bytes[kept..];
+                continue;
+            }
             let room = BLOCK - self.buffer.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
             if self.buffer.len() == BLOCK {
-                self.search(false);
+                let mut block = std::mem::take(&mut self.buffer);
+                let kept = self.search(&block, false);
+                block.drain(..kept);
+                self.buffer = block;
             }
         }
     }
@@ -96,102 +133,112 @@ impl<'r> Scanner<'r> {
         if let Some(text) = self.encoding.finish() {
             self.gather(&text);
         }
-        self.search(true);
-        let ends_with_newline = self.buffer.last() == Some(&b'\n');
-        let lines = if self.total == 0 || (ends_with_newline && self.line > 1) {
-            self.line - 1
+        let block = std::mem::take(&mut self.buffer);
+        self.search(&block, true);
+        let number = self.lines.number;
+        let ends_with_newline = block.last() == Some(&b'\n');
+        let lines = if self.total == 0 || (ends_with_newline && number > 1) {
+            number - 1
         } else {
-            self.line
+            number
         };
         verdict::judge(self.rules, self.ledger, lines, context)
     }
 
-    fn search(&mut self, last: bool) {
-        let buffer = std::mem::take(&mut self.buffer);
+    /// Looks at the lines of a block from `position` on, and says where those begin that the next block has to hold too.
+    fn search(&mut self, block: &[u8], last: bool) -> usize {
         let limit = if last {
-            buffer.len()
+            block.len()
         } else {
-            searchable(&buffer, self.position)
+            searchable(block, self.position)
         };
-        let mut at = self.position;
-        let mut counted = self.position;
-        // An escape sequence may stand inside a literal, so a line that has one is looked at too.
-        let mut escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
-        let mut found = std::mem::take(&mut self.keys);
-        self.rules.index.keys(&buffer[..limit], at, &mut found);
-        let mut keys = found.as_slice();
-        while let Some(hit) = [escape, keys.first().map(|(at, _)| *at)]
-            .into_iter()
-            .flatten()
-            .min()
-        {
-            let floor = at.max(hit.saturating_sub(PIECE));
+        let mut signs = std::mem::take(&mut self.signs);
+        self.find_signs(&block[..limit], &mut signs);
+        let (mut at, mut later) = (self.position, signs.as_slice());
+        while let Some((sign, _)) = later.first() {
+            let floor = at.max(sign.saturating_sub(PIECE));
             let start =
-                memchr::memrchr(b'\n', &buffer[floor..hit]).map_or(floor, |newline| floor + newline + 1);
-            let ceiling = limit.min(hit + PIECE);
-            let end = memchr::memchr(b'\n', &buffer[hit..ceiling]).map_or(ceiling, |newline| hit + newline);
-            self.line += memchr::memchr_iter(b'\n', &buffer[counted..start]).count() as u64;
-            counted = start;
-            at = end.max(hit + 1);
-            let here = keys.iter().take_while(|(key, _)| *key < at).count();
-            let (here, later) = keys.split_at(here);
-            self.look(&buffer, start, end, here);
-            keys = later;
-            if escape.is_some_and(|found| found < at) {
-                escape = memchr::memchr(0x1b, &buffer[at..limit]).map(|found| at + found);
-            }
+                memchr::memrchr(b'\n', &block[floor..*sign]).map_or(floor, |newline| floor + newline + 1);
+            let ceiling = limit.min(sign + PIECE);
+            let end = memchr::memchr(b'\n', &block[*sign..ceiling]).map_or(ceiling, |newline| sign + newline);
+            at = end.max(sign + 1);
+            let here;
+            (here, later) = until(later, at);
+            self.look(block, start..end, here);
         }
-        self.keys = found;
-        self.line += memchr::memchr_iter(b'\n', &buffer[counted..limit]).count() as u64;
+        self.signs = signs;
         for hit in self.ledger.kept_lines() {
-            settle(hit, &buffer);
+            settle(hit, block);
         }
-        self.buffer = buffer;
-        if last {
-            self.position = limit;
-            return;
-        }
-        let keep = before_start(&self.buffer, limit);
-        self.buffer.drain(..keep);
+        let keep = if last { limit } else { before_start(block, limit) };
+        // What is kept may begin with lines that are counted already.
+        self.lines.number_at(block, keep.max(self.lines.counted));
+        self.lines.counted -= keep;
         self.position = limit - keep;
+        keep
     }
 
-    /// Shows one line to the patterns whose keys it holds.
-    fn look(&mut self, buffer: &[u8], start: usize, end: usize, keys: &[(usize, u32)]) {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        let line = &buffer[start..end];
-        if !keys.is_empty()
-            && let Some(plain) = clean::plain(line.strip_suffix(b"\r").unwrap_or(line))
-        {
-            self.rules.index.proposed_by(keys, &mut candidates);
-            self.look_at(buffer, start, end, plain, &candidates);
-        } else {
-            let mut text = std::mem::take(&mut self.text);
-            for segment in line
-                .split(|byte| *byte == b'\r')
-                .filter(|segment| !segment.is_empty())
-            {
-                clean::strip_escapes(segment, &mut text);
-                if clean::is_command_echo(segment) {
-                    self.ledger.next_command(self.line, &text);
-                }
-                self.rules.index.proposed(text.as_bytes(), &mut candidates);
-                if !candidates.is_empty() {
-                    self.look_at(buffer, start, end, &text, &candidates);
-                }
-            }
-            self.text = text;
+    /// Finds what makes lines of the block worth a look, in order.
+    fn find_signs(&mut self, block: &[u8], signs: &mut Vec<Sign>) {
+        let (rules, stripped) = (self.rules, &mut self.stripped);
+        signs.clear();
+        let mut from = self.position;
+        while from < block.len() {
+            let escaped = escapes::next(block, from);
+            rules.index.keys(&block[..escaped.start], from, |at, key| {
+                signs.push((at, Some(key)))
+            });
+            stripped.fill(&block[escaped.clone()]);
+            let first = signs.len();
+            rules
+                .index
+                .keys(&stripped.text, 0, |at, key| signs.push((at, Some(key))));
+            stripped.restore(signs[first..].iter_mut().map(|(at, _)| at), escaped.start);
+            signs.extend(stripped.echoes.iter().map(|echo| (escaped.start + echo, None)));
+            signs[first..].sort_unstable_by_key(|(at, _)| *at);
+            from = escaped.end;
         }
-        self.candidates = candidates;
     }
 
-    fn look_at(&mut self, buffer: &[u8], start: usize, end: usize, stripped: &str, candidates: &[u32]) {
+    /// Shows the parts of one line that hold signs to the patterns whose keys they hold. What a carriage return ends is a
+    /// part.
+    fn look(&mut self, block: &[u8], line: Range<usize>, mut signs: &[Sign]) {
+        let (mut candidates, mut text) = (
+            std::mem::take(&mut self.candidates),
+            std::mem::take(&mut self.text),
+        );
+        while let Some((sign, _)) = signs.first() {
+            let start = memchr::memrchr(b'\r', &block[line.start..*sign])
+                .map_or(line.start, |before| line.start + before + 1);
+            let end = memchr::memchr(b'\r', &block[*sign..line.end]).map_or(line.end, |behind| sign + behind);
+            let here;
+            (here, signs) = until(signs, end.max(sign + 1));
+            self.rules
+                .index
+                .proposed_by(here.iter().filter_map(|(_, key)| *key), &mut candidates);
+            let part = &block[start..end];
+            if let Some(plain) = clean::plain(part) {
+                self.look_at(block, line.clone(), plain, &candidates);
+                continue;
+            }
+            clean::strip_escapes(part, &mut text);
+            if here.iter().any(|(_, key)| key.is_none()) && escapes::is_command_echo(part) {
+                self.ledger
+                    .next_command(self.lines.number_at(block, line.start), &text);
+            }
+            if !candidates.is_empty() {
+                self.look_at(block, line.clone(), &text, &candidates);
+            }
+        }
+        (self.candidates, self.text) = (candidates, text);
+    }
+
+    fn look_at(&mut self, block: &[u8], place: Range<usize>, stripped: &str, candidates: &[u32]) {
         let rules = self.rules;
         let timeless = clean::skip_time(stripped);
         let (plain, said) = rules.undecorated(timeless);
-        let line = self.line;
         let rank = || said.unwrap_or_else(|| Rank::told_by(plain));
-        let hit = |text: &str| Hit {
+        let hit = |line: u64, text: &str| Hit {
             line,
             text: clean::clip(text, KEPT_LINE),
             captures: Captures::None,
@@ -199,7 +246,7 @@ impl<'r> Scanner<'r> {
             after: Vec::new(),
             rank: rank(),
             is_mark: false,
-            owed: Some(start..end),
+            owed: Some(place.clone()),
         };
         let mut marks: Vec<(MarkKind, Option<i32>)> = Vec::new();
         for at in candidates {
@@ -221,11 +268,12 @@ impl<'r> Scanner<'r> {
             )
         });
         for (rule, pattern) in rules.recognised(candidates, plain) {
+            let line = self.lines.number_at(block, place.start);
             if !self.ledger.wants(rule, line, rules.rules[rule as usize].pick) {
                 self.ledger.count(rule, line);
                 continue;
             }
-            let mut found = hit(plain);
+            let mut found = hit(line, plain);
             found.is_mark = is_mark;
             found.captures = if plain.len() > KEPT_LINE || rules.anchors[rule as usize].is_some() {
                 Captures::Taken(rules.captured(pattern, plain))
@@ -233,22 +281,27 @@ impl<'r> Scanner<'r> {
                 Captures::InText(pattern)
             };
             if let Some(anchor) = &rules.anchors[rule as usize] {
-                settle(&mut found, buffer);
+                settle(&mut found, block);
                 move_to_anchor(&mut found, anchor, rules);
             }
             self.ledger.keep(rule, found);
         }
-        if said != Some(Rank::Echo)
-            && !is_mark
-            && command::complains(plain)
-            && self.ledger.wants_complaint(line)
-        {
-            self.ledger.complain(hit(plain));
+        if said != Some(Rank::Echo) && !is_mark && command::complains(plain) {
+            let line = self.lines.number_at(block, place.start);
+            if self.ledger.wants_complaint(line) {
+                self.ledger.complain(hit(line, plain));
+            }
         }
         for (kind, code) in marks {
-            self.ledger.mark(kind, code, line, || hit(timeless));
+            let line = self.lines.number_at(block, place.start);
+            self.ledger.mark(kind, code, line, || hit(line, timeless));
         }
     }
+}
+
+/// The signs before `end`, and those behind.
+fn until(signs: &[Sign], end: usize) -> (&[Sign], &[Sign]) {
+    signs.split_at(signs.iter().take_while(|(at, _)| *at < end).count())
 }
 
 /// Copies what the verdict may need of a kept line's surroundings while the block that holds them is at hand.

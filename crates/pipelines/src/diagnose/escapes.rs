@@ -155,7 +155,7 @@ mod tests {
         stripped.restore(places.iter_mut(), 0);
         let stood: Vec<u8> = places.iter().map(|at| lines[*at]).collect();
         assert_eq!(stood, stripped.text);
-        assert_eq!(stripped.echoes, [22]);
+        assert_eq!(stripped.echoes, [21]);
     }
 
     #[test]

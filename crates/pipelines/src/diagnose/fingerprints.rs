@@ -1,9 +1,7 @@
 //! Which literals have a fingerprint, and which of them really stand where one was seen.
 
-use std::ops::Range;
-
 use super::literals::Literal;
-use super::prefilter::{FOLD, GRAM};
+use super::prefilter::{GRAM, folded};
 
 /// Literals by their fingerprints.
 pub(super) struct Fingerprints {
@@ -20,12 +18,40 @@ impl Fingerprints {
         }
     }
 
-    /// Calls `found` with each literal of this fingerprint, at `at`, that stands wholly in `bytes`.
-    #[inline(always)]
-    pub fn verify(&self, gram: u32, bytes: &[u8], at: usize, found: impl FnMut(usize, u32)) {
-        if let Some(known) = self.grams.get(gram, bytes, at) {
-            compare(&self.known[known], bytes, at, found);
+    /// Calls `found` with each literal that stands wholly in `bytes` and has its fingerprint, of which only the bits of
+    /// `mask` count, at one of the `hits`.
+    ///
+    /// Most hits come to nothing, with no pattern that a processor could foresee, so they are sifted without a branch first.
+    pub fn verify(&self, hits: &mut [Hit], mask: u32, bytes: &[u8], mut found: impl FnMut(usize, u32)) {
+        let mut kept = 0;
+        for hit in 0..hits.len() {
+            let at = hits[hit].at;
+            let place = self.grams.get(folded(bytes, at) & mask);
+            hits[kept] = Hit {
+                at,
+                first: place.first,
+                end: place.end,
+            };
+            kept += usize::from(place.admits(bytes, at));
         }
+        for hit in &hits[..kept] {
+            let known = &self.known[usize::from(hit.first)..usize::from(hit.end)];
+            compare(known, bytes, hit.at, &mut found);
+        }
+    }
+}
+
+/// A place in the text that may have a fingerprint, and where the literals that have it stand.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Hit {
+    pub at: usize,
+    first: u16,
+    end: u16,
+}
+
+impl Hit {
+    pub fn new(at: usize) -> Hit {
+        Hit { at, first: 0, end: 0 }
     }
 }
 
@@ -51,7 +77,8 @@ struct Place {
 impl Grams {
     /// `sorted` are the literals in the order of their fingerprints.
     fn new(sorted: &[(u32, Known)]) -> Grams {
-        let bits = (sorted.len().max(1) * 2).next_power_of_two().trailing_zeros();
+        let distinct = sorted.chunk_by(|(one, _), (other, _)| one == other).count();
+        let bits = (distinct.max(1) * 2).next_power_of_two().trailing_zeros();
         let mut grams = Grams {
             places: vec![Place::default(); 1 << bits],
             shift: 32 - bits,
@@ -81,26 +108,29 @@ impl Grams {
         (gram.wrapping_mul(0x9E37_79B1) >> self.shift) as usize
     }
 
-    /// The literals that may stand in `bytes` with this fingerprint at `at`.
+    /// The fingerprint's place, or a free one.
     #[inline(always)]
-    fn get(&self, gram: u32, bytes: &[u8], at: usize) -> Option<Range<usize>> {
-        let mut place = self.home(gram);
+    fn get(&self, gram: u32) -> &Place {
+        let mut at = self.home(gram);
         loop {
-            let found = self.places.get(place)?;
-            if found.end == 0 {
-                return None;
+            let place = &self.places[at];
+            if place.gram == gram || place.end == 0 {
+                return place;
             }
-            if found.gram == gram {
-                let before = at
-                    .checked_sub(1)
-                    .and_then(|at| bytes.get(at))
-                    .map_or(u32::MAX, |byte| bit(*byte));
-                let behind = bytes.get(at + GRAM).map_or(u32::MAX, |byte| bit(*byte));
-                let may = found.before & before != 0 && found.behind & behind != 0;
-                return may.then_some(usize::from(found.first)..usize::from(found.end));
-            }
-            place = (place + 1) & (self.places.len() - 1);
+            at = (at + 1) & (self.places.len() - 1);
         }
+    }
+}
+
+impl Place {
+    /// Whether a literal with this fingerprint may stand around it in `bytes`. Nothing stands around a free place.
+    #[inline(always)]
+    fn admits(&self, bytes: &[u8], at: usize) -> bool {
+        let beside = |at: Option<usize>| {
+            at.and_then(|at| bytes.get(at))
+                .map_or(u32::MAX, |byte| bit(*byte))
+        };
+        (self.before & beside(at.checked_sub(1)) != 0) & (self.behind & beside(Some(at + GRAM)) != 0)
     }
 }
 
@@ -130,54 +160,54 @@ impl Known {
     }
 }
 
-/// Up to eight bytes as a number.
+/// The first eight bytes of a literal as a number.
 struct Head {
-    /// The bit of lower case in each byte, if case does not matter.
+    /// The bit of lower case in each letter, if case does not matter.
     fold: u64,
     /// The bits that the literal has.
     mask: u64,
     bytes: u64,
+    /// The literal has no more bytes than these.
+    is_all: bool,
 }
 
 impl Head {
     fn of(literal: &Literal) -> Head {
-        let (mut bytes, mut mask) = ([0; 8], [0; 8]);
+        let (mut bytes, mut mask, mut fold) = ([0; 8], [0; 8], [0; 8]);
         for (at, byte) in literal.text.iter().take(8).enumerate() {
             (bytes[at], mask[at]) = (*byte, 0xff);
+            if literal.any_case && byte.is_ascii_alphabetic() {
+                fold[at] = 0x20;
+            }
         }
-        let fold = if literal.any_case {
-            u64::from(FOLD) << 32 | u64::from(FOLD)
-        } else {
-            0
-        };
-        let mask = u64::from_le_bytes(mask);
+        let [bytes, mask, fold] = [bytes, mask, fold].map(u64::from_le_bytes);
         Head {
             fold,
             mask,
-            bytes: (u64::from_le_bytes(bytes) | fold) & mask,
+            bytes: bytes | fold,
+            is_all: literal.text.len() <= 8 && !literal.ends,
         }
     }
+}
 
-    /// Whether the literal may stand at the start of `text`.
+impl Known {
     #[inline(always)]
-    fn admits(&self, text: &[u8]) -> bool {
-        text.first_chunk()
-            .is_none_or(|text| (u64::from_le_bytes(*text) | self.fold) & self.mask == self.bytes)
+    fn begins(&self, text: &[u8]) -> bool {
+        let head = &self.head;
+        match text.first_chunk() {
+            Some(first) if (u64::from_le_bytes(*first) | head.fold) & head.mask != head.bytes => false,
+            Some(_) if head.is_all => true,
+            _ => self.literal.begins(text),
+        }
     }
 }
 
 #[inline(never)]
 fn compare(known: &[Known], bytes: &[u8], at: usize, mut found: impl FnMut(usize, u32)) {
     for known in known {
-        let Some(start) = at.checked_add_signed(known.start) else {
-            continue;
-        };
-        let stands = bytes
-            .get(start..)
-            .filter(|text| known.head.admits(text))
-            .and_then(|text| text.get(..known.literal.text.len()))
-            .is_some_and(|text| known.literal.equals(text));
-        if stands {
+        if let Some(start) = at.checked_add_signed(known.start)
+            && bytes.get(start..).is_some_and(|text| known.begins(text))
+        {
             found(start.max(at), known.id);
         }
     }

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use super::fingerprints::{Fingerprints, Known};
+use super::fingerprints::{Fingerprints, Hit, Known};
 use super::literals::Literal;
 use super::usual;
 
@@ -23,16 +23,18 @@ const TABLE: usize = 1 << TABLE_BITS;
 const TABLE_BITS: u32 = 14;
 /// Sets the bit that tells upper case from lower in each of four bytes.
 pub(super) const FOLD: u32 = 0x2020_2020;
-/// Positions that are tested before the first branch.
+/// Positions that are tested together.
 const PLACES: usize = 16;
 /// Bytes from one tested position to the next.
 const STEP: usize = 2;
 /// Bytes that all of these positions see.
 const WINDOW: usize = STEP * PLACES + GRAM - STEP;
+/// Bytes whose hits are gathered before the first is looked at.
+const STRETCH: usize = 32 * STEP * PLACES;
 /// The class of fingerprints of which the first byte may be any.
 const OPEN: u8 = 1 << 7;
 /// What is left of a fingerprint without its first byte.
-const OPEN_MASK: u32 = 0xffff_ff00;
+pub(super) const OPEN_MASK: u32 = 0xffff_ff00;
 
 pub struct Prefilter {
     /// By the first hash, and by the second, one bit for each class.
@@ -70,61 +72,70 @@ impl Prefilter {
     }
 
     /// Calls `found` with a position in, and the number of, each literal that stands in `bytes` and has its fingerprint at
-    /// or behind `from`, or right before it.
+    /// or behind `from`, or right before it. The positions rise from stretch to stretch only.
     #[inline(always)]
     pub fn all(&self, bytes: &[u8], from: usize, mut found: impl FnMut(usize, u32)) {
-        let mut at = from - from % STEP;
-        while at < bytes.len() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let hits = match rest.first_chunk() {
-                Some(window) => self.classes(window),
-                None => {
-                    let mut window = [0; WINDOW];
-                    window[..rest.len()].copy_from_slice(rest);
-                    self.classes(&window)
-                }
-            };
-            // Mostly there are none.
-            if let Some(classes) = hits {
-                let mut places = u128::from_le_bytes(classes);
+        let (mut whole, mut open) = (
+            vec![Hit::default(); STRETCH / STEP],
+            vec![Hit::default(); STRETCH / STEP],
+        );
+        let mut windows = [([0; PLACES], 0); STRETCH / (STEP * PLACES)];
+        let from = from - from % STEP;
+        for start in (from..bytes.len()).step_by(STRETCH) {
+            let mut counts = [0; 3];
+            // Which windows have hits cannot be foreseen: each is noted, and kept if it has.
+            for at in (start..bytes.len().min(start + STRETCH)).step_by(STEP * PLACES) {
+                let noted = &mut windows[counts[0]];
+                noted.1 = at;
+                let rest = &bytes[at..];
+                let any = match rest.first_chunk() {
+                    Some(window) => self.classes(window, &mut noted.0),
+                    None => {
+                        let mut window = [0; WINDOW];
+                        window[..rest.len()].copy_from_slice(rest);
+                        self.classes(&window, &mut noted.0)
+                    }
+                };
+                counts[0] += usize::from(any);
+            }
+            for (classes, at) in &windows[..counts[0]] {
+                let mut places = u128::from_le_bytes(*classes);
                 while places != 0 {
                     let place = places.trailing_zeros() as usize / 8;
                     let hit = at + STEP * place;
                     if hit + GRAM > bytes.len() {
-                        return;
+                        break;
                     }
-                    self.verify(bytes, hit, classes[place], &mut found);
+                    whole[counts[1]] = Hit::new(hit);
+                    counts[1] += usize::from(classes[place] & !OPEN != 0);
+                    open[counts[2]] = Hit::new(hit);
+                    counts[2] += usize::from(classes[place] & OPEN != 0);
                     places &= !(0xff << (8 * place));
                 }
             }
-            at += STEP * PLACES;
+            self.whole
+                .verify(&mut whole[..counts[1]], u32::MAX, bytes, &mut found);
+            self.open
+                .verify(&mut open[..counts[2]], OPEN_MASK, bytes, &mut found);
         }
     }
 
-    /// The classes that both hashes name at each place of a window, one bit for each; `None` if there are none.
+    /// Puts the classes that both hashes name at each place of a window, one bit for each, into `classes`. Says whether
+    /// there are any.
     #[inline(always)]
-    fn classes(&self, window: &[u8; WINDOW]) -> Option<[u8; PLACES]> {
+    fn classes(&self, window: &[u8; WINDOW], classes: &mut [u8; PLACES]) -> bool {
         let (mut first, mut second) = ([0; PLACES], [0; PLACES]);
         for place in 0..PLACES {
             let pair = |at: usize| u16::from_le_bytes([window[at], window[at + 1]]) | FOLD as u16;
             [first[place], second[place]] = hashes(pair(STEP * place), pair(STEP * place + 2));
         }
-        let (mut classes, mut any) = ([0; PLACES], 0);
+        let mut any = 0;
         for (place, classes) in classes.iter_mut().enumerate() {
             *classes = self.tables[0][usize::from(first[place]) % TABLE]
                 & self.tables[1][usize::from(second[place]) % TABLE];
             any |= *classes;
         }
-        (any != 0).then_some(classes)
-    }
-
-    #[inline(always)]
-    fn verify(&self, bytes: &[u8], at: usize, classes: u8, mut found: impl FnMut(usize, u32)) {
-        let gram = folded(bytes, at);
-        if classes & OPEN != 0 {
-            self.open.verify(gram & OPEN_MASK, bytes, at, &mut found);
-        }
-        self.whole.verify(gram, bytes, at, found);
+        any != 0
     }
 }
 
@@ -213,6 +224,7 @@ mod tests {
         let literal = |text: &&str| Literal {
             text: text.as_bytes().to_vec(),
             any_case: !text.bytes().any(|byte| byte.is_ascii_uppercase()),
+            ends: false,
         };
         Prefilter::new(literals.iter().map(literal).collect())
     }

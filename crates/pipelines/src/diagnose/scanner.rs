@@ -193,11 +193,12 @@ impl<'r> Scanner<'r> {
             rules
                 .index
                 .keys(&stripped.text, 0, |at, key| signs.push((at, Some(key))));
+            signs[first..].sort_unstable_by_key(|(at, _)| *at);
             stripped.restore(signs[first..].iter_mut().map(|(at, _)| at), escaped.start);
             signs.extend(stripped.echoes.iter().map(|echo| (escaped.start + echo, None)));
-            signs[first..].sort_unstable_by_key(|(at, _)| *at);
             from = escaped.end;
         }
+        signs.sort_unstable_by_key(|(at, _)| *at);
     }
 
     /// Shows the parts of one line that hold signs to the patterns whose keys they hold. What a carriage return ends is a
@@ -253,12 +254,12 @@ impl<'r> Scanner<'r> {
             let pattern = &rules.patterns[*at as usize];
             if let Target::Mark(mark) = pattern.target
                 && rules.index.admits(*at, timeless)
-                && let Some(found) = pattern.regex.captures(timeless.as_bytes())
+                && pattern.regex.is_match(timeless.as_bytes())
             {
-                let code = found
-                    .name("code")
-                    .and_then(|code| std::str::from_utf8(code.as_bytes()).ok()?.parse().ok());
-                marks.push((rules.marks[mark as usize].kind, code));
+                marks.push((
+                    rules.marks[mark as usize].kind,
+                    exit_code(&pattern.regex, timeless),
+                ));
             }
         }
         let is_mark = marks.iter().any(|(kind, _)| {
@@ -297,6 +298,18 @@ impl<'r> Scanner<'r> {
             self.ledger.mark(kind, code, line, || hit(line, timeless));
         }
     }
+}
+
+/// The exit code that a mark's pattern finds. Most have none to find, which is told sooner than searched.
+fn exit_code(pattern: &regex::bytes::Regex, text: &str) -> Option<i32> {
+    if pattern.captures_len() == 1 {
+        return None;
+    }
+    let found = pattern.captures(text.as_bytes())?;
+    std::str::from_utf8(found.name("code")?.as_bytes())
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// The signs before `end`, and those behind.

@@ -18,17 +18,17 @@ impl Fingerprints {
         }
     }
 
-    /// Calls `found` with each literal that stands wholly in `bytes` and has its fingerprint, of which only the bits of
-    /// `mask` count, at one of the `hits`.
+    /// Calls `found` with each literal that stands wholly in `bytes` and has its fingerprint at one of the `hits`.
     ///
     /// Most hits come to nothing, with no pattern that a processor could foresee, so they are sifted without a branch first.
-    pub fn verify(&self, hits: &mut [Hit], mask: u32, bytes: &[u8], mut found: impl FnMut(usize, u32)) {
+    pub fn verify(&self, hits: &mut [Hit], bytes: &[u8], mut found: impl FnMut(usize, u32)) {
         let mut kept = 0;
         for hit in 0..hits.len() {
-            let at = hits[hit].at;
+            let Hit { at, mask, .. } = hits[hit];
             let place = self.grams.get(folded(bytes, at) & mask);
             hits[kept] = Hit {
                 at,
+                mask,
                 first: place.first,
                 end: place.end,
             };
@@ -41,17 +41,24 @@ impl Fingerprints {
     }
 }
 
-/// A place in the text that may have a fingerprint, and where the literals that have it stand.
+/// A place in the text that may have a fingerprint, of which the bits of `mask` count, and where the literals that have
+/// it stand.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Hit {
-    pub at: usize,
+    at: usize,
+    mask: u32,
     first: u16,
     end: u16,
 }
 
 impl Hit {
-    pub fn new(at: usize) -> Hit {
-        Hit { at, first: 0, end: 0 }
+    pub fn new(at: usize, mask: u32) -> Hit {
+        Hit {
+            at,
+            mask,
+            first: 0,
+            end: 0,
+        }
     }
 }
 

@@ -39,9 +39,7 @@ pub(super) const OPEN_MASK: u32 = 0xffff_ff00;
 pub struct Prefilter {
     /// By the first hash, and by the second, one bit for each class.
     tables: Box<[[u8; TABLE]; 2]>,
-    whole: Fingerprints,
-    /// Those of which the first byte may be any.
-    open: Fingerprints,
+    fingerprints: Fingerprints,
 }
 
 impl Prefilter {
@@ -64,28 +62,28 @@ impl Prefilter {
             whole.iter().map(|(gram, _)| *gram),
             open.iter().map(|(gram, _)| *gram),
         );
+        // An open one is none of the others: its first byte lacks the bit of lower case.
+        whole.extend(open);
         Prefilter {
             tables,
-            whole: Fingerprints::new(whole),
-            open: Fingerprints::new(open),
+            fingerprints: Fingerprints::new(whole),
         }
     }
 
     /// Calls `found` with a position in, and the number of, each literal that stands in `bytes` and has its fingerprint at
-    /// or behind `from`, or right before it. The positions rise from stretch to stretch only.
+    /// or behind `from`, or right before it; in the order of these fingerprints.
     #[inline(always)]
     pub fn all(&self, bytes: &[u8], from: usize, mut found: impl FnMut(usize, u32)) {
-        let (mut whole, mut open) = (
-            vec![Hit::default(); STRETCH / STEP],
-            vec![Hit::default(); STRETCH / STEP],
-        );
         let mut windows = [([0; PLACES], 0); STRETCH / (STEP * PLACES)];
-        let from = from - from % STEP;
-        for start in (from..bytes.len()).step_by(STRETCH) {
-            let mut counts = [0; 3];
+        // A place may have both a whole fingerprint and an open one.
+        let mut hits = vec![Hit::default(); 2 * STRETCH / STEP];
+        let mut start = from - from % STEP;
+        while start < bytes.len() {
+            let end = bytes.len().min(start + STRETCH);
             // Which windows have hits cannot be foreseen: each is noted, and kept if it has.
-            for at in (start..bytes.len().min(start + STRETCH)).step_by(STEP * PLACES) {
-                let noted = &mut windows[counts[0]];
+            let (mut kept, mut at) = (0, start);
+            while at < end {
+                let noted = &mut windows[kept];
                 noted.1 = at;
                 let rest = &bytes[at..];
                 let any = match rest.first_chunk() {
@@ -96,9 +94,11 @@ impl Prefilter {
                         self.classes(&window, &mut noted.0)
                     }
                 };
-                counts[0] += usize::from(any);
+                kept += usize::from(any);
+                at += STEP * PLACES;
             }
-            for (classes, at) in &windows[..counts[0]] {
+            let mut count = 0;
+            for (classes, at) in &windows[..kept] {
                 let mut places = u128::from_le_bytes(*classes);
                 while places != 0 {
                     let place = places.trailing_zeros() as usize / 8;
@@ -106,17 +106,15 @@ impl Prefilter {
                     if hit + GRAM > bytes.len() {
                         break;
                     }
-                    whole[counts[1]] = Hit::new(hit);
-                    counts[1] += usize::from(classes[place] & !OPEN != 0);
-                    open[counts[2]] = Hit::new(hit);
-                    counts[2] += usize::from(classes[place] & OPEN != 0);
+                    hits[count] = Hit::new(hit, OPEN_MASK);
+                    count += usize::from(classes[place] & OPEN != 0);
+                    hits[count] = Hit::new(hit, u32::MAX);
+                    count += usize::from(classes[place] & !OPEN != 0);
                     places &= !(0xff << (8 * place));
                 }
             }
-            self.whole
-                .verify(&mut whole[..counts[1]], u32::MAX, bytes, &mut found);
-            self.open
-                .verify(&mut open[..counts[2]], OPEN_MASK, bytes, &mut found);
+            self.fingerprints.verify(&mut hits[..count], bytes, &mut found);
+            start = end;
         }
     }
 

@@ -193,12 +193,13 @@ impl<'r> Scanner<'r> {
             rules
                 .index
                 .keys(&stripped.text, 0, |at, key| signs.push((at, Some(key))));
-            signs[first..].sort_unstable_by_key(|(at, _)| *at);
             stripped.restore(signs[first..].iter_mut().map(|(at, _)| at), escaped.start);
-            signs.extend(stripped.echoes.iter().map(|echo| (escaped.start + echo, None)));
+            if !stripped.echoes.is_empty() {
+                signs.extend(stripped.echoes.iter().map(|echo| (escaped.start + echo, None)));
+                signs[first..].sort_unstable_by_key(|(at, _)| *at);
+            }
             from = escaped.end;
         }
-        signs.sort_unstable_by_key(|(at, _)| *at);
     }
 
     /// Shows the parts of one line that hold signs to the patterns whose keys they hold. What a carriage return ends is a

@@ -192,7 +192,7 @@ impl Head {
             fold,
             mask,
             bytes: bytes | fold,
-            is_all: literal.text.len() <= 8 && !literal.ends,
+            is_all: literal.text.len() <= 8,
         }
     }
 }
@@ -204,7 +204,9 @@ impl Known {
         match text.first_chunk() {
             Some(first) if (u64::from_le_bytes(*first) | head.fold) & head.mask != head.bytes => false,
             Some(_) if head.is_all => true,
-            _ => self.literal.begins(text),
+            _ => text
+                .get(..self.literal.text.len())
+                .is_some_and(|text| self.literal.equals(text)),
         }
     }
 }

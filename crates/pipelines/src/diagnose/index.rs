@@ -38,10 +38,7 @@ impl Needle {
     }
 
     fn stands_in(&self, text: &[u8]) -> bool {
-        if self.literal.ends {
-            let start = text.len().checked_sub(self.literal.text.len());
-            start.is_some_and(|start| self.literal.equals(&text[start..]))
-        } else if self.literal.any_case {
+        if self.literal.any_case {
             let length = self.literal.text.len();
             let Some(first) = self.literal.text.first() else {
                 return true;

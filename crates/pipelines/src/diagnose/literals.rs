@@ -3,7 +3,7 @@
 //! One pass over the raw bytes looks for the rarest of them; only a line that holds one is cleaned and shown to the
 //! patterns.
 
-use regex_syntax::hir::{Class, ClassBytesRange, Hir, HirKind, Look};
+use regex_syntax::hir::{Class, ClassBytesRange, Hir, HirKind};
 
 use super::start::Start;
 use super::usual;
@@ -30,8 +30,6 @@ pub struct Literal {
     /// Lower case if case does not matter.
     pub text: Vec<u8>,
     pub any_case: bool,
-    /// Nothing stands behind it in its line.
-    pub ends: bool,
 }
 
 impl Literal {
@@ -49,16 +47,10 @@ impl Literal {
         }
     }
 
-    /// Whether it stands at the start of `text`, which may go on with further lines.
-    pub fn begins(&self, text: &[u8]) -> bool {
-        text.split_at_checked(self.text.len())
-            .is_some_and(|(text, behind)| self.equals(text) && (!self.ends || no_text(behind)))
-    }
-
     fn byte(byte: u8) -> Literal {
         Literal {
             text: vec![byte],
-            ..Literal::default()
+            any_case: false,
         }
     }
 
@@ -66,16 +58,8 @@ impl Literal {
         Literal {
             text: [self.text.as_slice(), &end.text].concat(),
             any_case: self.any_case || end.any_case,
-            ends: self.ends || end.ends,
         }
     }
-}
-
-/// Whether a line may end before these bytes: control characters and escape sequences are taken out of it.
-fn no_text(behind: &[u8]) -> bool {
-    behind
-        .first()
-        .is_none_or(|byte| (*byte < b' ' && *byte != b'\t') || !(b' '..=b'~').contains(byte))
 }
 
 /// Texts of which a line must hold one.
@@ -125,7 +109,6 @@ fn without_longer(set: &Set) -> Set {
     let holds = |long: &Literal, short: &Literal| {
         long != short
             && long.any_case == short.any_case
-            && !short.ends
             && memchr::memmem::find(&long.text, &short.text).is_some()
     };
     set.iter()
@@ -155,16 +138,11 @@ pub(super) fn normal(mut set: Set) -> Set {
     set
 }
 
-/// How many of ten thousand usual lines hold one of the texts or its fingerprints, and a little for each text.
+/// How many of ten thousand usual lines hold one of the texts, and a little for each of them.
 fn cost(set: &[Literal]) -> u32 {
-    let mut hits: Vec<(u32, u32)> = set
-        .iter()
-        .flat_map(|literal| usual::hits(&literal.text))
-        .collect();
-    hits.sort_unstable();
-    hits.dedup();
-    let lines: u32 = set.iter().map(|literal| LINES * usual::lines(literal) + 1).sum();
-    lines + hits.iter().map(|(_, share)| share).sum::<u32>()
+    set.iter()
+        .map(|literal| LINES * usual::lines(literal) + usual::hits(&literal.text) + 1)
+        .sum()
 }
 
 /// Every set that a match must satisfy, as far as they are found.
@@ -243,7 +221,6 @@ fn repeated(literal: &Literal, times: u32) -> Literal {
     Literal {
         text: literal.text.repeat(times.min(MAX_REPEAT) as usize),
         any_case: literal.any_case,
-        ends: false,
     }
 }
 
@@ -287,13 +264,12 @@ pub(super) fn finite(hir: &Hir) -> Option<Set> {
     match hir.kind() {
         HirKind::Literal(literal) => Some(vec![Literal {
             text: literal.0.to_vec(),
-            ..Literal::default()
+            any_case: false,
         }]),
         HirKind::Class(Class::Bytes(class)) => match class.ranges() {
             [upper, lower] if is_letter(upper, lower) => Some(vec![Literal {
                 text: vec![lower.start()],
                 any_case: true,
-                ends: false,
             }]),
             ranges => {
                 let mut all = Vec::new();
@@ -308,10 +284,6 @@ pub(super) fn finite(hir: &Hir) -> Option<Set> {
                 (1..=12).contains(&all.len()).then_some(all)
             }
         },
-        HirKind::Look(Look::End) => Some(vec![Literal {
-            ends: true,
-            ..Literal::default()
-        }]),
         HirKind::Look(_) | HirKind::Empty => Some(vec![Literal::default()]),
         HirKind::Capture(capture) => finite(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max == Some(1) => {

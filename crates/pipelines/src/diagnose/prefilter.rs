@@ -34,7 +34,7 @@ const STRETCH: usize = 32 * STEP * PLACES;
 /// The class of fingerprints of which the first byte may be any.
 const OPEN: u8 = 1 << 7;
 /// What is left of a fingerprint without its first byte.
-pub(super) const OPEN_MASK: u32 = 0xffff_ff00;
+const OPEN_MASK: u32 = 0xffff_ff00;
 
 pub struct Prefilter {
     /// By the first hash, and by the second, one bit for each class.
@@ -222,7 +222,6 @@ mod tests {
         let literal = |text: &&str| Literal {
             text: text.as_bytes().to_vec(),
             any_case: !text.bytes().any(|byte| byte.is_ascii_uppercase()),
-            ends: false,
         };
         Prefilter::new(literals.iter().map(literal).collect())
     }

@@ -202,34 +202,39 @@ impl<'r> Scanner<'r> {
         }
     }
 
-    /// Shows the parts of one line that hold signs to the patterns whose keys they hold. What a carriage return ends is a
-    /// part.
-    fn look(&mut self, block: &[u8], line: Range<usize>, mut signs: &[Sign]) {
+    /// Shows a line to the patterns whose keys it holds, or those of its parts that hold some: a carriage return ends a part.
+    fn look(&mut self, block: &[u8], line: Range<usize>, signs: &[Sign]) {
         let (mut candidates, mut text) = (
             std::mem::take(&mut self.candidates),
             std::mem::take(&mut self.text),
         );
-        while let Some((sign, _)) = signs.first() {
-            let start = memchr::memrchr(b'\r', &block[line.start..*sign])
-                .map_or(line.start, |before| line.start + before + 1);
-            let end = memchr::memchr(b'\r', &block[*sign..line.end]).map_or(line.end, |behind| sign + behind);
-            let here;
-            (here, signs) = until(signs, end.max(sign + 1));
+        let whole = &block[line.clone()];
+        if let Some(plain) = clean::plain(whole.strip_suffix(b"\r").unwrap_or(whole)) {
             self.rules
                 .index
-                .proposed_by(here.iter().filter_map(|(_, key)| *key), &mut candidates);
-            let part = &block[start..end];
-            if let Some(plain) = clean::plain(part) {
-                self.look_at(block, line.clone(), plain, &candidates);
-                continue;
-            }
-            clean::strip_escapes(part, &mut text);
-            if here.iter().any(|(_, key)| key.is_none()) && escapes::is_command_echo(part) {
-                self.ledger
-                    .next_command(self.lines.number_at(block, line.start), &text);
-            }
-            if !candidates.is_empty() {
-                self.look_at(block, line.clone(), &text, &candidates);
+                .proposed_by(signs.iter().filter_map(|(_, key)| *key), &mut candidates);
+            self.look_at(block, line, plain, &candidates);
+        } else {
+            let mut later = signs;
+            while let Some((sign, _)) = later.first() {
+                let start = memchr::memrchr(b'\r', &block[line.start..*sign])
+                    .map_or(line.start, |before| line.start + before + 1);
+                let end =
+                    memchr::memchr(b'\r', &block[*sign..line.end]).map_or(line.end, |behind| sign + behind);
+                let here;
+                (here, later) = until(later, end.max(sign + 1));
+                let part = &block[start..end];
+                clean::strip_escapes(part, &mut text);
+                if here.iter().any(|(_, key)| key.is_none()) && escapes::is_command_echo(part) {
+                    let number = self.lines.number_at(block, line.start);
+                    self.ledger.next_command(number, &text);
+                }
+                self.rules
+                    .index
+                    .proposed_by(here.iter().filter_map(|(_, key)| *key), &mut candidates);
+                if !candidates.is_empty() {
+                    self.look_at(block, line.clone(), &text, &candidates);
+                }
             }
         }
         (self.candidates, self.text) = (candidates, text);

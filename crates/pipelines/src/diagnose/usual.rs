@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::literals::Literal;
-use super::prefilter::{GRAM, OPEN_MASK, folded};
+use super::prefilter::{GRAM, folded};
 
 static SHARES: LazyLock<HashMap<[u8; GRAM], u32>> = LazyLock::new(|| {
     let mut shares = HashMap::new();
@@ -38,15 +38,6 @@ static FOLDED: LazyLock<HashMap<u32, u32>> = LazyLock::new(|| {
     folded_shares
 });
 
-/// The same for the fingerprints of which the first byte may be any.
-static OPEN: LazyLock<HashMap<u32, u32>> = LazyLock::new(|| {
-    let mut open_shares = HashMap::new();
-    for (gram, share) in FOLDED.iter() {
-        *open_shares.entry(gram & OPEN_MASK).or_default() += share;
-    }
-    open_shares
-});
-
 /// How many lines of ten thousand hold the text, at most.
 pub fn lines(literal: &Literal) -> u32 {
     let text = &literal.text;
@@ -70,15 +61,12 @@ pub fn fingerprints() -> impl Iterator<Item = (u32, u32)> {
     FOLDED.iter().map(|(gram, share)| (*gram, *share))
 }
 
-/// The two fingerprints by which a text is known, each with the lines of ten thousand that hold it.
-pub fn hits(text: &[u8]) -> [(u32, u32); 2] {
-    let share = |shares: &HashMap<u32, u32>, gram: u32| (gram, shares.get(&gram).copied().unwrap_or(0));
+/// How many lines of ten thousand hold a fingerprint of the text, of the two by which it is known.
+pub fn hits(text: &[u8]) -> u32 {
+    let shares = |at: usize| FOLDED.get(&folded(text, at)).copied().unwrap_or(0);
     match rarest_grams(text) {
-        Some(offsets) => offsets.map(|at| share(&FOLDED, folded(text, at))),
-        None => {
-            let gram = folded(text, 0);
-            [share(&FOLDED, gram), share(&OPEN, gram << 8)]
-        }
+        Some(offsets) => offsets.into_iter().map(shares).sum(),
+        None => shares(0),
     }
 }
 

@@ -4,6 +4,7 @@
 mod bans;
 mod crates;
 mod deny;
+mod migrations;
 mod text;
 mod tokens;
 mod workspace;

@@ -1,5 +1,6 @@
 //! One database, one GitLab, two tasks: a build that a flaky network broke, and one that a code fault broke.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,11 @@ impl Bench {
 
     /// A worker with its defaults but for one slot, short times for requests, and what `more` says.
     pub fn worker(&self, more: &[(&str, &str)]) -> Process {
+        self.worker_of(crate::worker::binary(), more)
+    }
+
+    /// The same with another binary.
+    pub fn worker_of(&self, binary: &Path, more: &[(&str, &str)]) -> Process {
         let url = self.gitlab.url();
         let mut env = vec![
             ("DATABASE_URL", self.database.url()),
@@ -121,7 +127,7 @@ impl Bench {
             ("LONGSHORE_WORKER_RETRY_FIRST", "100ms"),
         ];
         env.extend(more);
-        Process::start(&["worker"], &env)
+        Process::start_of(binary, &["worker"], &env)
     }
 
     /// A worker whose lease does not end by itself.

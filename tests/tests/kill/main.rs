@@ -6,6 +6,7 @@ mod bench;
 mod kills;
 mod pauses;
 mod points;
+mod previous;
 mod stops;
 mod takeover;
 mod worker;

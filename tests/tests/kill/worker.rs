@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const BUILD: &str = "cargo build --release --locked -p longshore-daemon";
 
 /// The release binary in the target folder that this test was built in.
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own path");
@@ -51,9 +51,14 @@ pub struct Process {
 impl Process {
     /// Runs the binary in an empty folder with this environment and no other.
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_of(binary(), args, env)
+    }
+
+    /// The same with another binary.
+    pub fn start_of(binary: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().expect("an empty folder");
         let log = fs::File::create(home.path().join("log")).expect("a log file");
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .args(args)
             .current_dir(home.path())
             .env_clear()

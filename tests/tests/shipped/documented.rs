@@ -54,7 +54,7 @@ fn in_file(file: &str, text: &str) -> Vec<Documented> {
     found
 }
 
-fn fits(documented: &str, said: &str) -> bool {
+pub fn fits(documented: &str, said: &str) -> bool {
     let mut pattern = String::from("^");
     for line in documented.trim_end().lines() {
         if line.trim() == "…" {

@@ -5,6 +5,7 @@ mod demo;
 mod deployment;
 mod documented;
 mod gate;
+mod howto;
 mod peers;
 mod scripts;
 mod wrappers;

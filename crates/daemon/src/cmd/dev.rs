@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use store::cluster::{Cluster, ClusterConfig, StopMode};
 
 use super::{demo, serve, worker};
+use crate::Handlers;
 use crate::cli::Dev;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
@@ -20,7 +21,7 @@ use crate::wiring::{self, As};
 /// The name of the database in the private cluster; every cluster has it from its making.
 const DATABASE: &str = "postgres";
 
-pub async fn run(command: Dev, mut settings: Settings, out: Output) -> Outcome {
+pub async fn run(command: Dev, mut settings: Settings, handlers: Handlers, out: Output) -> Outcome {
     let shutdown = Shutdown::listen()?;
     let port = command.port.unwrap_or(settings.api.bind.port());
     let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
@@ -36,7 +37,7 @@ pub async fn run(command: Dev, mut settings: Settings, out: Output) -> Outcome {
     settings.database.direct_url = None;
     settings.database.pooler = false;
     wiring::install_redaction(&settings);
-    let outcome = serve_over(&command, &settings, listener, &shutdown, out).await;
+    let outcome = serve_over(&command, &settings, handlers, listener, &shutdown, out).await;
     // Whatever happened above, the server is stopped in order; a dropped one would be stopped too, but untidily.
     let stopped = cluster.stop(StopMode::Fast).await;
     let exit = outcome?;
@@ -47,6 +48,7 @@ pub async fn run(command: Dev, mut settings: Settings, out: Output) -> Outcome {
 async fn serve_over(
     command: &Dev,
     settings: &Settings,
+    handlers: Handlers,
     listener: tokio::net::TcpListener,
     shutdown: &Shutdown,
     out: Output,
@@ -62,7 +64,7 @@ async fn serve_over(
     let at = listener
         .local_addr()
         .map_err(|error| Error::internal("could not tell the API's address").because(&error))?;
-    let working = worker::work(settings, &store, forges, local.clone(), shutdown)?;
+    let working = worker::work(settings, handlers, &store, forges, local.clone(), shutdown)?;
     let serving = serve::api(settings, listener, desk.clone(), shutdown.drain.clone())?;
     let working = tokio::spawn(working);
     let serving = tokio::spawn(serving);

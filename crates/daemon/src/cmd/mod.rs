@@ -29,13 +29,13 @@ use crate::cli::{Cli, Command};
 use crate::config::{Loaded, Settings, Sources, load};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::{logging, wiring};
+use crate::{Handlers, logging, wiring};
 
 /// Runs one command to its end.
-pub fn run(cli: Cli, sources: &Sources) -> Exit {
+pub fn run(cli: Cli, sources: &Sources, handlers: Handlers) -> Exit {
     let no_color = is_set(&sources.env, "NO_COLOR");
     let out = Output::new(cli.global.json, cli.global.color, no_color);
-    match dispatch(cli, sources, out, no_color) {
+    match dispatch(cli, sources, handlers, out, no_color) {
         Ok(exit) => exit,
         Err(Failure(error)) => {
             out.error(&error);
@@ -56,7 +56,7 @@ fn is_set(env: &BTreeMap<String, String>, name: &str) -> bool {
     env.get(name).is_some_and(|value| !value.is_empty())
 }
 
-fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome {
+fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_color: bool) -> Outcome {
     // What needs no configuration works with a broken one too.
     match &cli.command {
         Command::Config(command) => return config::run(command, sources, out),
@@ -89,8 +89,8 @@ fn dispatch(cli: Cli, sources: &Sources, out: Output, no_color: bool) -> Outcome
         .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
     runtime.block_on(async {
         match cli.command {
-            Command::Dev(command) => dev::run(command, settings, out).await,
-            Command::Worker(command) => worker::run(command, &settings).await,
+            Command::Dev(command) => dev::run(command, settings, handlers, out).await,
+            Command::Worker(command) => worker::run(command, &settings, handlers).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings, out).await,
             Command::CreateTask(command) => create_task::run(command, &settings, out).await,

@@ -12,6 +12,7 @@ use tickets::Drainer;
 use tokio::sync::Notify;
 
 use super::serve;
+use crate::Handlers;
 use crate::cli;
 use crate::config::Settings;
 use crate::exit::{Failure, Outcome};
@@ -21,7 +22,7 @@ use crate::wiring::{self, As};
 /// How long the end may wait for Postgres to see connections closed.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
+pub async fn run(command: cli::Worker, settings: &Settings, handlers: Handlers) -> Outcome {
     let shutdown = Shutdown::listen()?;
     let listener = match command.with_api {
         true => Some(serve::bind(settings.api.bind).await?),
@@ -32,7 +33,7 @@ pub async fn run(command: cli::Worker, settings: &Settings) -> Outcome {
     };
     let store = store?;
     let forges = Arc::new(Forges::new(&wiring::forge_config(settings))?);
-    let worker = work(settings, &store, forges.clone(), forges, &shutdown)?;
+    let worker = work(settings, handlers, &store, forges.clone(), forges, &shutdown)?;
     let api = match listener {
         Some(listener) => {
             let desk = wiring::store(settings, As::Api).await?;
@@ -70,6 +71,7 @@ pub async fn close(stores: &[Store]) {
 /// `shutdown.drain`: first the work, then the notes about it.
 pub fn work(
     settings: &Settings,
+    handlers: Handlers,
     store: &Store,
     forge: Arc<dyn Forge>,
     tickets: Arc<dyn Tickets>,
@@ -79,7 +81,7 @@ pub fn work(
         .map_err(|error| Error::internal("the built-in rules cannot be read").because(&error))?;
     let memory = Arc::new(store.clone());
     let fix_build = FixBuild::new(forge, memory.clone(), memory, rules, settings.fix_build.clone());
-    let registry = worker::Registry::new().register(fix_build);
+    let registry = handlers(worker::Registry::new().register(fix_build))?;
 
     let wake = Arc::new(Notify::new());
     let listener = store.listen(wake.clone());

@@ -1,0 +1,59 @@
+//! The program `longshore`: configuration, wiring and subcommands. Nothing else in the house reads files, the
+//! environment or the wall clock.
+//!
+//! A program with handlers of its own is this one with another registry: [`run`] is all of its `main`, and
+//! `docs/how-to/write-a-handler.md` walks through one.
+
+mod cli;
+mod cmd;
+mod config;
+mod exit;
+mod logging;
+mod output;
+mod shutdown;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use domain::Error;
+pub use worker::Registry;
+
+/// What the commands that work off tasks serve: made when one of them starts, of the built-in handlers.
+pub(crate) type Handlers = Box<dyn FnOnce(Registry) -> Result<Registry, Error>>;
+
+/// Reads the command line, the environment and the configuration, does what they say and answers with the
+/// exit code that `docs/cli.md` explains. `handlers` is given the built-in ones and returns those that tasks
+/// are run by: more of them, or others. Only `worker` and `dev` ask for it, and what it cannot make is told as
+/// any other error.
+///
+/// ```no_run
+/// # struct Restart;
+/// # impl durable::Handler for Restart {
+/// #     const TASK_TYPES: &'static [&'static str] = &["restart"];
+/// #     type Params = serde_json::Value;
+/// #     async fn run(&self, _: &durable::TaskCx, _: &serde_json::Value) -> Result<domain::Report, durable::Stop> {
+/// #         Ok(domain::Report::new(domain::Verdict::Succeeded, "restarted"))
+/// #     }
+/// #     async fn unwind(
+/// #         &self,
+/// #         _: &durable::TaskCx,
+/// #         _: &serde_json::Value,
+/// #         cause: &durable::Cause,
+/// #     ) -> Result<domain::Report, durable::Stop> {
+/// #         Ok(cause.report())
+/// #     }
+/// # }
+/// fn main() -> std::process::ExitCode {
+///     daemon::run(|built_in| Ok(built_in.register(Restart)))
+/// }
+/// ```
+pub fn run(handlers: impl FnOnce(Registry) -> Result<Registry, Error> + 'static) -> ExitCode {
+    let cli = cli::Cli::parse();
+    let sources = config::Sources {
+        file: cli.global.config.clone(),
+        env: std::env::vars().collect(),
+        flags: cli.global.flags(),
+    };
+    cmd::run(cli, &sources, Box::new(handlers)).into()
+}

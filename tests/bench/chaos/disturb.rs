@@ -1,8 +1,8 @@
-//! The disturbances. Each lasts for a while and ends with everything as it was, but for what it holds.
+//! The disturbances. Each lasts for a while and ends with everything as it was.
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 use tokio::task::JoinSet;
 
 use super::worker::Crews;
@@ -19,27 +19,13 @@ const SHOOTING: Duration = Duration::from_secs(4);
 const IDLE_CONNECTIONS: usize = 300;
 const READERS: usize = 4;
 
-/// What goes on being held while the time after the disturbance is judged.
-#[derive(Default)]
-pub struct Held(Vec<PgConnection>);
-
-impl Held {
-    pub async fn release(self) -> Result<()> {
-        for connection in self.0 {
-            connection.close().await?;
-        }
-        Ok(())
-    }
-}
-
 pub async fn disturb(
     name: &str,
     length: Duration,
     server: &mut Server,
     database: &Database,
     crews: &mut Crews,
-) -> Result<Held> {
-    let mut held = Held::default();
+) -> Result<()> {
     let until = Instant::now() + length;
     let rest = || tokio::time::sleep(until.saturating_duration_since(Instant::now()));
     match name {
@@ -51,10 +37,14 @@ pub async fn disturb(
         }
         "backends_killed" => kill_sessions(database, until).await?,
         "idle_connections" => {
-            while held.0.len() < IDLE_CONNECTIONS {
-                held.0.push(database.connect().await?);
+            let mut held = Vec::new();
+            while held.len() < IDLE_CONNECTIONS {
+                held.push(database.connect().await?);
             }
             rest().await;
+            for connection in held {
+                connection.close().await?;
+            }
         }
         "worker_killed_once" => {
             crews.kill_one().await?;
@@ -76,7 +66,7 @@ pub async fn disturb(
         "load_150" | "burst" => rest().await,
         other => return Err(format!("nobody knows how to do {other}").into()),
     }
-    Ok(held)
+    Ok(())
 }
 
 /// Ends one session of the workers after the other, whatever it is doing.

@@ -1,8 +1,8 @@
-//! The disturbances. Each lasts for a while and ends with everything as it was.
+//! The disturbances. Each lasts for a while and ends with everything as it was, but for what it holds.
 
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 
 use super::worker::Crews;
@@ -19,13 +19,27 @@ const SHOOTING: Duration = Duration::from_secs(4);
 const IDLE_CONNECTIONS: usize = 300;
 const READERS: usize = 4;
 
+/// What goes on being held while the time after the disturbance is judged.
+#[derive(Default)]
+pub struct Held(Vec<PgConnection>);
+
+impl Held {
+    pub async fn release(self) -> Result<()> {
+        for connection in self.0 {
+            connection.close().await?;
+        }
+        Ok(())
+    }
+}
+
 pub async fn disturb(
     name: &str,
     length: Duration,
     server: &mut Server,
     database: &Database,
     crews: &mut Crews,
-) -> Result<()> {
+) -> Result<Held> {
+    let mut held = Held::default();
     let until = Instant::now() + length;
     let rest = || tokio::time::sleep(until.saturating_duration_since(Instant::now()));
     match name {
@@ -37,14 +51,15 @@ pub async fn disturb(
         }
         "backends_killed" => kill_sessions(database, until).await?,
         "idle_connections" => {
-            let mut held = Vec::new();
-            while held.len() < IDLE_CONNECTIONS {
-                held.push(database.connect().await?);
+            let mut opening = JoinSet::new();
+            for _ in 0..IDLE_CONNECTIONS {
+                let database = database.clone();
+                opening.spawn(async move { database.connect().await });
+            }
+            while let Some(opened) = opening.join_next().await {
+                held.0.push(opened??);
             }
             rest().await;
-            for connection in held {
-                connection.close().await?;
-            }
         }
         "worker_killed_once" => {
             crews.kill_one().await?;
@@ -66,7 +81,7 @@ pub async fn disturb(
         "load_150" | "burst" => rest().await,
         other => return Err(format!("nobody knows how to do {other}").into()),
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Ends one session of the workers after the other, whatever it is doing.

@@ -1,5 +1,7 @@
-//! What the queue stands: two workers under a steady load while something is done to them or to Postgres.
+//! What the queue stands: two workers under a steady load while something is done to them or to Postgres. The load is a
+//! share of what the same two carry undisturbed, found first.
 
+mod capacity;
 mod cell;
 mod disturb;
 mod load;
@@ -31,9 +33,9 @@ pub struct Options {
     /// Windows of a few seconds, for a quick look.
     #[arg(long)]
     quick: bool,
-    /// The steady load.
-    #[arg(long, value_name = "TASKS A SECOND", default_value_t = 50.0)]
-    rate: f64,
+    /// What two workers carry here, instead of finding it.
+    #[arg(long, value_name = "TASKS A SECOND")]
+    capacity: Option<f64>,
     /// Each window: before the disturbance, during it, after it.
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
     window: f64,
@@ -53,6 +55,18 @@ pub async fn run(mut options: Options) -> Result<bool> {
     }
     let mut server = Server::start(&options.dir).await?;
     server.set("max_connections", &CONNECTIONS.to_string()).await?;
+    let capacity = match options.capacity {
+        Some(given) => given,
+        None => {
+            progress("finding what two workers carry undisturbed");
+            let found = capacity::find(&server, Duration::from_secs_f64(options.window)).await?;
+            match options.json {
+                true => println!("{}", capacity::json(found)),
+                false => println!("two workers carry {found:.1} tasks/s"),
+            }
+            found
+        }
+    };
     if !options.json {
         println!("{HEADINGS}");
     }
@@ -73,7 +87,7 @@ pub async fn run(mut options: Options) -> Result<bool> {
             around: Duration::from_secs_f64(options.window),
             during: Duration::from_secs_f64(during),
         };
-        let came = cell.run(&mut server, options.rate, windows).await?;
+        let came = cell.run(&mut server, capacity * cell.share(), windows).await?;
         let verdict = cell.judge(&came);
         all_pass &= verdict.pass;
         match options.json {

@@ -45,21 +45,32 @@ fn the_figures_of_the_queue_can_be_measured() {
     }
 }
 
+/// One cell whose load is given, and one that finds it first.
 #[test]
-fn a_cell_of_chaos_loses_and_doubles_nothing() {
-    let told = told(&[
+fn cells_of_chaos_lose_and_double_nothing() {
+    let given = told(&[
         "chaos",
         "--window",
         "0.5",
-        "--rate",
-        "20",
+        "--capacity",
+        "25",
         "--only",
-        "idle_in_transaction",
+        "load_150",
     ]);
-    assert_eq!(names(&told), ["idle_in_transaction"]);
-    let cell = &told[0];
-    assert!(cell["tasks"].as_i64() > Some(10), "{cell}");
-    for none in ["lost", "doubled", "missing_effects"] {
-        assert_eq!(cell[none], 0, "{cell}");
+    assert_eq!(names(&given), ["load_150"]);
+    assert_eq!(given[0]["load"], 15.0);
+    let found = told(&["chaos", "--window", "2", "--only", "idle_in_transaction"]);
+    assert_eq!(names(&found), ["capacity", "idle_in_transaction"]);
+    let capacity = found[0]["value"].as_f64().expect("a number");
+    let load = found[1]["load"].as_f64().expect("a number");
+    assert!(
+        (load - 0.9 * capacity).abs() < 0.02 && load > 0.0,
+        "{load} of {capacity}"
+    );
+    for cell in [&given[0], &found[1]] {
+        assert!(cell["tasks"].as_i64() > Some(10), "{cell}");
+        for none in ["lost", "doubled", "missing_effects"] {
+            assert_eq!(cell[none], 0, "{cell}");
+        }
     }
 }

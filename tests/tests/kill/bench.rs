@@ -171,6 +171,15 @@ impl Bench {
         }
     }
 
+    /// A worker asks for a build's log, which a fault or a hook keeps from it.
+    pub async fn until_reading(&self) {
+        self.until("a worker reads a log", async || {
+            let asked = self.gitlab.requests();
+            asked.iter().any(|request| request.path.ends_with("/trace"))
+        })
+        .await;
+    }
+
     /// Ends all workers' leases, as time would.
     pub async fn end_leases(&self) {
         self.sql("UPDATE longshore.workers SET lease_until = clock_timestamp()")

@@ -208,15 +208,7 @@ async fn either_version_takes_over_from_the_other() {
             ("LONGSHORE_WORKER_LEASE", LONG),
         ];
         let mut dies = bench.worker_of(first, &patient);
-        bench
-            .until("it reads a log", async || {
-                bench
-                    .gitlab
-                    .requests()
-                    .iter()
-                    .any(|request| request.path.ends_with("/trace"))
-            })
-            .await;
+        bench.until_reading().await;
         dies.kill();
         bench.bury().await;
         let _next = bench.worker_of(second, &[("LONGSHORE_WORKER_LEASE", LONG)]);

@@ -28,15 +28,7 @@ async fn reading(bench: &Bench, grace: &str) -> (Process, mpsc::Sender<()>) {
         ("LONGSHORE_WORKER_GRACE", grace),
         ("LONGSHORE_GITLAB_TIMEOUT", "10m"),
     ]);
-    bench
-        .until("the worker reads the log", async || {
-            bench
-                .gitlab
-                .requests()
-                .iter()
-                .any(|request| request.path.ends_with("/trace"))
-        })
-        .await;
+    bench.until_reading().await;
     (worker, let_go)
 }
 

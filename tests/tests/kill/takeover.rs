@@ -20,15 +20,7 @@ async fn taken_over_within(lease: Duration, poll: Duration, env: &[(&str, &str)]
     bench
         .until_holds("both workers are ready", "count(*) = 2 FROM longshore.workers")
         .await;
-    bench
-        .until("one of them reads the log", async || {
-            bench
-                .gitlab
-                .requests()
-                .iter()
-                .any(|request| request.path.ends_with("/trace"))
-        })
-        .await;
+    bench.until_reading().await;
     let owner = bench
         .value("SELECT w.pid FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id")
         .await;

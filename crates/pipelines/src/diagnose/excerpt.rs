@@ -1,8 +1,8 @@
 //! The lines around the deciding one, cleaned, with their real numbers.
 
 use super::clean;
+use super::form::Decoration;
 use super::ledger::Hit;
-use super::rules::Decoration;
 use super::scanner::{LINES_AFTER, LINES_BEFORE};
 
 /// Characters of one excerpt line; a longer one is cut.

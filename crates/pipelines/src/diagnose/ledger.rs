@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::rules::{MarkKind, Pick, Rank};
+use super::form::{MarkKind, Pick};
+use super::rules::Rank;
 
 /// Matches of one rule that lie closer than this, in lines, are one run of the same failure.
 const RUN_GAP: u64 = 12;

@@ -12,6 +12,7 @@ mod diagnosis;
 mod escapes;
 mod excerpt;
 mod fingerprints;
+mod form;
 mod heard;
 mod index;
 mod ledger;
@@ -30,7 +31,8 @@ use std::io::{ErrorKind, Read};
 pub use class::{Class, Kind, Retry};
 pub use diagnosis::{Context, Diagnosis};
 pub use excerpt::Excerpt;
-pub use rules::{Decoration, Mark, MarkKind, Pick, RULES_VERSION, Rule, RuleError, RuleSet};
+pub use form::{Decoration, Mark, MarkKind, Pick, Rule};
+pub use rules::{RULES_VERSION, RuleError, RuleSet};
 pub use scanner::Scanner;
 
 /// Diagnoses a log that is already in memory.

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use super::diagnosis::{Context, Diagnosis};
 use super::escapes::Stripped;
+use super::form::MarkKind;
 use super::ledger::{Captures, Hit, Ledger};
-use super::rules::{MarkKind, Rank, RuleSet, Target};
+use super::rules::{Rank, RuleSet, Target};
 use super::verdict;
 use super::wide::Encoding;
 use super::{clean, command, escapes};

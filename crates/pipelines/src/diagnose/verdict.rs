@@ -6,9 +6,10 @@ use super::class::{Class, Kind, Retry};
 use super::command;
 use super::diagnosis::{Context, Diagnosis};
 use super::excerpt::Excerpt;
+use super::form::{MarkKind, Rule};
 use super::heard;
 use super::ledger::{Captures, Hit, Kept, Ledger, Seen, State};
-use super::rules::{MarkKind, Rank, Rule, RuleSet};
+use super::rules::{Rank, RuleSet};
 
 /// A line below this explains nothing.
 const FLOOR: f64 = 18.0;

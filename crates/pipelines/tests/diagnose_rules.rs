@@ -1,6 +1,6 @@
 //! Every rule carries the lines it is for, and lines that look like them and are not.
 
-use pipelines::diagnose::RuleSet;
+use pipelines::diagnose::{Context, RuleSet, diagnose_bytes};
 
 #[test]
 fn each_rule_and_mark_recognises_its_own_lines_and_leaves_the_others() {
@@ -45,6 +45,28 @@ fn weights_and_texts_are_in_range() {
         assert!(rule.why.ends_with(['.', '}', ':']), "{}: {}", rule.id, rule.why);
         assert!(rule.advice.ends_with('.'), "{}: {}", rule.id, rule.advice);
     }
+}
+
+#[test]
+fn what_is_said_of_each_rules_own_lines_reads_as_a_sentence() {
+    let rules = builtin();
+    let mut odd = Vec::new();
+    for line in rules.rules().iter().flat_map(|rule| &rule.matches) {
+        let diagnosis = diagnose_bytes(rules, line.as_bytes(), &Context::default());
+        let id = diagnosis.rule.as_deref().unwrap_or("no rule");
+        for said in [&diagnosis.why, &diagnosis.advice] {
+            let gap = said.contains("  ") && !line.contains("  ");
+            if gap
+                || said.ends_with(" .")
+                || said.contains(" line does not compile")
+                || said.trim() != said
+                || said.ends_with(':')
+            {
+                odd.push(format!("{id}: {said:?} of {line}"));
+            }
+        }
+    }
+    assert!(odd.is_empty(), "{}", odd.join("\n"));
 }
 
 fn builtin() -> &'static RuleSet {

@@ -62,7 +62,7 @@ pub struct Rule {
     /// The deciding line is the nearest one before the match, at most twelve lines away, that this matches.
     #[serde(default)]
     pub anchor: Option<String>,
-    /// What happened, for a person. `{name}` is the pattern's capture of that name. Empty in a file: the class's text.
+    /// What happened, for a person, with captures as docs/diagnosis.md says. Empty in a file: the class's text.
     #[serde(default)]
     pub why: String,
     /// What to do about it, for a person. Empty in a file: the class's text.

@@ -411,9 +411,33 @@ fn passed(
 }
 
 /// The text with each `{name}` replaced by the capture of that name; `{name|otherwise}` says what stands for a
-/// capture that the matching pattern does not have.
+/// capture that the matching pattern does not have. A part in `[` and `]` is left out when a capture in it is missing.
 fn filled(text: &str, captures: &[(String, String)]) -> String {
     let mut out = String::with_capacity(text.len() + 32);
+    let mut rest = text;
+    while let Some(open) = rest.find('[') {
+        let Some(length) = rest[open..].find(']') else {
+            break;
+        };
+        put(&mut out, &rest[..open], captures);
+        let before = out.len();
+        if !put(&mut out, &rest[open + 1..open + length], captures) {
+            out.truncate(before);
+        }
+        rest = &rest[open + length + 1..];
+    }
+    let complete = put(&mut out, rest, captures);
+    out.truncate(out.trim_end().len());
+    if !complete && out.ends_with(':') {
+        out.pop();
+        out.push('.');
+    }
+    out
+}
+
+/// Whether no capture that `text` names was missing.
+fn put(out: &mut String, text: &str, captures: &[(String, String)]) -> bool {
+    let mut complete = true;
     let mut rest = text;
     while let Some(open) = rest.find('{') {
         let Some(length) = rest[open..].find('}') else {
@@ -421,18 +445,22 @@ fn filled(text: &str, captures: &[(String, String)]) -> String {
         };
         out.push_str(&rest[..open]);
         let body = &rest[open + 1..open + length];
-        let (name, otherwise) = body.split_once('|').unwrap_or((body, ""));
-        match captures
-            .iter()
-            .find(|(key, value)| key == name && !value.is_empty())
-        {
-            Some((_, value)) => out.push_str(value),
-            None => out.push_str(otherwise),
-        }
         rest = &rest[open + length + 1..];
+        let (name, otherwise) = body.split_once('|').unwrap_or((body, ""));
+        let captured = captures
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty());
+        let said = captured.map_or(otherwise, |(_, value)| value);
+        out.push_str(said);
+        if said.is_empty() {
+            complete = false;
+            if rest.starts_with(' ') && out.ends_with(' ') {
+                out.pop();
+            }
+        }
     }
     out.push_str(rest);
-    out
+    complete
 }
 
 #[cfg(test)]
@@ -445,5 +473,14 @@ mod tests {
         assert_eq!(filled("{package} is gone", &captures), "left-pad is gone");
         assert_eq!(filled("{thing|A thing} is gone", &captures), "A thing is gone");
         assert_eq!(filled("an open { brace", &captures), "an open { brace");
+        assert_eq!(filled("It[ at {line}] fails: {what}", &captures), "It fails.");
+        assert_eq!(
+            filled("It[ in {package}] fails", &captures),
+            "It in left-pad fails"
+        );
+        assert_eq!(
+            filled("It fails: {what} {package}", &captures),
+            "It fails: left-pad"
+        );
     }
 }

@@ -124,6 +124,10 @@ need_postgres() {
         "Put the folder's pg_config on the PATH."
 }
 
+need_git() {
+    have git || install git 'a test runs a worker of the version before this one' 'xcode-select --install' git
+}
+
 need_pgbouncer() {
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] ||
         install PgBouncer 'a test runs the worker behind a pooler' 'brew install pgbouncer' pgbouncer

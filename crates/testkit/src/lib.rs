@@ -12,9 +12,11 @@ pub mod postgres;
 pub mod property;
 mod runner;
 pub mod scripted;
+mod signal;
 
 pub use backend::{Backend, Seen};
 pub use faulty::{Call, Fault, Plan, Point, Side};
 pub use matrix::{Finding, Findings, Matrix};
 pub use on_postgres::OnPostgres;
 pub use runner::{Ending, Scene, run};
+pub use signal::signal;

@@ -118,13 +118,9 @@ impl Drop for Process {
     }
 }
 
-/// `KILL`, `STOP`, `CONT`, `TERM`, `INT`. The first two have happened when this returns.
+/// As [`testkit::signal`]; `KILL` and `STOP` have happened when this returns.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .status()
-        .expect("run kill");
-    assert!(status.success(), "kill -{name} {pid}");
+    testkit::signal(pid, name);
     let wanted: &[&str] = match name {
         "KILL" => &["Z", "X"],
         "STOP" => &["T"],

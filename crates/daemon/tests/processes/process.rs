@@ -106,12 +106,7 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args([name, &pid])
-            .status()
-            .expect("run kill");
-        assert!(sent.success());
+        testkit::signal(self.child.id(), name);
     }
 
     /// Waits for its end; the exit code.
@@ -128,7 +123,7 @@ impl Process {
     }
 
     pub async fn stop(&mut self) -> i32 {
-        self.signal("-TERM");
+        self.signal("TERM");
         self.ended().await
     }
 }

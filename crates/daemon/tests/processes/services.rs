@@ -226,7 +226,7 @@ async fn a_second_signal_ends_a_worker_whose_database_answers_nothing() {
         .await;
     proxy.struck().await;
     proxy.go_dark();
-    worker.signal("-TERM");
+    worker.signal("TERM");
     worker
         .says(|said| said.contains("a second signal ends at once").then_some(()))
         .await;

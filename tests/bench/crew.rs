@@ -50,6 +50,8 @@ impl Crew {
         if let Some(listener) = &listener {
             worker = worker.hearing(listener.hearing());
         }
+        // As the binary has by then, whose log says that it is ready.
+        let _ = domain::redact("The worker is ready");
         let shutdown = CancellationToken::new();
         let started = Instant::now();
         let running = tokio::spawn(worker.run(shutdown.clone(), CancellationToken::new()));

@@ -134,8 +134,13 @@ impl Figure {
     pub fn line(&self) -> String {
         let verdict = if self.pass { "ok" } else { "MISSED" };
         let bound = if self.at_most { "≤" } else { "≥" };
+        // The ratio tells of the other figures what stands beside them.
+        let beside = match self.beside.filter(|_| self.at_most) {
+            Some(beside) => format!(": {} {}", short(beside), self.unit),
+            None => String::new(),
+        };
         format!(
-            "{:<15} {:>10} {:<15} {bound} {:<9} {:>6.2}  {verdict:<6}  {}",
+            "{:<15} {:>10} {:<15} {bound} {:<9} {:>6.2}  {verdict:<6}  {}{beside}",
             self.name,
             short(self.value),
             self.unit,

@@ -1,17 +1,19 @@
-//! How long an idle system takes from the end of an enqueue call to the start of the handler.
+//! How long an idle system takes from the end of an enqueue call to the start of the handler, beside what the server itself
+//! gives: a notification and a claim in plain SQL.
 
 use std::time::{Duration, Instant};
 
 use domain::{NewTask, Report, Verdict};
 use durable::{Cause, Handler, Stop, TaskCx};
 use serde_json::json;
+use sqlx::postgres::PgListener;
 use store::Store;
 use tokio::sync::mpsc;
 use worker::Registry;
 
 use crate::Result;
 use crate::crew::{Anything, Crew};
-use crate::server::Database;
+use crate::server::{Database, Server};
 
 /// Between two tasks: a random length, so that no timer of ours beats with it, and long enough that all is quiet again.
 const PAUSE_MS: std::ops::Range<u64> = 20..60;
@@ -69,5 +71,57 @@ pub async fn measure(database: &Database, pickups: u32, slots: u32) -> Result<Ve
     }
     crew.finish().await?;
     desk.close().await;
+    Ok(waits)
+}
+
+/// As [`measure`], of the raw limit's table: one connection puts a row in and notifies, another hears of it, and a third one
+/// takes the row.
+pub async fn bare(server: &Server, pickups: u32) -> Result<Vec<f64>> {
+    const CHANNEL: &str = "bare_pickup";
+    let database = server.bare_database(CHANNEL).await?;
+    let mut desk = database.connect().await?;
+    crate::server::execute(&mut desk, &crate::raw::SCHEMA.replace(":ROWS", "0")).await?;
+    let mut listener = PgListener::connect(&database.url).await?;
+    listener.listen(CHANNEL).await?;
+    let mut claims = database.connect().await?;
+    let (sender, mut started) = mpsc::unbounded_channel();
+    let worker: tokio::task::JoinHandle<sqlx::Result<()>> = tokio::spawn(async move {
+        loop {
+            listener.recv().await?;
+            sqlx::query(
+                "UPDATE t SET status = 'in_progress', claimed_at = now(), attempt = attempt + 1
+                  WHERE id = (SELECT id FROM t WHERE status = 'pending' AND run_at <= now()
+                               ORDER BY priority DESC, run_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+                RETURNING id, payload",
+            )
+            .fetch_one(&mut claims)
+            .await?;
+            if sender.send(Instant::now()).is_err() {
+                return Ok(());
+            }
+        }
+    });
+    let mut waits = Vec::new();
+    for counted in std::iter::repeat_n(false, 10).chain(std::iter::repeat_n(true, pickups as usize)) {
+        tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE_MS))).await;
+        sqlx::query(
+            "WITH made AS (INSERT INTO t (task_type, payload) VALUES ('deploy', $1) RETURNING id)
+             SELECT pg_notify($2, '') FROM made",
+        )
+        .bind(json!({"instruction": "nothing"}))
+        .bind(CHANNEL)
+        .execute(&mut desk)
+        .await?;
+        let returned = Instant::now();
+        let started = tokio::time::timeout(PATIENCE, started.recv())
+            .await
+            .map_err(|_| format!("a row was not taken within {PATIENCE:?}"))?
+            .ok_or("whoever takes rows is gone")?;
+        if counted {
+            waits.push(started.saturating_duration_since(returned).as_secs_f64() * 1e3);
+        }
+    }
+    worker.abort();
+    server.forget(CHANNEL).await?;
     Ok(waits)
 }

@@ -6,17 +6,19 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use crate::enqueue::Enqueue;
 use crate::figure::{Figure, HEADINGS, Round, Rule, percentile};
 use crate::server::{Database, Server};
 use crate::{Result, binary, drain, enqueue, idle, pickup, progress, raw, steps, takeover};
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "drain_100k",
     "drain_1m",
     "drain_held_xid",
     "pickup_p50",
     "pickup_p99",
     "enqueue_bulk",
+    "enqueue_sql",
     "idle_xact",
     "idle_rss",
     "idle_cpu",
@@ -41,7 +43,7 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// Tasks that the drained worker runs at the same time.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 4000)]
     slots: u32,
     /// Pending tasks of drain_100k and drain_held_xid.
     #[arg(long, value_name = "TASKS", default_value_t = 100_000)]
@@ -58,7 +60,7 @@ pub struct Options {
     /// Single tasks of a round of pickup_p50 and pickup_p99.
     #[arg(long, value_name = "TASKS", default_value_t = 300)]
     pickups: u32,
-    /// Tasks of a round of enqueue_bulk.
+    /// Tasks of a round of enqueue_bulk and of enqueue_sql.
     #[arg(long, value_name = "TASKS", default_value_t = 100_000)]
     enqueued: u64,
     /// Steps of each of the 64 tasks of a round of steps.
@@ -129,8 +131,10 @@ pub async fn run(options: Options) -> Result<bool> {
             told.tell_wanted(options, &figure);
         }
     }
-    if options.wants("enqueue_bulk") {
-        told.tell(&enqueued(server, options).await?);
+    for way in [Enqueue::Calls, Enqueue::Statements] {
+        if options.wants(way.name()) {
+            told.tell(&enqueued(server, options, way).await?);
+        }
     }
     if ["idle_xact", "idle_rss", "idle_cpu"]
         .iter()
@@ -282,37 +286,60 @@ async fn picked_up(server: &Server, options: &Options) -> Result<[Figure; 2]> {
     let (mut p50, mut p99): (Vec<Round>, Vec<Round>) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
         progress(&format!("pickup: round {} of {}", round + 1, options.rounds));
+        let first = match round % 2 {
+            0 => Some(pickup::bare(server, options.pickups).await?),
+            _ => None,
+        };
         let database = server.database("pickup").await?;
         let waits = pickup::measure(&database, options.pickups, slots).await?;
         server.forget("pickup").await?;
-        p50.push(percentile(&waits, 0.5).into());
-        p99.push(percentile(&waits, 0.99).into());
+        let bare = match first {
+            Some(bare) => bare,
+            None => pickup::bare(server, options.pickups).await?,
+        };
+        for (figure, share) in [(&mut p50, 0.5), (&mut p99, 0.99)] {
+            figure.push(Round {
+                value: percentile(&waits, share),
+                beside: Some(percentile(&bare, share)),
+            });
+        }
     }
-    let setting = format!("{} single tasks a round, {slots} slots", options.pickups);
+    let setting = format!(
+        "{} single tasks a round, {slots} slots, beside plain SQL",
+        options.pickups
+    );
     Ok([
         Figure::judge("pickup_p50", "ms", Rule::AtMost(0.8), &p50, setting.clone()),
         Figure::judge("pickup_p99", "ms", Rule::AtMost(2.0), &p99, setting),
     ])
 }
 
-async fn enqueued(server: &Server, options: &Options) -> Result<Figure> {
+/// By turns before and after COPY.
+async fn enqueued(server: &Server, options: &Options, way: Enqueue) -> Result<Figure> {
+    let (name, tasks) = (way.name(), options.enqueued);
     let mut rounds = Vec::new();
     for round in 0..options.rounds {
+        progress(&format!("{name}: round {} of {}", round + 1, options.rounds));
+        let first = match round % 2 {
+            0 => Some(enqueue::copy(server, tasks).await?),
+            _ => None,
+        };
+        let value = way.measure(server, tasks).await?;
+        let beside = match first {
+            Some(beside) => beside,
+            None => enqueue::copy(server, tasks).await?,
+        };
         progress(&format!(
-            "enqueue_bulk: round {} of {}",
-            round + 1,
-            options.rounds
+            "{value:.0} of {beside:.0} tasks/s: {:.3}",
+            value / beside
         ));
-        let value = enqueue::insert(server, options.enqueued).await?;
-        let beside = enqueue::copy(server, options.enqueued).await?;
         rounds.push(Round {
             value,
             beside: Some(beside),
         });
     }
-    let setting = format!("{} tasks in statements of 1000, beside COPY", options.enqueued);
     let rule = Rule::ShareAndAtLeast(0.5, 70_000.0);
-    Ok(Figure::judge("enqueue_bulk", "tasks/s", rule, &rounds, setting))
+    Ok(Figure::judge(name, "tasks/s", rule, &rounds, way.setting(tasks)))
 }
 
 async fn idled(server: &Server, options: &Options) -> Result<[Figure; 3]> {

@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::Result;
 use crate::server::Server;
 
-const SCHEMA: &str = include_str!("raw-limit-schema.sql");
+pub const SCHEMA: &str = include_str!("raw-limit-schema.sql");
 const SCRIPT: &str = include_str!("raw-limit-500.sql");
 /// Rows that one run of the script takes.
 const BATCH: u64 = 500;

@@ -89,6 +89,11 @@ impl Forges {
         }
     }
 
+    /// Whether there is an instance for the repository that can be used, as far as that can be told without asking it.
+    pub fn check(&self, repo: &RepoRef) -> Result<()> {
+        self.tickets(repo).map(|_| ())
+    }
+
     fn forge(&self, repo: &RepoRef) -> Result<&dyn Forge> {
         if repo.provider == "local" {
             return Err(Error::not_found(format!(

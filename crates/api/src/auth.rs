@@ -23,6 +23,8 @@ pub struct Caller {
     /// The token's name, or what stands for one where there is none.
     pub name: Arc<str>,
     pub role: Role,
+    /// The id of the token in the database that was sent, where it is one.
+    token: Option<Arc<str>>,
 }
 
 /// What a call without a token is called in records.
@@ -81,6 +83,7 @@ fn nobody(config: &Config, headers: &HeaderMap) -> ApiResult<Caller> {
     Ok(Caller {
         name: NOBODY.into(),
         role: Role::Admin,
+        token: None,
     })
 }
 
@@ -90,6 +93,7 @@ async fn known(api: &Api, sent: &str) -> ApiResult<Caller> {
         return Ok(Caller {
             name: CONFIGURED.into(),
             role: Role::Admin,
+            token: None,
         });
     }
     let stranger = || {
@@ -109,7 +113,25 @@ async fn known(api: &Api, sent: &str) -> ApiResult<Caller> {
     Ok(Caller {
         name: stored.token.name.as_str().into(),
         role: stored.token.role,
+        token: Some(id.into()),
     })
+}
+
+/// Whether a caller who was let in may stay: his token may have been revoked since, or come to its end.
+pub async fn still(api: &Api, caller: &Caller) -> ApiResult<()> {
+    let Some(id) = &caller.token else { return Ok(()) };
+    match api.store.token(id).await {
+        Ok(Some(stored)) => usable(&stored.token),
+        Ok(None) => Err(ApiError::unauthorised(format!(
+            "the token {} is not known here any more",
+            caller.name
+        ))),
+        Err(error) => {
+            // No reason to send anybody away: without a database there is no news either.
+            tracing::warn!(%error, token.name = %caller.name, "a follower's token could not be looked up");
+            Ok(())
+        }
+    }
 }
 
 fn usable(token: &TokenRow) -> ApiResult<()> {

@@ -16,6 +16,8 @@ pub struct Config {
     pub gitlab_webhook_secret: Option<SecretString>,
     /// A request that takes longer is answered with 503.
     pub request_timeout: Duration,
+    /// How often the token of somebody who follows is looked at again.
+    pub live_check: Duration,
     /// The agent that tasks made from webhooks are assigned to.
     pub agent: String,
     /// Shown by `/health` and on the page.

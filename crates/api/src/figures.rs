@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use store::{Figures, Store};
+use store::{Figures, QueueRule, Scope, Store};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -14,6 +14,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A task's type is anybody's word: so many are told apart, the rest are one.
 const MOST_TYPES: usize = 100;
 const REST: &str = "(other)";
+/// Longest label, in characters: as long as names of types and ids may be, so that two of them stay two.
+const LABEL_CHARS: usize = 200;
 
 /// What was read last, and when.
 #[derive(Default)]
@@ -110,7 +112,49 @@ fn render(figures: Option<&Figures>) -> String {
         "Workers whose lease has not run out",
         vec![(String::new(), figures.workers as f64)],
     );
+    // A limit's family without samples would say nothing.
+    for (name, help, value) in RULES {
+        let samples: Vec<_> = figures
+            .rules
+            .iter()
+            .filter_map(|rule| Some((rule_labels(rule), value(rule)?)))
+            .collect();
+        if !samples.is_empty() {
+            family(name, help, samples);
+        }
+    }
     out
+}
+
+type OfRule = fn(&QueueRule) -> Option<f64>;
+
+const RULES: [(&str, &str, OfRule); 3] = [
+    (
+        "longshore_queue_limit",
+        "How many tasks of a type, a repository or all may run at once",
+        |rule| rule.max_running.map(f64::from),
+    ),
+    ("longshore_queue_limit_used", "How many of them run now", |rule| {
+        rule.max_running.map(|_| rule.running as f64)
+    }),
+    (
+        "longshore_queue_paused",
+        "1 where no task of a type, a repository or at all is started",
+        |rule| rule.paused.as_ref().map(|_| 1.0),
+    ),
+];
+
+/// A repository goes by its id: two may have the same project, on different forges.
+fn rule_labels(rule: &QueueRule) -> String {
+    let project = match &rule.scope {
+        Scope::Repo(_) => format!(",project=\"{}\"", escaped(&rule.label)),
+        _ => String::new(),
+    };
+    format!(
+        "{{kind=\"{}\",name=\"{}\"{project}}}",
+        rule.scope.kind(),
+        escaped(rule.scope.name())
+    )
 }
 
 type Depth = BTreeMap<(String, String), i64>;
@@ -118,13 +162,15 @@ type Depth = BTreeMap<(String, String), i64>;
 /// How many stand in each state, and how long the oldest pending has waited. The fullest types come first.
 fn by_type(figures: &Figures) -> (Depth, BTreeMap<String, f64>) {
     let (mut depth, mut oldest) = (Depth::new(), BTreeMap::<String, f64>::new());
-    let mut types = Vec::new();
+    let mut types: Vec<String> = Vec::new();
     for live in &figures.tasks {
-        if !types.contains(&live.task_type.as_str()) && types.len() < MOST_TYPES {
-            types.push(&live.task_type);
+        // Other programs' types may be longer; those that begin alike are one.
+        let of_type: String = live.task_type.chars().take(LABEL_CHARS).collect();
+        if !types.contains(&of_type) && types.len() < MOST_TYPES {
+            types.push(of_type.clone());
         }
-        let known = types.contains(&live.task_type.as_str());
-        let name = if known { live.task_type.as_str() } else { REST };
+        let known = types.contains(&of_type);
+        let name = if known { of_type.as_str() } else { REST };
         *depth.entry((name.to_owned(), live.state.clone())).or_default() += live.count;
         if live.state == "pending" {
             let age = oldest.entry(name.to_owned()).or_default();
@@ -136,7 +182,7 @@ fn by_type(figures: &Figures) -> (Depth, BTreeMap<String, f64>) {
 
 /// A label's value as the format wants it.
 fn escaped(value: &str) -> String {
-    let value: String = value.chars().take(100).collect();
+    let value: String = value.chars().take(LABEL_CHARS).collect();
     value
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -158,6 +204,16 @@ mod tests {
         }
     }
 
+    fn rule(scope: Scope, label: &str) -> QueueRule {
+        QueueRule {
+            scope,
+            label: label.to_owned(),
+            max_running: Some(3),
+            paused: None,
+            running: 2,
+        }
+    }
+
     #[test]
     fn each_family_has_its_help_and_labels_cannot_break_out() {
         let text = render(Some(&Figures {
@@ -169,7 +225,13 @@ mod tests {
                 oldest_s: 7.25,
             },
             workers: 2,
+            rules: vec![
+                rule(Scope::All, ""),
+                rule(Scope::Type("deploy".to_owned()), "deploy"),
+                rule(Scope::Repo("0b1e".to_owned()), "group/app"),
+            ],
         }));
+        assert!(!text.contains("longshore_queue_paused"), "{text}");
         for line in [
             "longshore_database_up 1",
             "longshore_tasks{type=\"fix_build\",status=\"pending\"} 3",
@@ -178,6 +240,10 @@ mod tests {
             "longshore_ticket_notes{state=\"failing\"} 2",
             "longshore_oldest_due_ticket_note_age_seconds 7.25",
             "longshore_workers 2",
+            "longshore_queue_limit{kind=\"all\",name=\"\"} 3",
+            "longshore_queue_limit{kind=\"type\",name=\"deploy\"} 3",
+            "longshore_queue_limit{kind=\"repo\",name=\"0b1e\",project=\"group/app\"} 3",
+            "longshore_queue_limit_used{kind=\"repo\",name=\"0b1e\",project=\"group/app\"} 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
@@ -187,6 +253,31 @@ mod tests {
             families
         );
         assert_eq!(render(None).lines().last(), Some("longshore_database_up 0"));
+    }
+
+    #[test]
+    fn no_series_is_told_twice() {
+        let long = |end: &str| format!("{}{end}", "x".repeat(LABEL_CHARS - 1));
+        let text = render(Some(&Figures {
+            tasks: ["a", "b", "ba"].map(|end| live(&long(end), "pending", 1)).into(),
+            rules: vec![
+                // A project and its mirror on another forge.
+                rule(Scope::Repo("r1".to_owned()), "group/app"),
+                rule(Scope::Repo("r2".to_owned()), "group/app"),
+                rule(Scope::Type(long("a")), &long("a")),
+                rule(Scope::Type(long("b")), &long("b")),
+            ],
+            ..Figures::default()
+        }));
+        let mut series: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| Some(line.rsplit_once(' ')?.0))
+            .collect();
+        series.sort_unstable();
+        let all = series.len();
+        series.dedup();
+        assert_eq!(series.len(), all, "{text}");
     }
 
     #[test]

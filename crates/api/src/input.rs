@@ -27,11 +27,57 @@ const FIELDS: [&str; 8] = [
 /// The columns' names for the same.
 const COLUMNS: [(&str, &str); 2] = [("task_type", "type"), ("assigned_to", "to")];
 
+/// A task to be made. An unknown field is refused: it would be a wish that nobody reads.
+#[derive(Debug, ToSchema)]
+#[schema(as = NewTask)]
+pub struct NewTaskBody {
+    /// Which handler: `fix_build`, `deploy`, … Also `task_type`.
+    #[schema(max_length = 200)]
+    r#type: String,
+    /// Which agent; without it any that serves the type. Also `assigned_to`.
+    to: Option<String>,
+    /// 10 is taken first.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 10, default = 5)]
+    priority: Option<Priority>,
+    created_by: Option<String>,
+    /// Must exist; also read from the payload.
+    repo_id: Option<String>,
+    /// Must exist.
+    parent_task_id: Option<String>,
+    /// Makes no second task while one with this key is unfinished.
+    #[schema(max_length = 200)]
+    dedupe_key: Option<String>,
+    /// An object of at most 1 MiB, 64 levels deep, without NUL characters.
+    payload: Option<Value>,
+}
+
+impl From<NewTaskBody> for NewTask {
+    fn from(body: NewTaskBody) -> Self {
+        let payload = body.payload.unwrap_or_else(|| Value::Object(Map::new()));
+        // Agents often name the repository inside the payload alone.
+        let named = || {
+            payload["repo_id"]
+                .as_str()
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned)
+        };
+        NewTask {
+            assigned_to: body.to,
+            priority: body.priority.unwrap_or(Priority::DEFAULT),
+            created_by: body.created_by,
+            repo_id: body.repo_id.or_else(named),
+            parent: body.parent_task_id.map(TaskId::from),
+            dedupe_key: body.dedupe_key,
+            ..NewTask::new(body.r#type, payload)
+        }
+    }
+}
+
 /// Reads a new task from a request's JSON. The first thing wrong is named, with what would be right.
 pub fn new_task(body: Value) -> ApiResult<NewTask> {
     let Value::Object(mut body) = body else {
         return Err(
-            ApiError::unreadable(format!("the body is {}, not an object", kind(&body)))
+            ApiError::unreadable(format!("the task is {}, not an object", kind(&body)))
                 .next(r#"Send {"type": "fix_build", "payload": {…}}"#),
         );
     };
@@ -72,22 +118,44 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     let payload = Value::Object(payload);
     store::check_payload(&payload)?;
 
-    let mut task = NewTask::new(task_type, Value::Null);
-    task.assigned_to = name(&body, "to")?;
-    task.created_by = name(&body, "created_by")?;
-    task.dedupe_key = name(&body, "dedupe_key")?;
-    task.parent = name(&body, "parent_task_id")?.map(TaskId::from);
-    task.repo_id = match name(&body, "repo_id")? {
-        Some(id) => Some(id),
-        // Agents often name the repository inside the payload alone.
-        None => payload["repo_id"]
-            .as_str()
-            .filter(|id| !id.is_empty())
-            .map(str::to_owned),
-    };
-    task.priority = priority(body.get("priority"))?;
-    task.payload = payload;
-    Ok(task)
+    Ok(NewTask::from(NewTaskBody {
+        r#type: task_type,
+        to: name(&body, "to")?,
+        created_by: name(&body, "created_by")?,
+        dedupe_key: name(&body, "dedupe_key")?,
+        parent_task_id: name(&body, "parent_task_id")?,
+        repo_id: name(&body, "repo_id")?,
+        priority: priority(body.get("priority"))?,
+        payload: Some(payload),
+    }))
+}
+
+/// Reads a new task from one line of JSON.
+pub fn read_task(line: &[u8]) -> ApiResult<NewTask> {
+    let read = serde_json::from_slice(line).map_err(|error| {
+        let mut error = unreadable(&error, "Send one JSON object a line, in UTF-8");
+        // Of the line, not of the file that it stands in.
+        error.error.what = error
+            .error
+            .what
+            .replace("the body is not JSON", "the line is not JSON")
+            .replace("at line 1 column", "at column");
+        error
+    });
+    new_task(read?)
+}
+
+/// What is wrong with JSON that cannot be parsed, and what to send.
+pub fn unreadable(error: &serde_json::Error, next: &str) -> ApiError {
+    if error.to_string().contains("recursion limit") {
+        ApiError::field(
+            "payload",
+            format!("`payload` is nested deeper than {PAYLOAD_DEPTH} levels"),
+        )
+        .next("Send the inner part as text, or a link to it")
+    } else {
+        ApiError::unreadable(format!("the body is not JSON: {error}")).next(next)
+    }
 }
 
 /// What became of a wish for a task.
@@ -111,9 +179,9 @@ pub fn made(made: &store::Made) -> Created {
     }
 }
 
-fn priority(value: Option<&Value>) -> ApiResult<Priority> {
+fn priority(value: Option<&Value>) -> ApiResult<Option<Priority>> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
-        return Ok(Priority::DEFAULT);
+        return Ok(None);
     };
     let Some(number) = value.as_i64() else {
         return Err(ApiError::field(
@@ -121,7 +189,10 @@ fn priority(value: Option<&Value>) -> ApiResult<Priority> {
             format!("`priority` is {}, not a whole number from 1 to 10", kind(value)),
         ));
     };
-    Priority::try_from(number).map_err(|error| ApiError::field("priority", error.to_string()))
+    match Priority::try_from(number) {
+        Ok(priority) => Ok(Some(priority)),
+        Err(error) => Err(ApiError::field("priority", error.to_string())),
+    }
 }
 
 fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
@@ -174,6 +245,8 @@ mod tests {
 
     use super::*;
 
+    use crate::routes::sorted;
+
     fn refused(body: Value) -> (u16, String, String) {
         let error = new_task(body).unwrap_err();
         (
@@ -181,6 +254,11 @@ mod tests {
             error.field.unwrap_or_default(),
             error.error.to_string(),
         )
+    }
+
+    #[test]
+    fn what_is_taken_is_what_the_document_says() {
+        assert_eq!(crate::routes::fields_of::<NewTaskBody>(), sorted(&FIELDS));
     }
 
     #[test]

@@ -88,6 +88,7 @@ mod tests {
             gitlab_webhook_secret: None,
             hosts: Some(Vec::new()),
             request_timeout: Duration::from_secs(1),
+            live_check: Duration::from_millis(200),
             agent: "devops".to_owned(),
             version: "0",
         }

@@ -1,16 +1,17 @@
 //! `/api/tasks/cancel`, `/api/tasks/retry` by filter, and `/api/tasks/dead`.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use domain::Error;
 use serde::{Deserialize, Serialize};
 use store::{Bulk, BulkFilter, DeadFilter};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::server::Api;
 use crate::tasks::{cursor, read_json};
@@ -73,9 +74,10 @@ struct SkippedView {
     responses((status = 200, description = "What came of it", body = BulkAnswer)))]
 pub async fn cancel(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<Json<BulkAnswer>> {
-    bulk(&api, Bulk::Cancel, body).await
+    bulk(&api, &caller, Bulk::Cancel, body).await
 }
 
 /// Retry tasks by filter
@@ -85,12 +87,18 @@ pub async fn cancel(
     responses((status = 200, description = "What came of it", body = BulkAnswer)))]
 pub async fn retry(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<Json<BulkAnswer>> {
-    bulk(&api, Bulk::Retry, body).await
+    bulk(&api, &caller, Bulk::Retry, body).await
 }
 
-async fn bulk(api: &Api, what: Bulk, body: Result<Bytes, BytesRejection>) -> ApiResult<Json<BulkAnswer>> {
+async fn bulk(
+    api: &Api,
+    caller: &Caller,
+    what: Bulk,
+    body: Result<Bytes, BytesRejection>,
+) -> ApiResult<Json<BulkAnswer>> {
     let shape = r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#;
     let body = read_json(body)?;
     if !body.is_object() {
@@ -129,10 +137,11 @@ async fn bulk(api: &Api, what: Bulk, body: Result<Bytes, BytesRejection>) -> Api
         .transpose()?;
     let done = api
         .store
+        .by(&caller.name)
         .bulk(what, &filter, before.as_ref(), body.dry_run)
         .await?;
     if !body.dry_run {
-        tracing::info!(bulk.what = ?what, bulk.changed = done.changed, "tasks were changed by filter");
+        tracing::info!(caller.name = %caller.name, bulk.what = ?what, bulk.changed = done.changed, "tasks were changed by filter");
     }
     let skipped = done.skipped.into_iter().map(|skipped| SkippedView {
         why: skipped.why,

@@ -17,7 +17,9 @@ use utoipa_axum::routes;
 
 use crate::error::ErrorBody;
 use crate::server::Api;
-use crate::{PAYLOAD_BYTES, approve, auth, detail, health, live, page, queue, schedules, tasks, webhook};
+use crate::{
+    PAYLOAD_BYTES, approve, auth, detail, health, live, many, page, queue, rules, schedules, tasks, webhook,
+};
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
 const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
@@ -32,6 +34,10 @@ fn guarded() -> Vec<(Role, Route)> {
     vec![
         (Read, routes!(tasks::list)),
         (Enqueue, routes!(tasks::create)),
+        (
+            Enqueue,
+            routes!(many::create).layer(DefaultBodyLimit::max(many::BYTES)),
+        ),
         (Read, routes!(detail::show)),
         (Read, routes!(live::of_task)),
         (Read, routes!(live::of_all)),
@@ -45,11 +51,16 @@ fn guarded() -> Vec<(Role, Route)> {
         (Admin, routes!(tasks::reset_stale)),
         (Read, routes!(schedules::list)),
         (Read, routes!(schedules::show)),
-        (Enqueue, routes!(schedules::set)),
-        (Enqueue, routes!(schedules::delete)),
-        (Enqueue, routes!(schedules::enable)),
-        (Enqueue, routes!(schedules::disable)),
+        (Admin, routes!(schedules::set)),
+        (Admin, routes!(schedules::delete)),
+        (Admin, routes!(schedules::enable)),
+        (Admin, routes!(schedules::disable)),
         (Enqueue, routes!(schedules::run)),
+        (Read, routes!(rules::list)),
+        (Admin, routes!(rules::set_all)),
+        (Admin, routes!(rules::delete_all)),
+        (Admin, routes!(rules::set)),
+        (Admin, routes!(rules::delete)),
         (Read, routes!(health::metrics)),
         (Read, routes!(page::tasks)),
         (Read, routes!(page::task)),
@@ -160,4 +171,19 @@ fn answer(operation: &mut Operation, status: &str, description: &str) {
         .build();
     let answers = &mut operation.responses.responses;
     answers.entry(status.to_owned()).or_insert(RefOr::T(response));
+}
+
+/// The names of an object's fields as the document has them.
+#[cfg(test)]
+pub(crate) fn fields_of<T: PartialSchema>() -> Vec<String> {
+    let schema = serde_json::to_value(T::schema()).expect("a schema is JSON");
+    let fields = schema["properties"].as_object().expect("an object's schema");
+    fields.keys().cloned().collect()
+}
+
+#[cfg(test)]
+pub(crate) fn sorted(fields: &[&str]) -> Vec<String> {
+    let mut fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+    fields.sort();
+    fields
 }

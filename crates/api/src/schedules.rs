@@ -1,20 +1,21 @@
 //! `/api/schedules`: tasks that are made at set times.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use domain::Error;
+use axum::{Extension, Json};
+use domain::{Error, NewTask};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use store::{NewSchedule, Schedule};
+use store::{Missed, NewSchedule, Overlap, Schedule, Store};
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorBody};
-use crate::input::{self, Created};
+use crate::input::{self, Created, NewTaskBody};
 use crate::server::Api;
-use crate::tasks::{NewTaskBody, created, read_json};
+use crate::tasks::{created, read_json};
 use crate::view::rfc3339;
 
 const FIELDS: [&str; 6] = ["cron", "time_zone", "task", "overlap", "missed", "enabled"];
@@ -24,19 +25,35 @@ type Name = Result<Path<String>, PathRejection>;
 /// What `PUT` takes.
 #[derive(ToSchema)]
 #[schema(as = NewSchedule)]
-#[allow(dead_code, reason = "describes what `new_schedule` reads")]
 struct ScheduleBody {
     /// Five fields, such as `30 3 * * MON-FRI`.
     cron: String,
     /// An IANA name; UTC where nothing is said.
     time_zone: Option<String>,
     /// What is made at each run; it has no parent.
-    task: NewTaskBody,
+    #[schema(value_type = NewTaskBody)]
+    task: NewTask,
     /// `skip` (the default) or `allow`: while the task of an earlier run is unfinished.
-    overlap: Option<String>,
+    #[schema(value_type = Option<String>)]
+    overlap: Option<Overlap>,
     /// `once` (the default) or `skip`: for runs that fell into an outage of all workers.
-    missed: Option<String>,
+    #[schema(value_type = Option<String>)]
+    missed: Option<Missed>,
     enabled: Option<bool>,
+}
+
+impl ScheduleBody {
+    fn named(self, name: String) -> NewSchedule {
+        NewSchedule {
+            name,
+            cron: self.cron,
+            time_zone: self.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+            task: self.task,
+            overlap: self.overlap.unwrap_or_default(),
+            missed: self.missed.unwrap_or_default(),
+            enabled: self.enabled.unwrap_or(true),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -48,6 +65,35 @@ pub struct ScheduleList {
 #[derive(Serialize, ToSchema)]
 pub struct OneSchedule {
     schedule: ScheduleView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ScheduleDetail {
+    schedule: ScheduleView,
+    /// The newest 100, the newest first.
+    changes: Vec<ScheduleChangeView>,
+}
+
+/// What somebody did to a schedule.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ScheduleChange)]
+pub struct ScheduleChangeView {
+    pub at: String,
+    /// `made`, `changed`, `enabled`, `disabled`, `run`; `deleted` where one of this name was before it.
+    pub what: String,
+    /// The token's name, or a user at a command line.
+    pub by: String,
+}
+
+/// Who did what to the schedule of that name, the newest first.
+pub async fn changes(store: &Store, name: &str) -> domain::Result<Vec<ScheduleChangeView>> {
+    let changes = store.schedule_changes(name).await?;
+    let view = |change: store::ScheduleChange| ScheduleChangeView {
+        at: rfc3339(change.at),
+        what: change.what,
+        by: change.by,
+    };
+    Ok(changes.into_iter().map(view).collect())
 }
 
 #[derive(Serialize, ToSchema)]
@@ -73,11 +119,13 @@ pub async fn list(State(api): State<Api>) -> ApiResult<Json<ScheduleList>> {
 
 /// Show a schedule
 #[utoipa::path(get, path = "/api/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
-    (status = 200, description = "It and its last run", body = OneSchedule),
+    (status = 200, description = "It, its last run, and who changed it", body = ScheduleDetail),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
-pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
-    let schedule = api.store.schedule(&named(name)?).await?;
-    Ok(one(&schedule))
+pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<ScheduleDetail>> {
+    let name = named(name)?;
+    let schedule = view(&api.store.schedule(&name).await?);
+    let changes = changes(&api.store, &name).await?;
+    Ok(Json(ScheduleDetail { schedule, changes }))
 }
 
 /// Make or change a schedule
@@ -85,12 +133,15 @@ pub async fn show(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSched
     responses((status = 200, description = "It stands", body = OneSchedule)))]
 pub async fn set(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     name: Name,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<Json<OneSchedule>> {
-    let wanted = new_schedule(named(name)?, read_json(body)?)?;
-    let schedule = api.store.set_schedule(&wanted).await.map_err(with_field)?;
-    tracing::info!(schedule.name = %schedule.name, "a schedule was set");
+    let name = named(name)?;
+    let wanted = new_schedule(read_json(body)?)?.named(name);
+    let store = api.store.by(&caller.name);
+    let schedule = store.set_schedule(&wanted).await.map_err(with_field)?;
+    tracing::info!(schedule.name = %schedule.name, caller.name = %caller.name, "a schedule was set");
     Ok(one(&schedule))
 }
 
@@ -98,9 +149,14 @@ pub async fn set(
 #[utoipa::path(delete, path = "/api/schedules/{name}", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It is gone", body = ScheduleDeleted),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
-pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<ScheduleDeleted>> {
+pub async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    name: Name,
+) -> ApiResult<Json<ScheduleDeleted>> {
     let name = named(name)?;
-    api.store.delete_schedule(&name).await?;
+    api.store.by(&caller.name).delete_schedule(&name).await?;
+    tracing::info!(schedule.name = %name, caller.name = %caller.name, "a schedule was deleted");
     Ok(Json(ScheduleDeleted {
         status: "deleted",
         name,
@@ -111,8 +167,13 @@ pub async fn delete(State(api): State<Api>, name: Name) -> ApiResult<Json<Schedu
 #[utoipa::path(post, path = "/api/schedules/{name}/enable", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It runs", body = OneSchedule),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
-pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
-    let schedule = api.store.enable_schedule(&named(name)?, true).await?;
+pub async fn enable(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    name: Name,
+) -> ApiResult<Json<OneSchedule>> {
+    let store = api.store.by(&caller.name);
+    let schedule = store.enable_schedule(&named(name)?, true).await?;
     Ok(one(&schedule))
 }
 
@@ -120,8 +181,13 @@ pub async fn enable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSch
 #[utoipa::path(post, path = "/api/schedules/{name}/disable", tag = "schedules", params(("name" = String, Path, description = "The schedule's name")), responses(
     (status = 200, description = "It rests", body = OneSchedule),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
-pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSchedule>> {
-    let schedule = api.store.enable_schedule(&named(name)?, false).await?;
+pub async fn disable(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    name: Name,
+) -> ApiResult<Json<OneSchedule>> {
+    let store = api.store.by(&caller.name);
+    let schedule = store.enable_schedule(&named(name)?, false).await?;
     Ok(one(&schedule))
 }
 
@@ -130,8 +196,12 @@ pub async fn disable(State(api): State<Api>, name: Name) -> ApiResult<Json<OneSc
     (status = 201, description = "The task was made", body = Created),
     (status = 200, description = "An earlier one is unfinished", body = Created),
     (status = 404, description = "There is none of that name", body = ErrorBody)))]
-pub async fn run(State(api): State<Api>, name: Name) -> ApiResult<(StatusCode, Json<Created>)> {
-    let made = api.store.run_schedule(&named(name)?).await?;
+pub async fn run(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    name: Name,
+) -> ApiResult<(StatusCode, Json<Created>)> {
+    let made = api.store.by(&caller.name).run_schedule(&named(name)?).await?;
     Ok(created(&made))
 }
 
@@ -141,7 +211,7 @@ fn named(name: Name) -> ApiResult<String> {
 }
 
 /// Reads a schedule from a request's JSON, by the same rules as `longshore schedules set`.
-pub fn new_schedule(name: String, body: Value) -> ApiResult<NewSchedule> {
+fn new_schedule(body: Value) -> ApiResult<ScheduleBody> {
     let Value::Object(mut body) = body else {
         return Err(ApiError::unreadable("the body is not an object")
             .next(r#"Send {"cron": "30 3 * * *", "time_zone": "Europe/Berlin", "task": {"type": "…", "payload": {…}}}"#));
@@ -168,16 +238,15 @@ pub fn new_schedule(name: String, body: Value) -> ApiResult<NewSchedule> {
         );
         error
     })?;
-    Ok(NewSchedule {
-        name,
+    Ok(ScheduleBody {
         cron,
-        time_zone: text(&body, "time_zone")?.unwrap_or_else(|| "UTC".to_owned()),
+        time_zone: text(&body, "time_zone")?,
         task,
         overlap: word(&body, "overlap")?,
         missed: word(&body, "missed")?,
         enabled: match body.get("enabled") {
-            None | Some(Value::Null) => true,
-            Some(Value::Bool(enabled)) => *enabled,
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(enabled)) => Some(*enabled),
             Some(_) => return Err(ApiError::field("enabled", "`enabled` is not true or false")),
         },
     })
@@ -191,16 +260,12 @@ fn text(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
     }
 }
 
-fn word<T>(body: &Map<String, Value>, field: &str) -> ApiResult<T>
+fn word<T>(body: &Map<String, Value>, field: &str) -> ApiResult<Option<T>>
 where
-    T: Default + std::str::FromStr<Err = store::UnknownWord>,
+    T: std::str::FromStr<Err = store::UnknownWord>,
 {
-    match text(body, field)? {
-        None => Ok(T::default()),
-        Some(word) => word
-            .parse()
-            .map_err(|error| ApiError::field(field, format!("`{field}` is wrong: {error}"))),
-    }
+    let word = text(body, field)?.map(|word| word.parse()).transpose();
+    word.map_err(|error| ApiError::field(field, format!("`{field}` is wrong: {error}")))
 }
 
 /// The store names the field in its words.
@@ -272,5 +337,16 @@ pub fn view(schedule: &Schedule) -> ScheduleView {
         last_task_status: schedule.last_task_status.clone(),
         skipped_run: schedule.skipped_run.map(rfc3339),
         skipped_why: schedule.skipped_why.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::{fields_of, sorted};
+
+    #[test]
+    fn what_is_taken_is_what_the_document_says() {
+        assert_eq!(fields_of::<ScheduleBody>(), sorted(&FIELDS));
     }
 }

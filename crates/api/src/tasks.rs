@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use domain::{TaskId, TaskStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Made, TaskFilter};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorBody};
-use crate::input::{self, Created};
+use crate::input::{self, Created, NewTaskBody};
 use crate::server::Api;
 use crate::view::TaskView;
 
@@ -23,31 +24,6 @@ const LIMIT: u32 = 50;
 const MOST: u32 = 1000;
 /// A claim older than this many hours is stale, where the caller does not say.
 const STALE_HOURS: f64 = 24.0;
-
-/// A task to be made. An unknown field is refused: it would be a wish that nobody reads.
-#[derive(Debug, ToSchema)]
-#[schema(as = NewTask)]
-#[allow(dead_code, reason = "describes what `input::new_task` reads")]
-pub struct NewTaskBody {
-    /// Which handler: `fix_build`, `deploy`, … Also `task_type`.
-    #[schema(max_length = 200)]
-    r#type: String,
-    /// Which agent; without it any that serves the type. Also `assigned_to`.
-    to: Option<String>,
-    /// 10 is taken first.
-    #[schema(minimum = 1, maximum = 10, default = 5)]
-    priority: Option<i64>,
-    created_by: Option<String>,
-    /// Must exist; also read from the payload.
-    repo_id: Option<String>,
-    /// Must exist.
-    parent_task_id: Option<String>,
-    /// Makes no second task while one with this key is unfinished.
-    #[schema(max_length = 200)]
-    dedupe_key: Option<String>,
-    /// An object of at most 1 MiB, 64 levels deep, without NUL characters.
-    payload: Option<Value>,
-}
 
 /// The answer to whoever wanted a task: 201, or 200 where one with the same dedupe key was there.
 pub fn created(made: &Made) -> (StatusCode, Json<Created>) {
@@ -77,25 +53,20 @@ pub async fn create(
 
 /// A body as JSON, whatever content type it claims.
 pub fn read_json(body: Result<Bytes, BytesRejection>) -> ApiResult<Value> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(
-            None,
-            "the body is larger than this address takes",
-        )
-        .next("A task's payload may have 1 MiB of JSON: send a link to what is large, or the end of the log"),
-        _ => ApiError::unreadable("the body did not arrive whole"),
-    })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        if error.to_string().contains("recursion limit") {
-            ApiError::field(
-                "payload",
-                format!("`payload` is nested deeper than {} levels", input::PAYLOAD_DEPTH),
-            )
-            .next("Send the inner part as text, or a link to it")
-        } else {
-            ApiError::unreadable(format!("the body is not JSON: {error}"))
-                .next("Send one JSON object in UTF-8")
+    let body = whole(
+        body,
+        "A task's payload may have 1 MiB of JSON: send a link to what is large, or the end of the log",
+    )?;
+    serde_json::from_slice(&body).map_err(|error| input::unreadable(&error, "Send one JSON object in UTF-8"))
+}
+
+/// A body that arrived; `next` is what to do where it is too large.
+pub fn whole(body: Result<Bytes, BytesRejection>, next: &str) -> ApiResult<Bytes> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large(None, "the body is larger than this address takes").next(next)
         }
+        _ => ApiError::unreadable("the body did not arrive whole"),
     })
 }
 
@@ -203,10 +174,11 @@ pub struct Changed {
     (status = 409, description = "It is over", body = ErrorBody)))]
 pub async fn cancel(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
 ) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
-    let task = api.store.cancel_task(&id).await?;
+    let task = api.store.by(&caller.name).cancel_task(&id).await?;
     Ok(Json(Changed {
         task: TaskView::from(&task),
     }))
@@ -221,10 +193,11 @@ pub async fn cancel(
     (status = 409, description = "It runs, or it is completed", body = ErrorBody)))]
 pub async fn retry(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
 ) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
-    let task = api.store.retry_task(&id).await?;
+    let task = api.store.by(&caller.name).retry_task(&id).await?;
     Ok(Json(Changed {
         task: TaskView::from(&task),
     }))
@@ -259,6 +232,7 @@ pub struct Reset {
     responses((status = 200, description = "Which were put back", body = Reset)))]
 pub async fn reset_stale(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<StaleQuery>, QueryRejection>,
 ) -> ApiResult<Json<Reset>> {
     let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
@@ -277,6 +251,7 @@ pub async fn reset_stale(
     };
     let task_ids = api
         .store
+        .by(&caller.name)
         .reset_stale(Duration::from_secs_f64(hours * 3600.0))
         .await?;
     Ok(Json(Reset {

@@ -36,8 +36,11 @@ pub struct TaskView {
     pub attempt: i64,
     /// The worker that runs it now.
     pub worker_id: Option<String>,
-    /// What a parked task waits for, in words.
+    /// What a parked task waits for, or what holds it or a pending one back, in words.
     pub waits_for: Option<String>,
+    /// What keeps a pending task from being started, `paused` or `limit`, or a parked one that is due from going on, `limit`;
+    /// `waits_for` says more.
+    pub held_back: Option<&'static str>,
     /// In a list: the payload or details of the result are large and left out; the task by itself has them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omitted: bool,
@@ -65,6 +68,7 @@ impl From<&TaskRow> for TaskView {
             attempt: row.attempt,
             worker_id: row.worker_id.clone(),
             waits_for: waits_for(row),
+            held_back: row.held_back.as_ref().map(|held| held.by.as_str()),
             omitted: row.omitted,
         }
     }
@@ -74,7 +78,7 @@ impl From<&TaskRow> for TaskView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub struct EventView {
-    /// Rises with time; what `Last-Event-ID` names.
+    /// Rises with time.
     pub id: i64,
     pub at: String,
     /// `told`, `parked`, `retried`, `held`, `completed`, `failed`, `cancelled`, `cancel asked`, `approved`…
@@ -159,6 +163,9 @@ pub fn shown_state(row: &TaskRow) -> &'static str {
 }
 
 pub fn waits_for(row: &TaskRow) -> Option<String> {
+    if let Some(held) = &row.held_back {
+        return Some(held.why.clone());
+    }
     let wait = row.wait.as_ref()?;
     let text = wait["held"].as_str().or(wait["why"].as_str())?;
     Some(text.to_owned())

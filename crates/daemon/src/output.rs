@@ -179,6 +179,11 @@ pub fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// Text as one word of a shell's command line.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", harmless(text).replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use adapter_forge::{HostConfig, Provider};
 use domain::{Error, Redactor};
@@ -10,6 +11,9 @@ use store::{Listen, Store};
 
 use crate::config::Settings;
 use crate::exit::Failure;
+
+/// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
+const LIVE_CHECK: Duration = Duration::from_secs(15);
 
 /// What our connections are called in `pg_stat_activity`; statements of the worker do not wake the workers.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,7 @@ pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
             .as_ref()
             .map(|secret| secret.secret()),
         request_timeout: settings.api.request_timeout.0,
+        live_check: LIVE_CHECK,
         agent: settings
             .worker
             .agents

@@ -118,6 +118,34 @@ fn a_task_is_judged_before_anything_is_reached() {
 }
 
 #[test]
+fn tasks_come_from_a_file_or_from_flags_and_not_from_both() {
+    for (args, input, says) in [
+        (
+            &["--from", "/nowhere.ndjson"][..],
+            "",
+            "could not open /nowhere.ndjson",
+        ),
+        (&["--from", "-", "--priority", "7"], "", "cannot be used with"),
+        (&["--priority", "7"], "", "--task-type <TYPE>"),
+        (
+            &["--from", "-", "--dashboard-url", "nowhere"],
+            "",
+            "not the base address",
+        ),
+        (
+            &["--from", "-", "--dashboard-url", "http://127.0.0.1:1"],
+            "{\"type\": \"x\"}\n{\"type\"}",
+            "standard input, line 2: the line is not JSON",
+        ),
+    ] {
+        let output = run_with(&[&["create-task"], args].concat(), &[], input);
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), 2, "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_log_is_diagnosed_from_a_file_and_from_standard_input_alike() {
     let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/demo/compile-error.log");
     let from_file = run(&["diagnose", log, "--json"]);
@@ -223,33 +251,173 @@ fn a_dry_run_shows_the_request_and_sends_nothing() {
     assert!(!answer.to_string().contains("verysecret"));
 }
 
-#[test]
-fn an_error_shows_no_password_and_obeys_no_escape_sequence() {
+/// An API of one answer; where it is, and what it will have heard.
+fn answering(answer: String) -> (String, std::thread::JoinHandle<String>) {
     use std::io::Read;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.read(&mut [0; 4096]);
-        let body = "\u{1b}]0;owned\u{7}no";
-        let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut heard = [0; 4096];
+        let read = stream.read(&mut heard).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&heard[..read]).to_lowercase()
     });
-    let url = format!("http://ci:hunter2hunter@{at}");
-    let args = [
-        "create-task",
-        "--task-type",
-        "x",
-        "--instruction",
-        "y",
-        "--dashboard-url",
-        &url,
-    ];
-    let output = run(&args);
+    (url, server)
+}
+
+fn with_body(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// One where nobody may come.
+fn shunned() -> (String, impl Fn() -> bool) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    (url, move || listener.accept().is_ok())
+}
+
+const ONE: [&str; 5] = ["create-task", "--task-type", "x", "--instruction", "y"];
+
+#[test]
+fn the_proxy_of_the_environment_is_not_shown_what_stays_on_this_machine() {
+    let (proxy, was_asked) = shunned();
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let (url, server) = answering(with_body(
+            "201 Created",
+            r#"{"status": "created", "task_id": "t1"}"#,
+        ));
+        let bind = url.strip_prefix("http://").unwrap();
+        let env = [
+            ("DASHBOARD_URL", url.as_str()),
+            ("LONGSHORE_API_BIND", bind),
+            ("LONGSHORE_API_TOKENS", "own-0123456789abcdef"),
+            (name, proxy.as_str()),
+        ];
+        let output = run_with(&ONE, &env, "");
+        assert!(!was_asked(), "{name}: {}", text(&output.stderr));
+        assert_eq!(code(&output), 0, "{name}: {}", text(&output.stderr));
+        let heard = server.join().unwrap();
+        assert!(
+            heard.contains("authorization: bearer own-0123456789abcdef"),
+            "{heard}"
+        );
+    }
+}
+
+#[test]
+fn a_redirect_is_told_and_not_followed() {
+    for status in ["302 Found", "308 Permanent Redirect"] {
+        let (elsewhere, was_asked) = shunned();
+        let (url, server) = answering(format!(
+            "HTTP/1.1 {status}\r\nLocation: {elsewhere}/api/tasks?a=b\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let output = run_with(
+            &ONE,
+            &[
+                ("DASHBOARD_URL", &url),
+                ("LONGSHORE_CLIENT_TOKEN", "theirs-0123456789"),
+            ],
+            "",
+        );
+        assert!(!was_asked(), "{status}");
+        server.join().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(code(&output), 2, "{said}");
+        assert!(
+            said.contains(&format!("answered {status}"))
+                && said.contains(&format!("--dashboard-url {elsewhere}\n")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_no_api_of_ours_gives_is_no_success() {
+    let two = "{\"type\": \"x\"}\n{\"type\": \"x\"}\n";
+    let many = ["create-task", "--from", "-"];
+    for (args, body) in [
+        (&ONE[..], "{}"),
+        (&ONE, "<html>"),
+        (&many, "{}"),
+        (&many, "<html>"),
+        (&many, r#"{"created": 1, "existing": 0}"#),
+    ] {
+        let (url, server) = answering(with_body("200 OK", body));
+        let output = run_with(args, &[("DASHBOARD_URL", &url)], two);
+        server.join().unwrap();
+        let said = text(&output.stderr);
+        assert!(code(&output) != 0 && output.stdout.is_empty(), "{body}: {said}");
+        assert!(
+            said.contains("base address of a longshore API?"),
+            "{body}: {said}"
+        );
+        if args == many {
+            assert!(said.contains("Whether 1-2 are in is not known"), "{body}: {said}");
+        }
+    }
+    let (url, server) = answering(with_body("200 OK", r#"{"created": 1, "existing": 1}"#));
+    let output = run_with(&many, &[("DASHBOARD_URL", &url)], two);
+    server.join().unwrap();
+    assert_eq!(
+        text(&output.stdout).trim(),
+        "Created 1 task. 1 was there: an unfinished one with its dedupe key."
+    );
+}
+
+#[test]
+fn a_folder_of_tasks_is_no_file_with_a_wrong_line() {
+    let output = run_with(
+        &[
+            "create-task",
+            "--from",
+            "/",
+            "--dashboard-url",
+            "http://127.0.0.1:1",
+        ],
+        &[],
+        "",
+    );
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), 2, "{said}");
+    assert!(
+        said.contains("could not read /")
+            && said.contains("None of the tasks is in")
+            && !said.contains("mend"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_error_shows_no_password_and_obeys_no_escape_sequence() {
+    let (url, server) = answering(with_body("403 Forbidden", "\u{1b}]0;owned\u{7}no"));
+    let url = url.replace("://", "://ci:hunter2hunter@");
+    let output = run(&[&ONE[..], &["--dashboard-url", &url]].concat());
     server.join().unwrap();
     let said = text(&output.stderr);
     assert!(said.contains("403"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn a_token_of_our_own_api_is_not_sent_to_another_and_the_answer_says_what_to_set() {
+    let (url, server) = answering(with_body("401 Unauthorized", "{}"));
+    let env = [
+        ("DASHBOARD_URL", url.as_str()),
+        ("LONGSHORE_API_TOKENS", "own-0123456789abcdef"),
+    ];
+    let output = run_with(&ONE, &env, "");
+    let heard = server.join().unwrap();
+    assert!(
+        heard.starts_with("post /api/tasks") && !heard.contains("authorization"),
+        "{heard}"
+    );
+    let said = text(&output.stderr);
+    assert!(said.contains("LONGSHORE_CLIENT_TOKEN"), "{said}");
 }
 
 #[test]

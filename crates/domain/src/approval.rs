@@ -29,6 +29,7 @@ impl Decision {
 }
 
 const PREFIX: &str = "approval/";
+const UNDOING: &str = "approval/unwind:";
 
 impl Approval {
     /// The name of the signal, and of the step that waits for it, by which `what` is asked for.
@@ -36,9 +37,16 @@ impl Approval {
         format!("{PREFIX}{what}")
     }
 
+    /// The same while a task is undone: an answer to the run's question of that name is none to this one.
+    pub fn signal_of_unwind(what: &str) -> String {
+        format!("{UNDOING}{what}")
+    }
+
     /// What a signal of that name approves; none where it is no approval's.
     pub fn what(signal: &str) -> Option<&str> {
-        signal.strip_prefix(PREFIX)
+        signal
+            .strip_prefix(UNDOING)
+            .or_else(|| signal.strip_prefix(PREFIX))
     }
 
     pub fn is_approved(&self) -> bool {
@@ -56,6 +64,9 @@ mod tests {
             Approval::what(&Approval::signal("production")),
             Some("production")
         );
+        let undoing = Approval::signal_of_unwind("production");
+        assert_ne!(undoing, Approval::signal("production"));
+        assert_eq!(Approval::what(&undoing), Some("production"));
         assert_eq!(Approval::what("callback"), None);
     }
 }

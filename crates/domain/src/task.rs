@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,15 +8,15 @@ use uuid::Uuid;
 
 use crate::{Repo, TicketRef};
 
-/// A task's id: text, a UUIDv7 where we choose it, whatever its creator wrote where not.
+/// A task's id: text, a UUIDv7 where we choose it, whatever its creator wrote where not. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TaskId(String);
+pub struct TaskId(Arc<str>);
 
 impl TaskId {
     /// A new id that sorts by its time of making.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().to_string())
+        Self(Uuid::now_v7().to_string().into())
     }
     pub fn as_str(&self) -> &str {
         &self.0
@@ -24,12 +25,12 @@ impl TaskId {
 
 impl From<String> for TaskId {
     fn from(id: String) -> Self {
-        Self(id)
+        Self(id.into())
     }
 }
 impl From<&str> for TaskId {
     fn from(id: &str) -> Self {
-        Self(id.to_owned())
+        Self(id.into())
     }
 }
 impl fmt::Display for TaskId {

@@ -1,10 +1,12 @@
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::{Idem, TaskId, TaskInfo};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::scope::{Open, Scope};
 use crate::{Journal, JournalError, Lease, Record, Recorded, StepKey, StepKind, StepRef, Stop};
@@ -19,7 +21,7 @@ pub struct TaskCx {
 }
 
 pub(crate) struct Shared {
-    pub(crate) task: TaskInfo,
+    pub(crate) task: Arc<TaskInfo>,
     pub(crate) lease: Lease,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) cancel: CancelFlag,
@@ -28,31 +30,36 @@ pub(crate) struct Shared {
 }
 
 /// Tells a running handler that its task was cancelled. Once raised it stays up.
-#[derive(Clone, Debug)]
-pub struct CancelFlag(watch::Sender<bool>);
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<Raised>);
 
-impl Default for CancelFlag {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
+#[derive(Debug, Default)]
+struct Raised {
+    is: AtomicBool,
+    told: Notify,
 }
 
 impl CancelFlag {
     pub fn raise(&self) {
-        self.0.send_replace(true);
+        self.0.is.store(true, Ordering::Release);
+        self.0.told.notify_waiters();
     }
     pub fn is_raised(&self) -> bool {
-        *self.0.borrow()
+        self.0.is.load(Ordering::Acquire)
     }
     pub async fn raised(&self) {
-        // The sender lives in self, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|raised| *raised).await;
+        let mut told = pin!(self.0.told.notified());
+        // Heard from here on, so that nothing falls between the look and the wait.
+        told.as_mut().enable();
+        if !self.is_raised() {
+            told.await;
+        }
     }
 }
 
 impl Shared {
     pub(crate) fn new(
-        task: TaskInfo,
+        task: Arc<TaskInfo>,
         lease: Lease,
         journal: Arc<dyn Journal>,
         cancel: CancelFlag,

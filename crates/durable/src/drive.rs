@@ -12,11 +12,15 @@ use crate::{
 
 /// The first step of every unwinding.
 const CAUSE: &str = "cause";
+const HANDLER: &str = "the handler";
 
 /// One claim of a task, ready to be run.
 pub struct Attempt {
-    pub task: TaskInfo,
+    pub task: Arc<TaskInfo>,
     pub lease: Lease,
+    /// Nothing ever ran of the task, neither in an earlier claim nor in this one, so that its journal is empty and need not be
+    /// read.
+    pub first: bool,
     pub journal: Arc<dyn Journal>,
     pub cancel: CancelFlag,
     pub limits: Limits,
@@ -71,11 +75,17 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
     let Attempt {
         task,
         lease,
+        first,
         journal,
         cancel,
         limits,
     } = attempt;
-    let history = match journal.history(&lease).await {
+    let history = if first {
+        Ok(Vec::new())
+    } else {
+        journal.history(&lease).await
+    };
+    let history = match history {
         Ok(history) => history,
         Err(JournalError::LeaseLost) => return Outcome::LeaseLost,
         Err(JournalError::Broken(error)) => return Outcome::Retry(error),
@@ -95,9 +105,9 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
     };
     let shared = Arc::new(Shared::new(task, lease, journal, cancel, history));
 
-    let fits = catch(async { handler.check(&shared.task.payload) }).await;
+    let fits = catch(HANDLER, async { handler.check(&shared.task.payload) }).await;
     if let Err(error) = fits.flatten() {
-        return unfit(&shared, error, untouched, cause).await;
+        return Box::pin(unfit(&shared, error, untouched, cause)).await;
     }
     let cause = match cause {
         Some(cause) => cause,
@@ -109,7 +119,7 @@ pub async fn drive(handler: &AnyHandler, attempt: Attempt) -> Outcome {
             Err(cause) => cause,
         },
     };
-    unwind(handler, &shared, &limits, cause).await
+    Box::pin(unwind(handler, &shared, &limits, cause)).await
 }
 
 /// A payload that the handler cannot read: nothing can be done or undone with it.
@@ -162,7 +172,7 @@ async fn run(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits) -> Res
     };
     let result = tokio::select! {
         biased;
-        result = catch(handler.run(&cx)) => result,
+        result = catch(HANDLER, handler.run(&cx)) => result,
         () = cancelled => return Err(Cause::Cancelled),
         () = deadline => return Err(late()),
         () = tokio::time::sleep(limits.run) => Ok(Err(Stop::Retry(hung(limits)))),
@@ -211,7 +221,7 @@ async fn unwind(handler: &AnyHandler, shared: &Arc<Shared>, limits: &Limits, cau
     }
     let result = tokio::select! {
         biased;
-        result = catch(handler.unwind(&cx, &cause)) => result,
+        result = catch(HANDLER, handler.unwind(&cx, &cause)) => result,
         () = tokio::time::sleep(limits.run) => Ok(Err(Stop::Retry(hung(limits)))),
     };
     let hold = |error: &Error| Outcome::Hold(format!("undoing what was done ({cause}) failed: {error}"));

@@ -4,7 +4,7 @@ use domain::{Error, Idem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{StepKey, StepKind, Stop, TaskCx};
+use crate::{JournalError, StepKey, StepKind, Stop, TaskCx};
 
 /// What a look at the world says of an effect that may have happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,10 @@ impl<R> Reconcilable<'_, R> {
                     .map_err(|error| cx.broken(error))?;
                 shared.note(&open.at, StepKind::Effect, None);
             }
+        }
+        let shared = &cx.shared;
+        if !shared.journal.may_hold(&shared.lease) {
+            return Err(cx.broken(JournalError::LeaseLost));
         }
         let result = effect(idem.clone()).await;
         cx.finish(&open, StepKind::Effect, idem, result).await

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     pub task: TaskId,
-    pub worker: String,
+    pub worker: Arc<str>,
     /// Raised by every claim: the fencing number.
     pub attempt: i64,
 }
@@ -138,6 +139,10 @@ impl ChildOutcome {
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// All records of the task, each scope's in order.
+    /// Whether the lease may still hold by this process's own clock: asked right before an effect, as the process may have
+    /// stood still since the journal's last answer.
+    fn may_hold(&self, lease: &Lease) -> bool;
+
     async fn history(&self, lease: &Lease) -> Result<Vec<Record>, JournalError>;
 
     /// Writes that an effect is about to be tried. Repeating it changes nothing.

@@ -32,5 +32,6 @@ pub use journal::{
     TimerState,
 };
 pub use key::StepKey;
+pub use panics::catch;
 pub use params::from_payload;
 pub use stop::{Cause, Stop, Wake};

@@ -11,16 +11,17 @@ thread_local! {
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs a future; a panic in it becomes an error that names the message and the place.
-pub(crate) async fn catch<T>(future: impl Future<Output = T>) -> Result<T, Error> {
+/// Runs a future; a panic in it becomes an error that names who panicked, the message and the place.
+///
+/// Only for work whose state nobody looks at again after a panic: the future is dropped then.
+pub async fn catch<T>(who: &str, future: impl Future<Output = T>) -> Result<T, Error> {
     remember_locations();
-    // The future is dropped after a panic and nothing of it is looked at again.
     AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| {
         let place = LOCATION
             .with(|l| l.borrow_mut().take())
             .unwrap_or_else(|| "an unknown place".to_owned());
         Error::internal(format!(
-            "the handler panicked at {place}: {}",
+            "{who} panicked at {place}: {}",
             message(payload.as_ref())
         ))
         .next("This is a bug in the worker; report it with this message")

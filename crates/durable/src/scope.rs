@@ -97,6 +97,13 @@ impl Scope {
         })
     }
 
+    /// Whether the record has a step of this key at the place that is next.
+    pub(crate) fn has_next(&self, key: &StepKey) -> bool {
+        let inner = self.inner();
+        let next = inner.recorded.get(inner.next);
+        next.is_some_and(|record| record.at.key == key.as_str())
+    }
+
     /// Remembers that the handler was told to stop. A permanent failure is not remembered: the handler may
     /// take it as an answer and go another way.
     pub(crate) fn stop(&self, stop: Stop) -> Stop {

@@ -53,8 +53,14 @@ impl TaskCx {
         limit: Option<Duration>,
     ) -> Result<Option<Approval>, Stop> {
         let why = format!("for somebody to approve {what}");
-        self.signal(&StepKey::from(Approval::signal(what)), limit, why)
-            .await
+        let plain = StepKey::from(Approval::signal(what));
+        // An answer to the run that came too late for it must not be taken for one to this. What was asked by a version that
+        // did not tell them apart goes on under its name.
+        let key = match self.is_unwinding() && !self.scope.has_next(&plain) {
+            true => StepKey::from(Approval::signal_of_unwind(what)),
+            false => plain,
+        };
+        self.signal(&key, limit, why).await
     }
 
     async fn signal<T: DeserializeOwned>(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::{Error, NewTask, Report, TaskId, TaskStatus, Verdict};
-use durable::memory::{Settled, World};
+use durable::memory::{Claimed, Settled, World};
 use durable::{AnyHandler, Attempt, CancelFlag, Cause, Handler, Limits, Reconciled, Stop, TaskCx, drive};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -59,7 +59,15 @@ impl Handler for Greeter {
 }
 
 async fn attempt(world: &World, handler: &Greeter) -> Option<(TaskId, Settled)> {
+    run(world, handler.clone()).await
+}
+
+async fn run(world: &World, handler: impl Handler) -> Option<(TaskId, Settled)> {
     let claimed = world.claim("w1")?;
+    Some((claimed.info.id.clone(), go_on(world, &claimed, handler).await))
+}
+
+async fn go_on(world: &World, claimed: &Claimed, handler: impl Handler) -> Settled {
     let cancel = CancelFlag::default();
     if claimed.cancelled {
         cancel.raise();
@@ -67,12 +75,62 @@ async fn attempt(world: &World, handler: &Greeter) -> Option<(TaskId, Settled)> 
     let attempt = Attempt {
         task: claimed.info.clone(),
         lease: claimed.lease.clone(),
+        first: false,
         journal: Arc::new(world.clone()),
         cancel,
         limits: Limits::default(),
     };
-    let outcome = drive(&AnyHandler::new(handler.clone()), attempt).await;
-    Some((claimed.info.id, world.settle(&claimed.lease, outcome)))
+    let outcome = drive(&AnyHandler::new(handler), attempt).await;
+    world.settle(&claimed.lease, outcome)
+}
+
+/// Whose worker stands still in the middle of an effect, and while it looks for that one.
+#[derive(Clone)]
+struct Pausing {
+    world: World,
+    done: Arc<AtomicU32>,
+}
+
+impl Handler for Pausing {
+    const TASK_TYPES: &'static [&'static str] = &["pause"];
+    type Params = serde_json::Value;
+
+    async fn run(&self, cx: &TaskCx, _: &Self::Params) -> Result<Report, Stop> {
+        cx.effect("once")
+            .reconcile(|_| async {
+                self.world.expire("w2");
+                Ok(Reconciled::<u32>::Absent)
+            })
+            .run(|_| async {
+                self.world.expire("w1");
+                Ok(self.done.fetch_add(1, Ordering::SeqCst))
+            })
+            .await?;
+        Ok(Report::new(Verdict::Succeeded, "done"))
+    }
+
+    async fn unwind(&self, _: &TaskCx, _: &Self::Params, cause: &Cause) -> Result<Report, Stop> {
+        Ok(cause.report())
+    }
+}
+
+#[tokio::test]
+async fn an_effect_is_not_begun_when_the_lease_ran_out_since_the_last_look() {
+    let world = World::new();
+    let handler = Pausing {
+        world: world.clone(),
+        done: Arc::default(),
+    };
+    let id = world.enqueue(NewTask::new("pause", json!({})));
+    let first = world.claim("w1").unwrap();
+    assert_eq!(go_on(&world, &first, handler.clone()).await, Settled::LeaseLost);
+    let second = world.take_over(&id, "w2").unwrap();
+    assert_eq!(go_on(&world, &second, handler.clone()).await, Settled::LeaseLost);
+    assert_eq!(
+        handler.done.load(Ordering::SeqCst),
+        1,
+        "the second one left it to the third"
+    );
 }
 
 #[tokio::test]
@@ -138,4 +196,52 @@ async fn a_payload_that_does_not_fit_fails_at_the_first_attempt_with_nothing_don
     assert_eq!(view.status, TaskStatus::Failed);
     assert!(view.error.unwrap().to_string().contains("missing field `name`"));
     assert_eq!(handler.undone.load(Ordering::SeqCst), 0);
+}
+
+/// Asks somebody before it works, and before it undoes.
+#[derive(Clone)]
+struct Asker;
+
+impl Handler for Asker {
+    const TASK_TYPES: &'static [&'static str] = &["ask"];
+    type Params = serde_json::Value;
+
+    async fn run(&self, cx: &TaskCx, _: &Self::Params) -> Result<Report, Stop> {
+        cx.wait_for_approval("production", None).await?;
+        Ok(Report::new(Verdict::Succeeded, "worked"))
+    }
+
+    async fn unwind(&self, cx: &TaskCx, _: &Self::Params, cause: &Cause) -> Result<Report, Stop> {
+        let answer = cx.wait_for_approval("production", None).await?;
+        let mut report = cause.report();
+        report.summary = format!(
+            "undone, said {}",
+            answer.map(|answer| answer.by).unwrap_or_default()
+        );
+        Ok(report)
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_came_too_late_for_the_run_is_none_to_the_same_question_of_the_unwinding() {
+    let world = World::new();
+    let id = world.enqueue(NewTask::new("ask", json!({})));
+    run(&world, Asker).await;
+    let approved = |by: &str| json!({ "decision": "approved", "by": by, "at": "2026-01-29T12:00:00Z" });
+    world.send_signal(&id, &domain::Approval::signal("production"), approved("ada"));
+    world.cancel(&id);
+    run(&world, Asker).await;
+    assert!(world.view(&id).unwrap().report.is_none(), "it asks anew");
+    assert!(run(&world, Asker).await.is_none(), "and waits for an answer");
+    world.send_signal(
+        &id,
+        &domain::Approval::signal_of_unwind("production"),
+        approved("grace"),
+    );
+    run(&world, Asker).await;
+    let view = world.view(&id).unwrap();
+    assert_eq!(
+        (view.status, view.report.unwrap().summary.as_str()),
+        (TaskStatus::Cancelled, "undone, said grace")
+    );
 }

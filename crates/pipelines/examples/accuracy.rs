@@ -64,7 +64,9 @@ fn read_rules(folder: &Path) -> Result<RuleSet, String> {
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
-    RuleSet::from_files(&files).map_err(|error| error.to_string())
+    let rules = RuleSet::from_files(&files).map_err(|error| error.to_string())?;
+    rules.check().map_err(|error| error.to_string())?;
+    Ok(rules)
 }
 
 fn cases(rules: &RuleSet, dir: &Path) -> Result<Vec<Case>, String> {

@@ -48,6 +48,11 @@ fn weights_and_texts_are_in_range() {
 }
 
 #[test]
+fn every_pattern_can_be_compiled() {
+    builtin().check().unwrap();
+}
+
+#[test]
 fn what_is_said_of_each_rules_own_lines_reads_as_a_sentence() {
     let rules = builtin();
     let mut odd = Vec::new();

@@ -84,11 +84,11 @@ impl Store {
                             SELECT FROM longshore.task_steps u WHERE u.task_id = $1 AND u.scope = 'unwind')) AS waits
                    FROM longshore.task_steps
                   WHERE task_id = $1 AND kind = 'signal' AND key LIKE 'approval/%'
-                    AND ($2::text IS NULL OR key = $2)
+                    AND ($2::text[] IS NULL OR key = ANY ($2))
                   ORDER BY waits DESC, done_at DESC NULLS FIRST, started_at DESC",
             )
             .bind(task.id.as_str())
-            .bind(what.map(Approval::signal))
+            .bind(what.map(|what| vec![Approval::signal(what), Approval::signal_of_unwind(what)]))
             .fetch_all(tx)
             .await
             .doing(DOING)?;

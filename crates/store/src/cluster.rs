@@ -229,6 +229,8 @@ impl Cluster {
             .arg("--username=postgres")
             .arg("--encoding=UTF8")
             .arg("--locale=C.UTF-8")
+            // The same order, and much cheaper: ids are compared all the time.
+            .arg("--lc-collate=C")
             .arg("-D")
             .arg(data);
         if self.config.durable {
@@ -302,9 +304,11 @@ impl Cluster {
             signal=$1; log=$2; shift 2
             exec 3<&0 >"$log" 2>&1
             "$@" </dev/null 3<&- &
+            server=$!
             read -r _ <&3
-            kill "-$signal" $! 2>/dev/null
-            wait $!"#;
+            # Again and again: a server that has only just begun does not hear it yet.
+            while kill "-$signal" $server 2>/dev/null; do sleep 1; done 3<&- &
+            wait $server"#;
         let mut shell = self.command(PathBuf::from("/bin/sh"));
         shell.arg("-c").arg(UNTIL_OUR_END).arg("longshore-postgres");
         shell

@@ -63,7 +63,7 @@ impl Store {
             .query(
                 "SELECT (SELECT count(*) FROM longshore.workers WHERE lease_until > clock_timestamp()) AS workers,
                         count(*) AS strangers, min(id) AS stranger
-                   FROM tasks WHERE status IN ('claimed', 'in_progress') AND worker_id IS NULL AND assigned_to = ANY ($1)",
+                   FROM tasks WHERE live = 'taken' AND worker_id IS NULL AND assigned_to = ANY ($1)",
             )
             .bind(&self.config().agents)
             .fetch_one(&mut *tx)

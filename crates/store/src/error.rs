@@ -19,6 +19,17 @@ pub const NOT_MIGRATED: &str = "Run `longshore migrate` on this database";
 pub(crate) const POOLER: &str = "The address leads to a pooler in transaction mode, such as PgBouncer: set `database.pooler = true`, and \
      `database.direct_url` or `database.listen = false`; docs/operations.md says more";
 
+/// What to do where Postgres does not let us in, has no such database, or denies what every one of our users needs.
+const NO_ENTRY: &str = "Postgres does not let this longshore in: look at the user and the password in `database.url`, and at pg_hba.conf";
+const NO_DATABASE: &str =
+    "There is no such database: look at the name in `database.url`, or create it and run `longshore migrate`";
+const NO_RIGHT: &str = "The user in `database.url` lacks a right: let it be the one that runs `longshore migrate`, or grant it the rights on the schemas `public` and `longshore`";
+
+/// Whether trying again is of no use before somebody has changed the configuration or the server's.
+pub(crate) fn needs_operator(error: &Error) -> bool {
+    matches!(error.next.as_deref(), Some(NO_ENTRY | NO_DATABASE | NO_RIGHT))
+}
+
 pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
     if betrays_pooler(error) {
         return Error::unavailable(format!("could not {what}"))
@@ -41,6 +52,9 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
         (_, Some("55P03")) => {
             described.next("Another program holds a lock on the table: try again when it is idle")
         }
+        (_, Some("42501")) => described.next(NO_RIGHT),
+        (_, Some("3D000")) => described.next(NO_DATABASE),
+        (_, Some(code)) if code.starts_with("28") => described.next(NO_ENTRY),
         _ => described,
     }
 }
@@ -91,8 +105,9 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
 fn kind_of_state(code: &str) -> ErrorKind {
     match code {
         "23505" | "23P01" => ErrorKind::Conflict,
-        "42501" => ErrorKind::Denied,
-        "3D000" => ErrorKind::NotFound,
+        // Who we are to Postgres and what we may do there: no fault of whoever asked us for something, and mended while we
+        // wait.
+        "42501" | "3D000" => ErrorKind::Unavailable,
         // Deadlock and serialisation: rolled back whole. A lock or statement past its time limit: likewise.
         "40001" | "40P01" | "55P03" | "57014" => ErrorKind::Unavailable,
         // Our session stood still for too long in a transaction, which was rolled back.
@@ -100,9 +115,8 @@ fn kind_of_state(code: &str) -> ErrorKind {
         // A standby after a failover: writes find the new primary on the next connection.
         "25006" => ErrorKind::Unavailable,
         _ => match &code[..2.min(code.len())] {
-            "08" | "53" | "57" | "58" => ErrorKind::Unavailable,
+            "08" | "28" | "53" | "57" | "58" => ErrorKind::Unavailable,
             "22" | "23" => ErrorKind::Invalid,
-            "28" => ErrorKind::Denied,
             _ => ErrorKind::Internal,
         },
     }
@@ -117,7 +131,7 @@ mod tests {
         // Its manual, appendix A: restarts, failovers, time limits, too many clients, lost races.
         for code in [
             "57P01", "57P02", "57P03", "57P05", "57014", "25006", "25P03", "25P04", "08006", "53300",
-            "40001", "40P01", "55P03", "58030",
+            "40001", "40P01", "55P03", "58030", "28P01", "28000", "42501", "3D000",
         ] {
             assert_eq!(kind_of_state(code), ErrorKind::Unavailable, "{code}");
         }
@@ -125,9 +139,6 @@ mod tests {
             ("22P05", ErrorKind::Invalid),
             ("23514", ErrorKind::Invalid),
             ("23505", ErrorKind::Conflict),
-            ("42501", ErrorKind::Denied),
-            ("28P01", ErrorKind::Denied),
-            ("3D000", ErrorKind::NotFound),
             ("42601", ErrorKind::Internal),
         ] {
             assert_eq!(kind_of_state(code), kind, "{code}");

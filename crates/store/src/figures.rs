@@ -3,8 +3,9 @@
 use domain::Result;
 use sqlx::Row;
 
-use crate::Store;
 use crate::error::SqlResult;
+use crate::rules::running;
+use crate::{QueueRule, Store};
 
 /// The state of the queue at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Figures {
     pub notes: NoteFigures,
     /// Workers whose lease has not run out.
     pub workers: i64,
+    /// Limits and pauses.
+    pub rules: Vec<QueueRule>,
 }
 
 /// Tasks of one type in one state that are not over.
@@ -48,16 +51,22 @@ impl Store {
         // Each branch is one partial index.
         let tasks = self
             .query(
-                "SELECT task_type, state, count(*) AS count,
+                concat!("SELECT task_type, state, count(*) AS count,
                         coalesce(extract(epoch FROM longshore.utc_now() - min(run_at) FILTER (
                             WHERE state = 'pending' AND isfinite(run_at) AND run_at <= longshore.utc_now())), 0)::float8 AS oldest_s
-                   FROM (SELECT task_type, 'pending' AS state, run_at FROM tasks WHERE status = 'pending'
+                   FROM (SELECT task_type, 'pending' AS state, run_at FROM tasks WHERE live = 'pending' AND assigned_to IS NOT NULL
+                         UNION ALL
+                         SELECT task_type, 'pending', run_at FROM tasks WHERE live = 'pending' AND assigned_to IS NULL
+                         UNION ALL
+                         SELECT task_type, 'pending', run_at FROM tasks WHERE live = 'later'
                          UNION ALL
                          SELECT task_type, CASE WHEN wait ? 'held' THEN 'held' ELSE 'waiting' END, run_at
-                           FROM tasks WHERE status = 'waiting'
+                           FROM tasks WHERE live = 'waiting'
                          UNION ALL
-                         SELECT task_type, status, run_at FROM tasks WHERE status IN ('claimed', 'in_progress')) AS live
-                  GROUP BY task_type, state ORDER BY count DESC, task_type, state",
+                         SELECT task_type, status, run_at FROM tasks WHERE live = 'taken'
+                         UNION ALL
+                         SELECT task_type, 'in_progress', NULL FROM ", running!(), " AS running) AS live
+                  GROUP BY task_type, state ORDER BY count DESC, task_type, state"),
             )
             .fetch_all(&mut *tx)
             .await
@@ -74,8 +83,9 @@ impl Store {
             .fetch_one(&mut *tx)
             .await
             .doing(doing)?;
+        let rules = self.rules_in(&mut tx).await?;
         tx.commit().await.doing(doing)?;
-        let read = || -> sqlx::Result<Figures> {
+        let read = move || -> sqlx::Result<Figures> {
             Ok(Figures {
                 tasks: tasks
                     .iter()
@@ -95,6 +105,7 @@ impl Store {
                     oldest_s: notes.try_get("oldest_s")?,
                 },
                 workers: notes.try_get("workers")?,
+                rules,
             })
         };
         read().doing(doing)

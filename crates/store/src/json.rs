@@ -1,5 +1,6 @@
 //! JSON that other programs wrote: Postgres stores what no reader of ours can hold.
 
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -39,6 +40,18 @@ pub(crate) fn shown(row: &PgRow, column: &str) -> Result<Option<Value>, sqlx::Er
         };
         Some(Value::String(format!("this JSON cannot be read: {why}")))
     }))
+}
+
+/// The JSON of what was made from data that others sent.
+pub(crate) fn storable(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
+    // A backslash that was sent stands before it as well: then it is looked through in vain.
+    if !text.contains("\\u0000") {
+        return text;
+    }
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    replace_nul(&mut value);
+    value.to_string()
 }
 
 /// Postgres cannot store NUL: in data that others sent it becomes the replacement character.

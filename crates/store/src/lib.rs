@@ -21,6 +21,7 @@ pub mod outbox;
 mod pool;
 mod repos;
 mod retention;
+mod rules;
 mod schedules;
 mod tasks;
 mod tokens;
@@ -29,21 +30,23 @@ pub use approvals::{Decided, Verdict};
 pub use config::{Config, Listen};
 pub use doctor::{Claimants, Server};
 pub use engine::{
-    Beat, Claim, Claimed, Housekeeping, Served, Settle, Settled, TaskEvent, TaskJournal, WorkerRow,
+    Beat, Claim, Claimed, Housekeeping, LeaseClock, Recorder, Served, Settle, Settled, Taken, TaskEvent,
+    TaskJournal, WorkerRow,
 };
 pub use error::NOT_MIGRATED;
 pub use figures::{Figures, Live, NoteFigures};
 pub use inbox::{Delivery, Received};
 pub use listen::{Hearing, Listener};
 pub use migrate::{SchemaState, schema_fingerprint};
-pub use news::{News, Progress};
+pub use news::{Horizon, News, Past, Progress};
 pub use pool::Store;
 pub use repos::NewRepo;
 pub use retention::Swept;
-pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, Timetable, UnknownWord};
+pub use rules::{HeldBack, HeldBy, Pause, Queue, QueueRule, Resting, RuleChange, Scope};
+pub use schedules::{Fired, Missed, NewSchedule, Overlap, Schedule, ScheduleChange, Timetable, UnknownWord};
 pub use tasks::{
     Bulk, BulkDone, BulkFilter, Counts, Cursor, DeadFilter, DeadGroup, DeadLetters, MAX_DEDUPE_KEY,
-    MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Made, Page, PayloadFault, Skipped, State, StepRow, TaskFilter,
-    TaskRow, check_payload,
+    MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_TASKS, Made, NotMade, Page, PayloadFault, Skipped, State,
+    StepRow, TaskFilter, TaskRow, check_payload,
 };
 pub use tokens::{NewToken, StoredToken, TokenRow};

@@ -1,49 +1,106 @@
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{Error, ErrorKind, Result};
-use sqlx::Connection;
+use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use sqlx::query::Query;
+use sqlx::{Connection, PgConnection, Transaction};
 
 use crate::Config;
-use crate::error::{POOLER, SqlResult, describe};
+use crate::error::{POOLER, SqlResult, describe, needs_operator};
 use crate::limit::{answers, silent, within};
+
+/// A connection for single statements. Each is a transaction of its own; behind a pooler in transaction mode, where a
+/// statement's parts could reach two sessions, all of them are one.
+pub(crate) enum Session {
+    Connection(PoolConnection<Postgres>),
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl Session {
+    pub(crate) async fn end(self) -> std::result::Result<(), sqlx::Error> {
+        match self {
+            Self::Connection(_) => Ok(()),
+            Self::Transaction(tx) => tx.commit().await,
+        }
+    }
+}
+
+impl Deref for Session {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Connection(connection) => connection,
+            Self::Transaction(tx) => tx,
+        }
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Connection(connection) => connection,
+            Self::Transaction(tx) => tx,
+        }
+    }
+}
 
 /// The way to the database; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    /// For what is done all the time, which has to be planned once and as it was written: the planner knows neither how few
+    /// rows a claim wants nor how fast the table changes, and would now and then read all of it.
+    pinned: PgPool,
     config: Arc<Config>,
+    /// Whether the last claim met rules; all clones share it.
+    ruled: Arc<AtomicBool>,
+    /// Who changes things through this handle, for the record.
+    actor: Option<Arc<str>>,
 }
 
 impl Store {
     /// Connects, trying again with backoff for [`Config::connect_timeout`] while the server does not answer.
-    /// A wrong password, a database that does not exist and a pooler that [`Config::pooler`] does not tell of
-    /// fail at once.
+    /// A wrong password, a missing right, a database that does not exist and a pooler that [`Config::pooler`] does not
+    /// tell of fail at once.
     pub async fn connect(config: Config) -> Result<Self> {
         let options = connect_options(&config.url, &config)?;
-        let acquiring = config.acquire_timeout;
-        let pool = PgPoolOptions::new()
-            .max_connections(config.pool_size)
-            .acquire_timeout(config.acquire_timeout)
-            // Instead of a ping, as dear: a server that became a standby is left, so that the next connection
-            // finds the new primary.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, _| Box::pin(silent(acquiring / 2, is_primary(connection))))
-            .after_release(|connection, _| Box::pin(answers(connection)))
-            .connect_lazy_with(options);
+        let standbys = Arc::new(Standbys {
+            pooler: config.pooler,
+            last: Mutex::default(),
+        });
+        let pool = pool_of(&config, config.pool_size, &standbys).connect_lazy_with(options.clone());
+        let pinned = pool_of(&config, PINNED, &standbys).connect_lazy_with(if config.pooler {
+            options.clone()
+        } else {
+            options.clone().options([
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+            ])
+        });
         let store = Self {
             pool,
+            pinned,
             config: Arc::new(config),
+            ruled: Arc::default(),
+            actor: None,
         };
         let started = Instant::now();
         let mut delays = backoff();
         loop {
             let tried = async {
+                // By itself, as the pool would only say that it waited in vain.
+                let alone = PgConnection::connect_with(&options)
+                    .await
+                    .doing("reach Postgres")?;
+                alone.close().await.doing("reach Postgres")?;
                 store.ping().await?;
                 store.look_for_pooler().await
             };
@@ -53,6 +110,9 @@ impl Store {
             };
             if error.next.as_deref() == Some(POOLER) {
                 error.kind = ErrorKind::Invalid;
+                return Err(error);
+            }
+            if needs_operator(&error) {
                 return Err(error);
             }
             let Some(delay) = delays.next().filter(|_| error.is_transient()) else {
@@ -101,7 +161,7 @@ impl Store {
 
     /// Closes all connections, each after what it is doing.
     pub async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.pinned.close());
     }
 
     /// Runs one operation, for as long as Postgres can be at it.
@@ -113,12 +173,54 @@ impl Store {
         within(self.config.patience(), doing, work).await
     }
 
+    /// The same store in somebody's hands: what is cancelled, tried again or changed through it is told with this name.
+    #[must_use]
+    pub fn by(&self, who: &str) -> Self {
+        Self {
+            actor: Some(who.replace('\0', "\u{fffd}").into()),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
+    }
+
+    /// What was done, and by whom: `Cancelled by ada`, or `by hand` where nobody said.
+    pub(crate) fn told(&self, done: &str) -> String {
+        domain::redact(&format!("{done} by {}", self.actor().unwrap_or("hand"))).into_owned()
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
 
+    pub(crate) fn ruled(&self) -> &AtomicBool {
+        &self.ruled
+    }
+
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    pub(crate) fn pinned(&self) -> &PgPool {
+        &self.pinned
+    }
+
+    pub(crate) async fn session(&self) -> std::result::Result<Session, sqlx::Error> {
+        Ok(if self.config.pooler {
+            Session::Transaction(self.pool.begin().await?)
+        } else {
+            Session::Connection(self.pool.acquire().await?)
+        })
+    }
+
+    pub(crate) async fn pinned_session(&self) -> std::result::Result<Session, sqlx::Error> {
+        Ok(if self.config.pooler {
+            Session::Transaction(self.pinned.begin().await?)
+        } else {
+            Session::Connection(self.pinned.acquire().await?)
+        })
     }
 
     /// A statement that also works behind a pooler in transaction mode, where nothing may be prepared by
@@ -128,7 +230,71 @@ impl Store {
     }
 }
 
-async fn is_primary(connection: &mut sqlx::PgConnection) -> std::result::Result<bool, sqlx::Error> {
+/// Connections on which plans are pinned: one claims, one records steps, two write results.
+const PINNED: u32 = 4;
+
+fn pool_of(config: &Config, size: u32, standbys: &Arc<Standbys>) -> PgPoolOptions {
+    let limit = config.acquire_timeout / 2;
+    let (met, standbys) = (standbys.clone(), standbys.clone());
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let met = met.clone();
+            Box::pin(async move { silent(limit, met.look(connection)).await.map(drop) })
+        })
+        .before_acquire(move |connection, meta| {
+            let standbys = standbys.clone();
+            Box::pin(async move { silent(limit, standbys.usable(connection, &meta)).await })
+        })
+        .after_release(|connection, _| Box::pin(answers(connection)))
+}
+
+/// A connection that came back to the pool so recently answered just then.
+const FRESH: Duration = Duration::from_millis(10);
+/// Longer than it takes from the look at a new connection until the pool counts its age.
+const BIRTH: Duration = Duration::from_secs(1);
+
+/// Which connections may lead to a standby: those that are not younger than the last one that did. They are left as soon
+/// as they do, so that the next connection finds the new primary. A primary never becomes a standby under its connections,
+/// except behind a pooler.
+struct Standbys {
+    pooler: bool,
+    /// When one was met.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Standbys {
+    fn last(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self, connection: &mut PgConnection) -> std::result::Result<bool, sqlx::Error> {
+        let primary = is_primary(connection).await?;
+        if !primary {
+            *self.last() = Some(Instant::now());
+        }
+        Ok(primary)
+    }
+
+    async fn usable(
+        &self,
+        connection: &mut PgConnection,
+        meta: &PoolConnectionMetadata,
+    ) -> std::result::Result<bool, sqlx::Error> {
+        let doubtful = self.pooler || self.last().is_some_and(|last| last.elapsed() <= meta.age + BIRTH);
+        if doubtful {
+            return self.look(connection).await;
+        }
+        if meta.idle_for >= FRESH {
+            connection.ping().await?;
+        }
+        Ok(true)
+    }
+}
+
+async fn is_primary(connection: &mut PgConnection) -> std::result::Result<bool, sqlx::Error> {
     use sqlx::Row;
     let row = sqlx::raw_sql("SELECT pg_is_in_recovery()::text AS standby")
         .fetch_one(connection)
@@ -156,6 +322,8 @@ pub(crate) fn connect_options(url: &str, config: &Config) -> Result<PgConnectOpt
                 "idle_in_transaction_session_timeout",
                 format!("{}ms", config.idle_in_transaction.as_millis()),
             ),
+            // Statements that look at many places and find little are dear by estimate alone: compiling them would be dearer.
+            ("jit", "off".to_owned()),
             // A row lock is followed by a look at what others committed; a role's own default could hide that.
             ("default_transaction_isolation", "read committed".to_owned()),
         ])
@@ -174,7 +342,7 @@ pub(crate) fn backoff() -> impl Iterator<Item = Duration> {
 
 impl Store {
     /// A connection of its own, past the pool and, where a direct URL is known, past the pooler.
-    pub(crate) async fn dedicated(&self, doing: &str) -> Result<(sqlx::PgConnection, bool)> {
+    pub(crate) async fn dedicated(&self, doing: &str) -> Result<(PgConnection, bool)> {
         let (url, direct) = match &self.config.listen {
             crate::Listen::Direct(url) => (url, true),
             _ => (&self.config.url, !self.config.pooler),
@@ -185,7 +353,7 @@ impl Store {
             ..(*self.config).clone()
         };
         let options = connect_options(url, &config)?;
-        let connection = sqlx::PgConnection::connect_with(&options);
+        let connection = PgConnection::connect_with(&options);
         match tokio::time::timeout(self.config.acquire_timeout, connection).await {
             Ok(Ok(connection)) => Ok((connection, direct)),
             Ok(Err(error)) => Err(describe(&error, doing)),

@@ -2,7 +2,7 @@
 
 use domain::{Autonomy, Error, Repo, RepoStatus, Result};
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::{Postgres, Row, Transaction};
 
 use crate::Store;
 use crate::error::{SqlResult, describe, sqlstate};
@@ -146,18 +146,22 @@ impl Store {
         Ok(repos)
     }
 
-    /// Pauses, archives or reactivates a repository.
+    /// Pauses, archives or reactivates a repository; what that means for its tasks holds from the answer on, as of a rule.
     pub async fn set_repo_status(&self, id: &str, status: RepoStatus) -> Result<()> {
         let doing = "change the repository's status";
-        let word = match status {
-            RepoStatus::Active => "active",
-            RepoStatus::Paused => "paused",
-            RepoStatus::Archived => "archived",
-        };
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        // As by a rule, before the claims are kept out: they need not wait for whoever has that row.
+        self.query("SELECT FROM repos WHERE id = $1 FOR UPDATE")
+            .bind(id)
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        self.keep_claims_out(&mut tx).await?;
         self.change_repo(
+            tx,
             "UPDATE repos SET status = $2, updated_at = longshore.utc_now() WHERE id = $1",
             id,
-            word,
+            status.as_str(),
             doing,
         )
         .await
@@ -165,20 +169,29 @@ impl Store {
 
     /// Replaces a repository's settings.
     pub async fn set_repo_settings(&self, id: &str, settings: &Value) -> Result<()> {
+        let doing = "change the repository's settings";
         if !settings.is_object() {
             return Err(Error::invalid("the repository's settings are not a JSON object"));
         }
+        let tx = self.pool().begin().await.doing(doing)?;
         self.change_repo(
+            tx,
             "UPDATE repos SET settings = $2::jsonb, updated_at = longshore.utc_now() WHERE id = $1",
             id,
             &settings.to_string(),
-            "change the repository's settings",
+            doing,
         )
         .await
     }
 
-    async fn change_repo(&self, sql: &'static str, id: &str, value: &str, doing: &str) -> Result<()> {
-        let mut tx = self.pool().begin().await.doing(doing)?;
+    async fn change_repo(
+        &self,
+        mut tx: Transaction<'_, Postgres>,
+        sql: &'static str,
+        id: &str,
+        value: &str,
+        doing: &str,
+    ) -> Result<()> {
         let changed = self
             .query(sql)
             .bind(id)

@@ -53,6 +53,7 @@ async fn a_bulk_cancel_does_to_each_what_a_cancel_does_to_one() {
          INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, attempt) VALUES ('begun', 'run', 1, 'a', 'step', 1)",
     )
     .await;
+    db.claimed().await;
     let before = rows(&db, "SELECT id, status FROM tasks ORDER BY id").await;
     let dry = store
         .bulk(Bulk::Cancel, &of_type("deploy"), None, true)

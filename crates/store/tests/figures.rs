@@ -39,6 +39,7 @@ async fn live_tasks_notes_and_workers_are_counted() {
            ('w2', 'h', 2, '{devops}', '{}', clock_timestamp() - interval '1 second')"#,
     )
     .await;
+    db.claimed().await;
     let figures = db.store().await.figures().await.unwrap();
     let told: Vec<String> = figures
         .tasks

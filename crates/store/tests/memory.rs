@@ -8,7 +8,7 @@ use domain::{Staged, TaskId};
 use durable::{Journal, Lease, Recorded, StepKind, StepRef};
 use ports::conformance::memory::{self, MemoryWorld};
 use ports::{BudgetLedger, FlakeHistory};
-use store::{Store, TaskJournal};
+use store::{Recorder, Store, TaskJournal};
 use testkit::postgres::{self, Database, ManualClock};
 use tokio::sync::Mutex;
 
@@ -32,7 +32,7 @@ impl Real {
         .await;
         let clock = db.manual_clock(Utc::now()).await;
         let store = db.store().await;
-        let journal = TaskJournal::new(store.clone(), None);
+        let journal = TaskJournal::new(store.clone(), Recorder::start(store.clone()), None);
         Self {
             store,
             journal,
@@ -55,7 +55,7 @@ impl MemoryWorld for Real {
         let mut seq = self.steps.lock().await;
         let lease = Lease {
             task: task.clone(),
-            worker: "w".to_owned(),
+            worker: "w".into(),
             attempt: 1,
         };
         let at = StepRef {

@@ -318,3 +318,144 @@ async fn what_is_wrong_with_a_schedule_is_named_and_nothing_is_stored() {
     }
     assert!(store.schedules().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_passing_fault_at_one_schedule_keeps_no_other_waiting() {
+    let (db, store, clock) = start().await;
+    let mut faulty = hourly("faulty");
+    faulty.task.task_type = "faulty".to_owned();
+    store.set_schedule(&faulty).await.unwrap();
+    let later = NewSchedule {
+        cron: "15 * * * *".to_owned(),
+        ..hourly("later")
+    };
+    store.set_schedule(&later).await.unwrap();
+    db.sql(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'busy' USING ERRCODE = 'lock_not_available'; END $$;
+         CREATE TRIGGER fails BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.task_type = 'faulty') EXECUTE FUNCTION fail()",
+    )
+    .await;
+    clock.advance(HOUR).await;
+    for made in [1, 0] {
+        let fired = store.fire_schedules().await.unwrap();
+        assert_eq!((fired.made.len(), fired.failed.len()), (made, 1), "{fired:?}");
+        assert_eq!(fired.failed[0].0, "faulty");
+        assert_eq!(fired.next, Some(Duration::from_secs(45 * 60)), "of the others");
+    }
+    db.sql("DROP TRIGGER fails ON tasks").await;
+    let fired = store.fire_schedules().await.unwrap();
+    assert_eq!(
+        (fired.made.len(), fired.failed.len()),
+        (1, 0),
+        "it was due all the time"
+    );
+}
+
+#[tokio::test]
+async fn a_schedule_whose_look_panics_each_time_keeps_no_other_waiting_and_tells_why() {
+    let (db, store, _clock) = start().await;
+    let of = |name: &str, zone: &str| NewSchedule {
+        time_zone: zone.to_owned(),
+        ..hourly(name)
+    };
+    store.set_schedule(&of("faulty", "Asia/Tokyo")).await.unwrap();
+    store.set_schedule(&of("fine", "America/New_York")).await.unwrap();
+    db.sql("UPDATE longshore.schedules SET next_run = next_run - interval '1 minute' WHERE name = 'faulty'")
+        .await;
+    // The last hours that there are for chrono: it knows no local time for them in Tokyo, and panics where it is asked.
+    db.sql("UPDATE longshore.test_clock SET at = '262142-12-31 19:00:00+00'")
+        .await;
+    for made in [1, 0] {
+        let fired = store.fire_schedules().await.unwrap();
+        assert_eq!((fired.made.len(), fired.failed.len()), (made, 1), "{fired:?}");
+        let (name, error) = &fired.failed[0];
+        assert_eq!((name.as_str(), error.kind), ("faulty", ErrorKind::Internal));
+        assert!(error.to_string().contains("panicked at"), "{error}");
+    }
+    let told = db
+        .value("SELECT skipped_why FROM longshore.schedules WHERE name = 'faulty' AND next_run <= longshore.now()")
+        .await;
+    assert!(
+        told.as_deref().is_some_and(|why| why.contains("panicked at")),
+        "{told:?}"
+    );
+    let looked_ahead = store.recount_schedules().await;
+    assert!(looked_ahead.is_ok(), "{looked_ahead:?}");
+}
+
+#[tokio::test]
+async fn times_written_by_hand_that_no_calendar_shows_stop_no_schedule() {
+    let (db, store, clock) = start().await;
+    for name in ["always", "ever", "never", "staging"] {
+        store.set_schedule(&hourly(name)).await.unwrap();
+    }
+    db.sql(
+        "UPDATE longshore.schedules SET next_run = '-infinity' WHERE name = 'always';
+         UPDATE longshore.schedules SET last_run = 'infinity', skipped_run = '294000-01-01' WHERE name = 'ever';
+         UPDATE longshore.schedules SET next_run = 'infinity', updated_at = '294000-01-01' WHERE name = 'never'",
+    )
+    .await;
+    assert_eq!(store.schedules().await.unwrap().len(), 4);
+    assert_eq!(store.recount_schedules().await.unwrap(), ["never"]);
+    db.sql("UPDATE longshore.schedules SET next_run = 'infinity' WHERE name = 'never'")
+        .await;
+    clock.advance(HOUR).await;
+    let fired = store.fire_schedules().await.unwrap();
+    let made: Vec<&str> = fired.made.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(made, ["always", "ever", "staging"], "{fired:?}");
+    db.sql("DELETE FROM longshore.schedules WHERE name <> 'never'")
+        .await;
+    assert_eq!(store.fire_schedules().await.unwrap().next, None, "none ever");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_silences_no_schedule_and_a_little_back_repeats_no_run() {
+    let (db, store, _clock) = start().await;
+    store.set_schedule(&hourly("staging")).await.unwrap();
+    let allow = NewSchedule {
+        overlap: Overlap::Allow,
+        ..hourly("always")
+    };
+    store.set_schedule(&allow).await.unwrap();
+    // A year ahead by mistake: what was "missed" is made up for once.
+    db.manual_clock(at("2027-07-01T10:30:00Z")).await;
+    assert_eq!(store.fire_schedules().await.unwrap().made.len(), 2);
+    store.set_schedule(&hourly("new")).await.unwrap();
+    // Set right again, a few minutes after it went wrong.
+    db.manual_clock(at("2026-07-01T10:40:00Z")).await;
+    assert_eq!(
+        store.recount_schedules().await.unwrap(),
+        ["always", "new", "staging"]
+    );
+    assert_eq!(
+        store.recount_schedules().await.unwrap(),
+        Vec::<String>::new(),
+        "once"
+    );
+    let fired = store.fire_schedules().await.unwrap();
+    assert_eq!(
+        (fired.made.len(), fired.next),
+        (0, Some(Duration::from_secs(20 * 60)))
+    );
+    let clock = db.manual_clock(at("2026-07-01T11:00:00Z")).await;
+    let fired = store.fire_schedules().await.unwrap();
+    assert_eq!(
+        fired.made.len() + fired.skipped.len(),
+        3,
+        "all run again: {fired:?}"
+    );
+    // Half an hour back: the run of 11:00 was made and does not come twice.
+    db.manual_clock(at("2026-07-01T10:31:00Z")).await;
+    assert!(store.recount_schedules().await.unwrap().is_empty());
+    clock.advance(HOUR / 2).await;
+    let fired = store.fire_schedules().await.unwrap();
+    assert_eq!((fired.made.len(), fired.skipped.len()), (0, 0), "{fired:?}");
+    clock.advance(HOUR).await;
+    assert_eq!(
+        store.schedule("always").await.unwrap().next_run,
+        Some(at("2026-07-01T12:00:00Z"))
+    );
+    let fired = store.fire_schedules().await.unwrap();
+    assert_eq!(fired.made.len() + fired.skipped.len(), 3, "{fired:?}");
+}

@@ -185,6 +185,7 @@ async fn stale_claims_are_put_back_and_live_or_waiting_ones_are_not() {
              ('waiting', 'waiting', 'devops', NULL, interval '3 hours', '{}'::jsonb)) AS t(id, status, agent, worker, age, wait)",
     )
     .await;
+    db.claimed().await;
     let reset = store.reset_stale(Duration::from_secs(2 * 3600)).await.unwrap();
     assert_eq!(reset, [TaskId::from("dead"), TaskId::from("stale")]);
     assert_eq!(

@@ -320,6 +320,9 @@ type Answer<T> = Result<T, JournalError>;
 
 #[async_trait]
 impl<B: Backend> Journal for Faulty<B> {
+    fn may_hold(&self, lease: &Lease) -> bool {
+        self.journal.may_hold(lease)
+    }
     async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
         through!(self, lease, None, history())
     }

@@ -7,7 +7,7 @@ use domain::{NewTask, Report, Staged, TaskId, Verdict};
 use durable::memory::{Claimed, Settled};
 use durable::{Journal, Lease, Outcome};
 use serde_json::{Value, json};
-use store::{Claim, Served, Settle, Store, TaskJournal, WorkerRow};
+use store::{Claim, Recorder, Served, Settle, Store, TaskJournal, WorkerRow};
 use tokio::sync::Mutex;
 
 use crate::backend::{Backend, Seen};
@@ -119,7 +119,11 @@ fn quoted(text: &str) -> String {
 #[async_trait]
 impl Backend for OnPostgres {
     fn journal(&self) -> Arc<dyn Journal> {
-        Arc::new(TaskJournal::new(self.0.store.clone(), None))
+        Arc::new(TaskJournal::new(
+            self.0.store.clone(),
+            Recorder::start(self.0.store.clone()),
+            None,
+        ))
     }
 
     async fn enqueue(&self, task: NewTask) -> TaskId {
@@ -173,8 +177,14 @@ impl Backend for OnPostgres {
                 limit: 1,
                 oldest: 0,
                 max_depth: 64,
+                over: Vec::new(),
             };
-            if let Some(claimed) = store.claim(&claim).await.expect("claim").pop() {
+            if let Some(claimed) = store
+                .claim(&claim, &mut store::Taken::default())
+                .await
+                .expect("claim")
+                .pop()
+            {
                 assert!(claimed.refusal.is_none(), "refused: {:?}", claimed.refusal);
                 return Some(Claimed {
                     info: claimed.info,

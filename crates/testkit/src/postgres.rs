@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 pub use clock::ManualClock;
 pub use database::{Database, Row, Session};
-pub use notifications::Notifications;
+pub use notifications::{Changes, Notifications};
 pub use pooler::{Pooler, PoolerSetup};
 pub use proxy::{Fault, Proxy, port_of};
 

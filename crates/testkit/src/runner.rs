@@ -383,10 +383,12 @@ fn one_attempt<B: Backend>(
             journal: backend.journal(),
             faults: faults.clone(),
         });
+        let mut first = lease.attempt == 1;
         loop {
             let attempt = Attempt {
                 task: claimed.info.clone(),
                 lease: lease.clone(),
+                first: std::mem::take(&mut first),
                 journal: journal.clone(),
                 cancel: cancel.clone(),
                 limits: limits.clone(),

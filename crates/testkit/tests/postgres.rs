@@ -34,6 +34,25 @@ async fn the_manual_clock_stands_until_it_is_moved() {
 }
 
 #[tokio::test]
+async fn what_a_worker_does_to_tasks_is_heard_of_though_workers_are_not_told() {
+    let database = postgres::database().await;
+    let (mut told, mut changes) = (database.notifications().await, database.changes().await);
+    let mut worker = database.session().await;
+    worker
+        .sql("SET application_name = 'longshore-worker'; INSERT INTO tasks (id, task_type) VALUES ('t', 'deploy')")
+        .await;
+    changes.next().await;
+    assert_eq!(told.count().await, 0);
+    worker
+        .sql("BEGIN; UPDATE tasks SET status = 'failed' WHERE id = 't'")
+        .await;
+    let early = tokio::time::timeout(Duration::from_millis(50), changes.next()).await;
+    assert!(early.is_err(), "it is not committed yet");
+    worker.sql("COMMIT").await;
+    changes.next().await;
+}
+
+#[tokio::test]
 async fn a_killed_server_keeps_what_was_committed_and_ends_with_its_owner() {
     let server = Postgres::own().await;
     let database = server.database().await;

@@ -1,12 +1,15 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use store::Store;
 use tracing::{info, warn};
 
 /// The least time between two looks: a run that another worker is firing at this moment is not looked at again and again.
 const BREATH: Duration = Duration::from_millis(50);
+/// Until another try after a fault.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Fires schedules. It remembers when the next one is due, and asks in between only to learn of changes.
+#[derive(Clone)]
 pub(crate) struct Cron {
     pub(crate) store: Store,
     /// How long after a change of the schedules it may be noticed.
@@ -16,8 +19,27 @@ pub(crate) struct Cron {
 impl Cron {
     /// Never returns; dropped at any moment it leaves nothing half done.
     pub(crate) async fn keep(self) {
+        let mut recounted: Option<Instant> = None;
         loop {
+            if recounted.is_none_or(|at| at.elapsed() >= self.every) {
+                self.recount().await;
+                recounted = Some(Instant::now());
+            }
             tokio::time::sleep(self.look().await).await;
+        }
+    }
+
+    /// The database's clock may have been set back.
+    async fn recount(&self) {
+        match self.store.recount_schedules().await {
+            Ok(schedules) => {
+                for name in schedules {
+                    warn!(schedule.name = %name, "The clock was set back: a schedule's next run is counted anew");
+                }
+            }
+            Err(error) => {
+                warn!(error = %error, "Could not look for schedules that an earlier clock planned; looking again")
+            }
         }
     }
 
@@ -33,13 +55,21 @@ impl Cron {
                     metrics::counter!("longshore_schedules_skipped_total").increment(1);
                     warn!(schedule.name = %schedule, why = %why, "A schedule's run made no task");
                 }
+                for (schedule, error) in &fired.failed {
+                    warn!(schedule.name = %schedule, error = %error, "Could not fire a schedule; trying again");
+                }
+                let longest = if fired.failed.is_empty() {
+                    self.every
+                } else {
+                    self.every.min(AGAIN)
+                };
                 fired
                     .next
-                    .map_or(self.every, |next| next.clamp(BREATH.min(self.every), self.every))
+                    .map_or(longest, |next| next.clamp(BREATH.min(longest), longest))
             }
             Err(error) => {
                 warn!(error = %error, "Could not look at the schedules; trying again");
-                self.every.min(Duration::from_secs(5))
+                self.every.min(AGAIN)
             }
         }
     }

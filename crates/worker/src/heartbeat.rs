@@ -22,9 +22,10 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub(crate) async fn keep(self) {
-        let mut good_until = Instant::now() + self.lease;
         let pause = self.lease / 3;
-        let mut wait = pause;
+        // Half of what is left where the last answer was slow.
+        let soon = || pause.min(self.running.lease.left() / 2);
+        let mut wait = soon();
         let mut asked = Instant::now();
         loop {
             // Anybody's statement on the table asks for a beat: a flood of them is answered now and then.
@@ -38,14 +39,14 @@ impl Heartbeat {
             }
             asked = Instant::now();
             let leases = self.running.leases();
-            let left = good_until.saturating_duration_since(asked);
+            let left = self.running.lease.left();
             // On our own clock the lease is over at the latest when it is on Postgres's: it was asked for before.
             let beat =
                 tokio::time::timeout(left, self.store.heartbeat(&self.worker, self.lease, &leases)).await;
             match beat {
                 Ok(Ok(Beat::Alive { cancelled, lost })) => {
-                    good_until = asked + self.lease;
-                    wait = pause;
+                    self.running.lease.prolong(asked + self.lease);
+                    wait = soon();
                     cancelled.iter().for_each(|task| self.running.cancel(task));
                     for lease in lost {
                         if self.running.drop_lost(&lease) {
@@ -54,11 +55,12 @@ impl Heartbeat {
                         }
                     }
                 }
-                Ok(Err(error)) if Instant::now() < good_until => {
+                Ok(Err(error)) if !self.running.lease.left().is_zero() => {
                     warn!(error = %error, "Could not prolong the lease; trying again");
                     wait = (self.lease / 15).min(Duration::from_secs(1));
                 }
                 Ok(Ok(Beat::Expired) | Err(_)) | Err(_) => {
+                    self.running.lease.end();
                     let dropped = self.running.drop_all();
                     metrics::counter!("longshore_leases_lost_total").increment(dropped.len() as u64);
                     error!(

@@ -10,6 +10,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Deletes what was over for long.
+#[derive(Clone)]
 pub(crate) struct Retention {
     pub(crate) store: Store,
     pub(crate) agents: Vec<String>,

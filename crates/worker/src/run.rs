@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::{Error, Report, TaskStatus};
-use durable::{Attempt, CancelFlag, Journal, JournalError, Limits, Outcome, drive};
-use store::{Claimed, Settle, Settled, Store, TaskJournal};
+use durable::{Attempt, CancelFlag, Journal, JournalError, Lease, Limits, Outcome, drive};
+use store::{Claimed, LeaseClock, Recorder, Settle, Settled, Store, TaskJournal};
 use tracing::{info, warn};
 
 use crate::finisher::Finisher;
@@ -15,18 +15,23 @@ pub(crate) struct Runner {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) config: Config,
+    pub(crate) recorder: Recorder,
     pub(crate) finisher: Finisher,
 }
 
 impl Runner {
-    /// Runs one claim to its written outcome.
-    pub(crate) async fn run(&self, claimed: Claimed, cancel: CancelFlag) {
+    /// Runs one claim to its written outcome; whether its lease was lost before. What happens to few tasks is boxed, here and in what this calls: each task has
+    /// room for all of it otherwise.
+    pub(crate) async fn run(&self, claimed: Claimed, cancel: CancelFlag, clock: &LeaseClock) -> bool {
         let started = Instant::now();
         let task_type = claimed.info.task_type.clone();
         info!(task.id = %claimed.info.id, task.type = %task_type, attempt = claimed.lease.attempt, "Running a task");
+        let mut first = claimed.lease.attempt == 1;
         let outcome = loop {
             let told = cancel.is_raised();
-            let outcome = self.attempt(&claimed, &cancel).await;
+            let outcome = self
+                .attempt(&claimed, &cancel, clock, std::mem::take(&mut first))
+                .await;
             if outcome == Outcome::LeaseLost {
                 break "lease_lost";
             }
@@ -35,14 +40,16 @@ impl Runner {
                 Settled::Written => break name,
                 Settled::LeaseLost => break "lease_lost",
                 // It was told of the cancel and could not begin to undo anything: a person must look.
-                Settled::CancelRequested if told => match self.take_up_cancel(&claimed).await {
-                    Ok(()) => {}
-                    Err(JournalError::LeaseLost) => break "lease_lost",
-                    Err(JournalError::Broken(error)) => {
-                        warn!(task.id = %claimed.info.id, error = %error, "Could not take up a cancel; trying again");
-                        tokio::time::sleep(self.config.poll).await;
+                Settled::CancelRequested if told => {
+                    match Box::pin(self.take_up_cancel(&claimed, clock)).await {
+                        Ok(()) => {}
+                        Err(JournalError::LeaseLost) => break "lease_lost",
+                        Err(JournalError::Broken(error)) => {
+                            warn!(task.id = %claimed.info.id, error = %error, "Could not take up a cancel; trying again");
+                            tokio::time::sleep(self.config.poll).await;
+                        }
                     }
-                },
+                }
                 Settled::CancelRequested => cancel.raise(),
             }
         };
@@ -50,24 +57,51 @@ impl Runner {
         metrics::counter!("longshore_task_runs_total", "type" => task_type.clone(), "outcome" => outcome)
             .increment(1);
         metrics::histogram!("longshore_task_run_seconds", "type" => task_type).record(seconds);
-        if outcome == "lease_lost" {
+        let lost = outcome == "lease_lost";
+        if lost {
             warn!(task.id = %claimed.info.id, "Lost the lease on a task; another worker goes on with it");
         } else {
             info!(task.id = %claimed.info.id, outcome, seconds, "Ran a task");
         }
+        lost
     }
 
-    async fn attempt(&self, claimed: &Claimed, cancel: &CancelFlag) -> Outcome {
-        let journal = Arc::new(TaskJournal::new(self.store.clone(), claimed.info.ticket.clone()));
+    /// Hands a task back that was dropped because of our own clock: Postgres may have prolonged the lease meanwhile, and nobody
+    /// would look for the task while it holds. Does nothing to one that somebody else has.
+    pub(crate) async fn give_up(&self, lease: &Lease) {
+        if let Err(error) = self.store.release(std::slice::from_ref(lease)).await {
+            warn!(task.id = %lease.task, error = %error, "Could not hand a task back; the lease's end will");
+        }
+    }
+
+    fn journal(&self, claimed: &Claimed, clock: &LeaseClock) -> TaskJournal {
+        TaskJournal::new(
+            self.store.clone(),
+            self.recorder.clone(),
+            claimed.info.ticket.clone(),
+        )
+        .under(clock)
+    }
+
+    async fn attempt(
+        &self,
+        claimed: &Claimed,
+        cancel: &CancelFlag,
+        clock: &LeaseClock,
+        first: bool,
+    ) -> Outcome {
+        let journal = Arc::new(self.journal(claimed, clock));
         let handler = match &claimed.refusal {
             Some(refusal) => Err(refusal.clone()),
             None => self.registry.find(&claimed.info.task_type),
         };
         let handler = match handler {
             Ok(handler) => handler,
-            Err(refusal) => return refuse(claimed, journal.as_ref(), refusal).await,
+            Err(refusal) => return Box::pin(refuse(claimed, journal.as_ref(), refusal)).await,
         };
-        if claimed.crashes > self.config.max_crashes && !may_still_unwind(claimed, journal.as_ref()).await {
+        if claimed.crashes > self.config.max_crashes
+            && !Box::pin(may_still_unwind(claimed, journal.as_ref())).await
+        {
             return Outcome::Hold(format!(
                 "{} workers died while they ran this task; look at their logs before it is tried again",
                 claimed.crashes
@@ -84,6 +118,7 @@ impl Runner {
         let attempt = Attempt {
             task: claimed.info.clone(),
             lease: claimed.lease.clone(),
+            first,
             journal,
             cancel: cancel.clone(),
             limits,
@@ -91,8 +126,8 @@ impl Runner {
         drive(&handler, attempt).await
     }
 
-    async fn take_up_cancel(&self, claimed: &Claimed) -> Result<(), JournalError> {
-        let journal = TaskJournal::new(self.store.clone(), claimed.info.ticket.clone());
+    async fn take_up_cancel(&self, claimed: &Claimed, clock: &LeaseClock) -> Result<(), JournalError> {
+        let journal = self.journal(claimed, clock);
         durable::take_up_cancel(&journal, &claimed.lease).await
     }
 
@@ -104,13 +139,13 @@ impl Runner {
             _ => Duration::ZERO,
         };
         let ends = matches!(outcome, Outcome::Ended { .. });
-        let mut settle = Settle {
+        let mut settle = Arc::new(Settle {
             lease: claimed.lease.clone(),
             parent: claimed.info.parent.clone(),
             ticket: claimed.info.ticket.clone(),
             outcome,
             delay,
-        };
+        });
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(1))
@@ -121,14 +156,15 @@ impl Runner {
             let written = if ends {
                 self.finisher.finish(settle.clone()).await
             } else {
-                self.store.park(&settle).await
+                Box::pin(self.store.park(&settle)).await
             };
             match written {
                 Ok(settled) => return settled,
                 Err(error)
                     if !ends && !error.is_transient() && !matches!(settle.outcome, Outcome::Hold(_)) =>
                 {
-                    settle.outcome = Outcome::Hold(format!("how it stands could not be stored: {error}"));
+                    Arc::make_mut(&mut settle).outcome =
+                        Outcome::Hold(format!("how it stands could not be stored: {error}"));
                 }
                 Err(error) => {
                     warn!(task.id = %claimed.info.id, error = %error, "Could not write a task's outcome; trying again");

@@ -3,39 +3,93 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::TaskId;
 use durable::{CancelFlag, Lease};
+use store::LeaseClock;
 use tokio::task::AbortHandle;
 
-/// The tasks that this worker runs right now.
+/// The tasks that this worker runs right now, and the lease that they run under.
 #[derive(Clone, Default)]
-pub(crate) struct Running(Arc<Mutex<HashMap<TaskId, Entry>>>);
+pub(crate) struct Running {
+    entries: Arc<Mutex<Entries>>,
+    pub(crate) lease: LeaseClock,
+}
+
+#[derive(Default)]
+struct Entries {
+    tasks: HashMap<TaskId, Entry>,
+    claims: HashMap<i64, Open>,
+    /// Claims none of whose tasks runs any more.
+    over: Vec<i64>,
+}
+
+/// A claim some of whose tasks run.
+#[derive(Default)]
+struct Open {
+    left: usize,
+    /// The lease on one of its tasks was lost, so that its row may say still that we run it: not for us to forget. Unknown to us
+    /// from its end on, it is looked through among what was claimed without our having heard of it.
+    in_doubt: bool,
+}
+
+impl Entries {
+    fn take(&mut self, lease: &Lease, lost: bool) -> Option<Entry> {
+        if self.tasks.get(&lease.task)?.lease != *lease {
+            return None;
+        }
+        let entry = self.tasks.remove(&lease.task)?;
+        if let Some(claim) = self.claims.get_mut(&entry.claim) {
+            claim.left -= 1;
+            claim.in_doubt |= lost;
+            if claim.left == 0 {
+                if !claim.in_doubt {
+                    self.over.push(entry.claim);
+                }
+                self.claims.remove(&entry.claim);
+            }
+        }
+        Some(entry)
+    }
+}
 
 struct Entry {
     lease: Lease,
+    claim: i64,
     cancel: CancelFlag,
     /// Known once the task is spawned.
     abort: Option<AbortHandle>,
 }
 
 impl Running {
-    fn entries(&self) -> MutexGuard<'_, HashMap<TaskId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, lease: Lease, cancel: CancelFlag) {
-        self.entries().insert(
-            lease.task.clone(),
-            Entry {
-                lease,
-                cancel,
-                abort: None,
-            },
-        );
+    /// False when it runs already: a claim that Postgres lost in a crash and we did not was made anew.
+    pub(crate) fn add(&self, lease: Lease, claim: i64, cancel: CancelFlag) -> bool {
+        let mut entries = self.entries();
+        entries.claims.entry(claim).or_default().left += 1;
+        let old = entries.tasks.get(&lease.task).map(|entry| entry.lease.clone());
+        let old = old.and_then(|old| entries.take(&old, false));
+        let (entry, is_new) = match old {
+            Some(old) if old.lease == lease => (Entry { claim, ..old }, false),
+            _ => (
+                Entry {
+                    lease,
+                    claim,
+                    cancel,
+                    abort: None,
+                },
+                true,
+            ),
+        };
+        entries.tasks.insert(entry.lease.task.clone(), entry);
+        is_new
     }
 
     /// Makes a spawned task abortable, unless it has ended already.
     pub(crate) fn attach(&self, lease: &Lease, abort: AbortHandle) {
         if let Some(entry) = self
             .entries()
+            .tasks
             .get_mut(&lease.task)
             .filter(|entry| entry.lease == *lease)
         {
@@ -43,40 +97,41 @@ impl Running {
         }
     }
 
-    pub(crate) fn remove(&self, lease: &Lease) {
-        let mut entries = self.entries();
-        if entries
-            .get(&lease.task)
-            .is_some_and(|entry| entry.lease == *lease)
-        {
-            entries.remove(&lease.task);
-        }
+    pub(crate) fn remove(&self, lease: &Lease, lost: bool) {
+        self.entries().take(lease, lost);
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.entries().values().map(|entry| entry.lease.clone()).collect()
+        let entries = self.entries();
+        entries.tasks.values().map(|entry| entry.lease.clone()).collect()
+    }
+
+    /// The claims whose tasks run.
+    pub(crate) fn claims(&self) -> Vec<i64> {
+        self.entries().claims.keys().copied().collect()
+    }
+
+    /// The claims that are over, once.
+    pub(crate) fn take_over(&self) -> Vec<i64> {
+        std::mem::take(&mut self.entries().over)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries().len()
+        self.entries().tasks.len()
     }
 
     pub(crate) fn cancel(&self, task: &TaskId) {
-        if let Some(entry) = self.entries().get(task) {
+        if let Some(entry) = self.entries().tasks.get(task) {
             entry.cancel.raise();
         }
     }
 
     /// Drops a task whose lease is lost, in the middle of whatever it does. True when it was still running.
     pub(crate) fn drop_lost(&self, lease: &Lease) -> bool {
-        let mut entries = self.entries();
-        if entries.get(&lease.task).is_none_or(|entry| entry.lease != *lease) {
+        let Some(entry) = self.entries().take(lease, true) else {
             return false;
-        }
-        if let Some(Entry {
-            abort: Some(abort), ..
-        }) = entries.remove(&lease.task)
-        {
+        };
+        if let Some(abort) = entry.abort {
             abort.abort();
         }
         true
@@ -84,9 +139,10 @@ impl Running {
 
     /// Drops everything; answers what was running.
     pub(crate) fn drop_all(&self) -> Vec<Lease> {
-        let entries: Vec<Entry> = self.entries().drain().map(|(_, entry)| entry).collect();
+        let entries = std::mem::take(&mut *self.entries());
         entries
-            .into_iter()
+            .tasks
+            .into_values()
             .map(|entry| {
                 if let Some(abort) = entry.abort {
                     abort.abort();
@@ -94,5 +150,36 @@ impl Running {
                 entry.lease
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(task: &str) -> Lease {
+        Lease {
+            task: task.into(),
+            worker: "w".into(),
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn a_claim_is_over_with_its_last_task_unless_a_lease_was_lost() {
+        let running = Running::default();
+        for (task, claim) in [("a", 1), ("b", 1), ("c", 2), ("d", 2)] {
+            assert!(running.add(lease(task), claim, CancelFlag::default()));
+        }
+        running.remove(&lease("a"), false);
+        running.remove(&lease("c"), true);
+        assert!(running.take_over().is_empty());
+        running.remove(&lease("b"), false);
+        running.remove(&lease("d"), false);
+        assert_eq!(running.take_over(), [1]);
+        assert!(
+            running.claims().is_empty(),
+            "the other one is looked through as unknown"
+        );
     }
 }

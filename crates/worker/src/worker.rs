@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::Result;
 use durable::CancelFlag;
-use store::{Claim, Hearing, Served, Store, WorkerRow};
+use store::{Claim, Claimed, Hearing, Recorder, Served, Store, Taken, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,8 +21,23 @@ use crate::{Config, Registry};
 /// Of so many claimed tasks one is the oldest that may run, so that a flood of high priority starves nothing.
 const FAIR: u64 = 16;
 
+/// While there is more than fits, a claim waits until this share of the slots is free, so that tasks that take no time are
+/// not claimed one by one...
+const WORTHWHILE: u32 = 8;
+
+/// ...but a slot is free for so long at most.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// How long a release at the very end may take before the lease's end does the same.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a look at the table gave.
+struct Looked {
+    /// How long to wait before looking again by itself.
+    pause: Duration,
+    /// There were as many tasks as free slots, so that there may be more.
+    full: bool,
+}
 
 /// Claims tasks and runs them until it is told to stop.
 pub struct Worker {
@@ -41,6 +56,7 @@ impl Worker {
     pub fn new(store: Store, registry: Registry, config: Config, wake: Arc<Notify>) -> Self {
         let finisher = Finisher::start(store.clone());
         let runner = Runner {
+            recorder: Recorder::start(store.clone()),
             store: store.clone(),
             registry,
             config: config.clone(),
@@ -69,10 +85,10 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken, kill: CancellationToken) -> Result<()> {
         let _background = Background::start(&self.store, &self.config, &shutdown);
         while !shutdown.is_cancelled() {
-            let Some(row) = self.register(&shutdown).await? else {
+            let running = Running::default();
+            let Some(row) = self.register(&shutdown, &running).await? else {
                 break;
             };
-            let running = Running::default();
             let beat_now = Arc::new(Notify::new());
             let heartbeat = Heartbeat {
                 store: self.store.clone(),
@@ -92,7 +108,7 @@ impl Worker {
                         () = self.drain(&kill, &running, &mut tasks) => {}
                     }
                     heartbeat.abort();
-                    self.leave(&row.id, &running).await;
+                    self.leave(&row.id, &running, &mut tasks).await;
                 }
             }
             tasks.shutdown().await;
@@ -101,7 +117,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn register(&self, shutdown: &CancellationToken) -> Result<Option<WorkerRow>> {
+    async fn register(&self, shutdown: &CancellationToken, running: &Running) -> Result<Option<WorkerRow>> {
         let row = WorkerRow {
             id: domain::TaskId::generate().to_string(),
             host: self.config.host.clone(),
@@ -117,8 +133,10 @@ impl Worker {
                 .collect(),
         };
         loop {
+            let asked = std::time::Instant::now();
             match self.store.register_worker(&row, self.config.lease).await {
                 Ok(()) => {
+                    running.lease.prolong(asked + self.config.lease);
                     info!(worker.id = %row.id, agents = ?row.agents, serves = ?row.serves, "The worker is ready");
                     return Ok(Some(row));
                 }
@@ -147,42 +165,78 @@ impl Worker {
         let mut next_look = Instant::now();
         // Whether the table may say that we run what we know nothing of.
         let mut in_doubt = false;
+        let mut taken = Taken::default();
+        // Whether the last claim found as much as it wanted, and how long the free slots wait for more.
+        let mut full = false;
+        let mut linger: Option<Instant> = None;
+        // When the tasks that wait for others' were last looked at.
+        let mut woken = Instant::now();
         loop {
+            if shutdown.is_cancelled() {
+                return;
+            }
+            // Whether others may have ended what a parked task of ours waits for.
+            let mut waiters = false;
+            // Whether somebody has just written to the table.
+            let mut told = false;
+            // In any order: tasks may end without end, and housekeeping may have no pause.
             tokio::select! {
-                biased;
                 () = shutdown.cancelled() => return,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {
-                    // Whatever else has ended by now makes room for the same claim.
-                    while tasks.try_join_next().is_some() {}
+                _ = tidy.tick() => {
+                    self.tidy().await;
+                    // A claim that was given up here may have been carried out much later.
+                    self.release_strays(worker, running).await;
+                    continue;
                 }
                 () = self.wake.notified() => {
                     if running.len() > 0 {
                         beat_now.notify_one();
                     }
-                    self.wake_waiters().await;
+                    (waiters, told) = (true, true);
                 }
-                () = tokio::time::sleep_until(next_look) => self.wake_waiters().await,
-                _ = tidy.tick() => {
-                    self.tidy().await;
-                    self.wake_waiters().await;
-                    // A claim that was given up here may have been carried out much later.
-                    self.release_strays(worker, running).await;
-                    continue;
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {
+                    // Whatever else has ended by now makes room for the same claim.
+                    while tasks.try_join_next().is_some() {}
+                    if full && self.free(running) < self.config.slots.div_ceil(WORTHWHILE) {
+                        linger.get_or_insert_with(|| Instant::now() + LINGER);
+                        continue;
+                    }
+                    waiters = woken.elapsed() >= self.config.poll;
                 }
+                () = tokio::time::sleep_until(linger.unwrap_or(next_look)), if linger.is_some() => {}
+                () = tokio::time::sleep_until(next_look) => waiters = true,
             }
             if in_doubt && !self.release_strays(worker, running).await {
                 next_look = Instant::now() + self.config.poll;
                 continue;
             }
-            let claimed = self.claim(worker, running, tasks).await;
+            linger = None;
+            if told && !full && !self.claim_fresh(worker, running, tasks).await {
+                in_doubt = true;
+                next_look = Instant::now() + self.config.poll;
+                continue;
+            }
+            let mut claimed = self.claim(worker, running, tasks, &mut taken).await;
+            // After the claim, which is waited for; what is woken is for another one.
+            if waiters {
+                woken = Instant::now();
+            }
+            if waiters && self.wake_waiters().await && claimed.is_some() {
+                claimed = self.claim(worker, running, tasks, &mut taken).await;
+            }
             in_doubt = claimed.is_none();
-            next_look = Instant::now() + claimed.unwrap_or(self.config.poll);
+            full = claimed.as_ref().is_some_and(|claimed| claimed.full);
+            next_look = Instant::now() + claimed.map_or(self.config.poll, |claimed| claimed.pause);
         }
     }
 
     /// Hands back what was claimed for us without our having heard of it. Called between two claims.
     async fn release_strays(&self, worker: &str, running: &Running) -> bool {
-        match self.store.release_strays(worker, &running.leases()).await {
+        match self
+            .store
+            .release_strays(worker, &running.claims(), &running.leases())
+            .await
+        {
             Ok(0) => true,
             Ok(tasks) => {
                 warn!(tasks, "Handed back tasks whose claim was not answered");
@@ -195,48 +249,98 @@ impl Worker {
         }
     }
 
-    /// Fills the free slots. Answers how long to wait before looking again by itself; nothing when it is not known
+    fn free(&self, running: &Running) -> u32 {
+        let running = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        self.config.slots.saturating_sub(running)
+    }
+
+    /// Begins what was just written to the table, as far as the oldest task need not come first. False when it is not known
     /// whether tasks were claimed.
-    async fn claim(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> Option<Duration> {
-        let hears = self.hearing.as_ref().is_none_or(Hearing::now);
-        let slow = if self.config.listens && hears {
-            self.config.poll * 10
-        } else {
-            self.config.poll
-        };
-        let free = (self.config.slots as usize).saturating_sub(running.len());
-        if free == 0 {
-            return Some(slow);
+    async fn claim_fresh(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> bool {
+        let claimed = self.claimed.load(Ordering::Relaxed);
+        let before_oldest = u32::try_from(FAIR - 1 - claimed % FAIR).unwrap_or(0);
+        let limit = self.free(running).min(before_oldest);
+        if limit == 0 {
+            return true;
         }
-        let claim = self.claim_for(worker, free);
-        match self.store.claim(&claim).await {
+        let claim = self.claim_for(worker, limit, Vec::new());
+        match self.store.claim_fresh(&claim).await {
             Ok(claimed) => {
-                let more = claimed.len() >= free;
-                self.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
-                metrics::counter!("longshore_tasks_claimed_total").increment(claimed.len() as u64);
-                for claimed in claimed {
-                    metrics::histogram!("longshore_task_wait_seconds").record(claimed.waited.as_secs_f64());
-                    let cancel = CancelFlag::default();
-                    if claimed.cancelled {
-                        cancel.raise();
+                self.start(claimed, running, tasks);
+                true
+            }
+            Err(error) => {
+                warn!(error = %error, "Could not claim new tasks; trying again");
+                false
+            }
+        }
+    }
+
+    /// Runs what was claimed.
+    fn start(&self, claimed: Vec<Claimed>, running: &Running, tasks: &mut JoinSet<()>) {
+        self.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
+        metrics::counter!("longshore_tasks_claimed_total").increment(claimed.len() as u64);
+        for claimed in claimed {
+            metrics::histogram!("longshore_task_wait_seconds").record(claimed.waited.as_secs_f64());
+            let cancel = CancelFlag::default();
+            if claimed.cancelled {
+                cancel.raise();
+            }
+            let lease = claimed.lease.clone();
+            if !running.add(lease.clone(), claimed.claim, cancel.clone()) {
+                continue;
+            }
+            let (runner, ended, own) = (self.runner.clone(), running.clone(), lease.clone());
+            let abort = tasks.spawn(async move {
+                let lost = runner.run(claimed, cancel, &ended.lease).await;
+                if lost {
+                    runner.give_up(&own).await;
+                }
+                ended.remove(&own, lost);
+            });
+            running.attach(&lease, abort);
+        }
+    }
+
+    /// Fills the free slots. Answers nothing when it is not known whether tasks were claimed.
+    async fn claim(
+        &self,
+        worker: &str,
+        running: &Running,
+        tasks: &mut JoinSet<()>,
+        taken: &mut Taken,
+    ) -> Option<Looked> {
+        let hears = self.hearing.as_ref().is_none_or(Hearing::now);
+        let slow = || {
+            // Under a limit the end of anybody's task may make room here, and nobody notifies of that.
+            if self.config.listens && hears && !self.store.is_ruled() {
+                self.config.poll * 10
+            } else {
+                self.config.poll
+            }
+        };
+        let free = self.free(running);
+        if free == 0 {
+            return Some(Looked {
+                pause: slow(),
+                full: true,
+            });
+        }
+        let claim = self.claim_for(worker, free, running.take_over());
+        match self.store.claim(&claim, taken).await {
+            Ok(claimed) => {
+                let full = claimed.len() >= free as usize;
+                self.start(claimed, running, tasks);
+                let pause = if full {
+                    slow()
+                } else {
+                    match self.store.next_due(&claim).await {
+                        Ok(Some(due)) => due.min(slow()),
+                        Ok(None) => slow(),
+                        Err(_) => self.config.poll,
                     }
-                    let lease = claimed.lease.clone();
-                    running.add(lease.clone(), cancel.clone());
-                    let (runner, ended, own) = (self.runner.clone(), running.clone(), lease.clone());
-                    let abort = tasks.spawn(async move {
-                        runner.run(claimed, cancel).await;
-                        ended.remove(&own);
-                    });
-                    running.attach(&lease, abort);
-                }
-                if more {
-                    return Some(slow);
-                }
-                Some(match self.store.next_due(&claim).await {
-                    Ok(Some(due)) => due.min(slow),
-                    Ok(None) => slow,
-                    Err(_) => self.config.poll,
-                })
+                };
+                Some(Looked { pause, full })
             }
             Err(error) => {
                 warn!(error = %error, "Could not claim tasks; trying again");
@@ -245,7 +349,7 @@ impl Worker {
         }
     }
 
-    fn claim_for(&self, worker: &str, free: usize) -> Claim {
+    fn claim_for(&self, worker: &str, free: u32, over: Vec<i64>) -> Claim {
         let served = self
             .runner
             .registry
@@ -261,15 +365,21 @@ impl Worker {
             worker: worker.to_owned(),
             agents: self.config.agents.clone(),
             served,
-            limit: u32::try_from(free).unwrap_or(u32::MAX),
+            limit: free,
             oldest: oldest_among(self.claimed.load(Ordering::Relaxed), free),
             max_depth: self.config.max_payload_depth,
+            over,
         }
     }
 
-    async fn wake_waiters(&self) {
-        if let Err(error) = self.store.wake_waiters(&self.config.agents).await {
-            warn!(error = %error, "Could not look for ended children; the next look will");
+    /// True when somebody was woken.
+    async fn wake_waiters(&self) -> bool {
+        match self.store.wake_waiters(&self.config.agents).await {
+            Ok(woken) => woken > 0,
+            Err(error) => {
+                warn!(error = %error, "Could not look for ended children; the next look will");
+                false
+            }
         }
     }
 
@@ -299,9 +409,12 @@ impl Worker {
     }
 
     /// Hands back what still runs, at once and without waiting for the lease's end.
-    async fn leave(&self, worker: &str, running: &Running) {
+    async fn leave(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) {
+        running.lease.end();
         let left = running.drop_all();
         let goodbye = async {
+            // What is handed back may be run by somebody else at once.
+            tasks.shutdown().await;
             if !left.is_empty() {
                 info!(tasks = left.len(), "Releasing tasks that did not end in time");
                 self.store.release(&left).await?;
@@ -317,8 +430,8 @@ impl Worker {
 }
 
 /// How many of the next `free` claimed tasks have to be the oldest, so that one in [`FAIR`] of all is.
-fn oldest_among(claimed: u64, free: usize) -> u32 {
-    let due = (claimed + free as u64) / FAIR - claimed / FAIR;
+fn oldest_among(claimed: u64, free: u32) -> u32 {
+    let due = (claimed + u64::from(free)) / FAIR - claimed / FAIR;
     u32::try_from(due).unwrap_or(u32::MAX)
 }
 
@@ -329,9 +442,9 @@ mod tests {
     #[test]
     fn one_of_sixteen_is_the_oldest_however_they_are_claimed() {
         for size in [1, 3, 16, 500] {
-            let claims = (0..16 * 500).step_by(size);
+            let claims = (0..16 * 500).step_by(size as usize);
             let oldest: u32 = claims.map(|claimed| oldest_among(claimed, size)).sum();
-            let expected = (16 * 500_u32).div_ceil(size as u32) * size as u32 / 16;
+            let expected = (16 * 500_u32).div_ceil(size) * size / 16;
             assert_eq!(oldest, expected, "claims of {size}");
         }
         assert_eq!((oldest_among(14, 1), oldest_among(15, 1)), (0, 1));

@@ -34,7 +34,7 @@ fn names(told: &[Value]) -> Vec<&str> {
 
 #[test]
 fn the_figures_of_the_queue_can_be_measured() {
-    let wanted = "drain_1m,drain_held_xid,pickup_p50,pickup_p99,enqueue_bulk,steps";
+    let wanted = "drain_1m,drain_held_xid,pickup_p50,pickup_p99,enqueue_bulk,enqueue_sql,steps";
     let told = told(&["queue", "--quick", "--only", wanted]);
     assert_eq!(names(&told).join(","), wanted);
     for figure in &told {

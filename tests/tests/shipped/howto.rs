@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use testkit::postgres::Changes;
+use tokio::time::{Instant, timeout_at};
 
 use crate::documented::fits;
 use crate::peers::{root, run_well};
@@ -149,6 +152,7 @@ struct Shell {
     database_url: String,
     task: String,
     worker: Option<Worker>,
+    changes: Changes,
 }
 
 impl Shell {
@@ -166,8 +170,9 @@ impl Shell {
         bash
     }
 
-    /// Types it until it is answered as documented: what the worker does takes its time. A task is made once.
-    fn type_in(&mut self, command: &str, answer: &str) {
+    /// Types it, again after each change of the task, until it is answered as documented: what the worker does takes its
+    /// time. A task is made once.
+    async fn type_in(&mut self, command: &str, answer: &str) {
         if let Some(command) = command.strip_suffix(" &") {
             let worker = self
                 .bash(&format!("exec {command}"))
@@ -176,7 +181,7 @@ impl Shell {
             self.worker = Some(Worker(worker.expect("start the worker")));
             return;
         }
-        let asked = Instant::now();
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let out = self.bash(command).output().expect("run bash");
             let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
@@ -187,12 +192,15 @@ impl Shell {
                 }
                 return;
             }
+            let again = match command.contains("create-task") {
+                true => false,
+                false => timeout_at(until, self.changes.next()).await.is_ok(),
+            };
             assert!(
-                asked.elapsed() < Duration::from_secs(60) && !command.contains("create-task"),
+                again,
                 "`{command}` ended with {} and said:\n{said}\ndocumented:\n{answer}",
                 out.status
             );
-            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
@@ -247,6 +255,7 @@ async fn a_handler_written_from_the_page_alone_is_built_tested_and_run() {
         database_url: database.url().to_owned(),
         task: String::new(),
         worker: None,
+        changes: database.changes().await,
     };
     let page = page();
     let steps = page
@@ -256,7 +265,7 @@ async fn a_handler_written_from_the_page_alone_is_built_tested_and_run() {
     let steps = commands(&steps.text);
     assert!(steps[0].0.starts_with("export DATABASE_URL="), "{steps:?}");
     for (command, answer) in &steps[1..] {
-        shell.type_in(command, answer);
+        shell.type_in(command, answer).await;
     }
     assert_eq!(fs::read_to_string(shop.join("staging")).unwrap(), "2");
 
@@ -269,8 +278,8 @@ async fn a_handler_written_from_the_page_alone_is_built_tested_and_run() {
         .value(&format!("{} RETURNING id", sql.text.trim().trim_end_matches(';')))
         .await;
     shell.task = id.expect("an id");
-    shell.type_in("keeper tasks approve TASK", "…");
-    shell.type_in("keeper tasks watch TASK", "…");
+    shell.type_in("keeper tasks approve TASK", "…").await;
+    shell.type_in("keeper tasks watch TASK", "…").await;
     assert_eq!(fs::read_to_string(shop.join("staging")).unwrap(), "3");
 }
 

@@ -6,6 +6,7 @@
 
 mod feed;
 mod gaps;
+mod heard;
 mod routes;
 
 pub use feed::Feed;

@@ -4,21 +4,25 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use domain::TaskId;
+use domain::{ErrorKind, TaskId};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{News, Progress};
+use store::{News, Past, Progress};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
 use utoipa::IntoParams;
 
-use super::feed::{Feed, Item, Place};
+use super::feed::{Item, Place};
+use super::heard::Heard;
+use crate::auth::{self, Caller};
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::server::Api;
 use crate::tasks::task_id;
@@ -60,14 +64,15 @@ struct Line<'a> {
     event: EventView,
 }
 
-fn history(news: &News) -> Event {
+/// `heard`: with this event, what `Last-Event-ID` brings back.
+fn history(news: &News, heard: &Heard) -> Event {
     let line = Line {
         task_id: &news.task,
         task_type: &news.task_type,
         repo_id: &news.repo_id,
         event: EventView::from(&news.event),
     };
-    event("history", &line).id(news.event.id.to_string())
+    event("history", &line).id(heard.to_string())
 }
 
 /// How far a task is, in a line.
@@ -94,151 +99,201 @@ fn event(name: &str, data: &impl Serialize) -> Event {
 
 /// Follow what happens to all tasks
 ///
-/// `history`: an event, with `task_id`, `task_type` and `repo_id`. Whoever comes back with `Last-Event-ID` is told what came
-/// after it; where that is more than 1000 events the stream ends after so many, and the next call goes on. Without it the
-/// stream begins now. `dropped`: the follower was too slow; call again.
+/// `history`: an event, with `task_id`, `task_type` and `repo_id`. Whoever comes back with `Last-Event-ID`, the `id` of the last
+/// event that was heard, is told what came after it, also what was written before and committed later; where that is more than
+/// 1000 events the stream ends after so many, and the next call goes on. Without it the stream begins now. `dropped`: the
+/// follower was too slow; call again. `denied`: the token is of no use any more, and the stream ends.
 #[utoipa::path(get, path = "/api/events", tag = "live",
-    params(Wanted, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was heard")),
+    params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard")),
     responses(
         (status = 200, description = "Server-sent events, without end", body = String, content_type = "text/event-stream"),
         (status = 503, description = "Too many follow already", body = ErrorBody)))]
 pub async fn of_all(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> ApiResult<Response> {
     let Query(wanted) = wanted.map_err(|error| ApiError::unreadable(error.body_text()))?;
-    // Read before the place is live, so that nothing can fall between.
-    let after = match last_event(&headers)? {
-        Some(id) => id,
-        None => api.store.newest_event().await?,
-    };
+    let sent = last_event(&headers)?;
     let place = api.feed.follow(None).await?;
-    let missed = api
-        .store
-        .news_of(
-            after,
-            wanted.task_type.as_deref(),
-            wanted.repo_id.as_deref(),
-            REPLAY,
-        )
-        .await?;
-    // What came behind these would be lost if the stream went on with what is new.
-    let more = missed.len() >= REPLAY as usize;
-    let told: BTreeSet<i64> = missed.iter().map(|news| news.event.id).collect();
-    let past = missed.iter().map(history).collect();
-    let pick = move |item: Item| match item {
-        Item::News(news) if wanted.wants(&news) && !told.contains(&news.event.id) => {
-            vec![history(&news)]
+    // What this place does not bring, as it was read before.
+    let from = place.from.clone();
+    let known = sent.unwrap_or_else(|| from.clone());
+    let whole = known.and(&from);
+    let late: Vec<i64> = known
+        .missing
+        .iter()
+        .copied()
+        .filter(|id| from.knows(*id))
+        .collect();
+    let except: Vec<i64> = from.missing.range(known.last..).copied().collect();
+    let missed = match known.last < from.last || !late.is_empty() {
+        true => {
+            let past = Past {
+                late: &late,
+                after: known.last,
+                until: from.last,
+                except: &except,
+                task_type: wanted.task_type.as_deref(),
+                repo_id: wanted.repo_id.as_deref(),
+                limit: REPLAY,
+            };
+            api.store.news_of(&past).await?
         }
-        _ => Vec::new(),
+        false => Vec::new(),
     };
-    Ok(open(&api.feed, place, past, more, move |item| {
-        (pick(item), false)
-    }))
+    // What came behind these would be lost if the stream went on with what is new.
+    let then = match missed.len() >= REPLAY as usize {
+        true => Then::Stop,
+        false => Then::GoOn,
+    };
+    let past = missed
+        .iter()
+        .map(|news| history(news, &known.on_the_way_to(&whole, news.event.id)))
+        .collect();
+    let pick = move |item: Item| match item {
+        Item::News(news, heard) if wanted.wants(&news) && !known.knows(news.event.id) => {
+            (vec![history(&news, &known.and(&heard))], Then::GoOn)
+        }
+        _ => (Vec::new(), Then::GoOn),
+    };
+    Ok(open(api, caller, place, (past, then), pick))
 }
 
 /// Follow one task until it ends
 ///
-/// `history`: an event of its, those of its past first (with `Last-Event-ID`: those after it). `state`: how far it is:
+/// `history`: an event of its, the newest 1000 of its past first. With `Last-Event-ID` those that came after it are told instead;
+/// where that is more than 1000 events the stream ends after so many, and the next call goes on. `state`: how far it is:
 /// `{"task_id", "state", "attempt", "waits_for", "steps_done", "step"}`. `end`: it is over: `{"task": {…}}`, and the stream
-/// ends. `dropped`: the follower was too slow; call again.
+/// ends. `gone`: it was deleted: `{"task_id"}`, and the stream ends. `dropped`: the follower was too slow; call again. `denied`:
+/// the token is of no use any more, and the stream ends.
 #[utoipa::path(get, path = "/api/tasks/{id}/events", tag = "live",
-    params(("id" = String, Path, description = "The task's id"), ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was heard")),
+    params(("id" = String, Path, description = "The task's id"), ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard")),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
         (status = 404, description = "There is no such task", body = ErrorBody),
         (status = 503, description = "Too many follow already", body = ErrorBody)))]
 pub async fn of_task(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> ApiResult<Response> {
     let id = task_id(id)?;
-    let after = last_event(&headers)?.unwrap_or(0);
+    let sent = last_event(&headers)?;
     api.store.task(&id).await?;
     let place = api.feed.follow(Some(id.clone())).await?;
     // The task before its events: if it is over here, all of them are there.
     let now = api.store.progress(std::slice::from_ref(&id)).await?.pop();
-    let events = api.store.events(&id, REPLAY).await?;
+    let (events, is_cut) = match &sent {
+        None => (api.store.events(&id, REPLAY).await?, false),
+        Some(known) => {
+            let late: Vec<i64> = known.missing.iter().copied().collect();
+            let missed = api.store.missed_events(&id, &late, known.last, REPLAY).await?;
+            let is_cut = missed.len() >= REPLAY as usize;
+            (missed, is_cut)
+        }
+    };
+    let known = sent.unwrap_or_default();
+    let whole = known.and(&place.from);
     let told: BTreeSet<i64> = events.iter().map(|event| event.id).collect();
     let mut past: Vec<Event> = Vec::new();
-    for event in events.into_iter().filter(|event| event.id > after) {
-        past.push(history(&News {
+    for event in events {
+        let news = News {
             task: id.clone(),
             task_type: now.as_ref().map(|now| now.task.task_type.clone()),
             repo_id: now.as_ref().and_then(|now| now.task.repo_id.clone()),
             event,
-        }));
+        };
+        // Of what was written since, others may be about to appear before it: it is told twice rather than they never.
+        let heard = match place.from.knows(news.event.id) {
+            true => known.on_the_way_to(&whole, news.event.id),
+            false => whole.clone(),
+        };
+        past.push(history(&news, &heard));
     }
-    past.extend(now.as_ref().map(state));
-    let over = now.as_ref().is_none_or(|now| is_over(&now.task));
-    if over {
-        past.push(end(&api, &id).await?);
-    }
-    let mut known = now;
-    let pick = move |item: Item| match item {
-        Item::News(news) if news.task == id && !told.contains(&news.event.id) => {
-            (vec![history(&news)], false)
-        }
-        Item::Progress(progress) if progress.task.id == id && known.as_ref() != Some(&progress) => {
-            known = Some((*progress).clone());
-            (vec![state(&progress)], is_over(&progress.task))
-        }
-        _ => (Vec::new(), false),
+    past.extend(now.as_ref().filter(|_| !is_cut).map(state));
+    let then = match now.as_ref().is_none_or(|now| is_over(&now.task)) {
+        // What came behind these would be lost if the stream went on with what is new.
+        _ if is_cut => Then::Stop,
+        true => Then::End,
+        false => Then::GoOn,
     };
-    Ok(open_task(&api, place, past, over, pick))
+    let mut before = now;
+    let pick = move |item: Item| match item {
+        Item::News(news, heard)
+            if news.task == id && !told.contains(&news.event.id) && !known.knows(news.event.id) =>
+        {
+            (vec![history(&news, &known.and(&heard))], Then::GoOn)
+        }
+        Item::Progress(progress) if progress.task.id == id && before.as_ref() != Some(&progress) => {
+            before = Some((*progress).clone());
+            let then = match is_over(&progress.task) {
+                true => Then::End,
+                false => Then::GoOn,
+            };
+            (vec![state(&progress)], then)
+        }
+        Item::Gone(task) if task == id => (vec![gone(&task)], Then::Stop),
+        _ => (Vec::new(), Then::GoOn),
+    };
+    Ok(open(api, caller, place, (past, then), pick))
 }
 
-fn last_event(headers: &HeaderMap) -> ApiResult<Option<i64>> {
+fn last_event(headers: &HeaderMap) -> ApiResult<Option<Heard>> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    id.map(Some).ok_or_else(|| {
+    let heard = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    heard.map(Some).ok_or_else(|| {
         ApiError::field("Last-Event-ID", "`Last-Event-ID` is not the id of an event")
-            .next("Send the `id` of the last event that was heard, a whole number, or leave it out")
+            .next("Send the `id` of the last event that was heard as it stood in the stream, or leave it out")
     })
 }
 
-async fn end(api: &Api, id: &TaskId) -> domain::Result<Event> {
-    let task = api.store.task(id).await?;
-    Ok(event("end", &json!({ "task": TaskView::from(&task) })))
+/// How a stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// The task is over, which is told last.
+    End,
+    Stop,
 }
 
-fn open_task(
-    api: &Api,
+fn gone(id: &TaskId) -> Event {
+    event("gone", &json!({ "task_id": id, "what": "the task was deleted" }))
+}
+
+async fn end(api: &Api, id: &TaskId) -> Option<Event> {
+    match api.store.task(id).await {
+        Ok(task) => Some(event("end", &json!({ "task": TaskView::from(&task) }))),
+        Err(error) if error.kind == ErrorKind::NotFound => Some(gone(id)),
+        Err(error) => {
+            tracing::warn!(%error, task.id = %id, "the end of a task could not be told");
+            None
+        }
+    }
+}
+
+/// A stream of what was, and then of what is picked.
+fn open(
+    api: Api,
+    caller: Caller,
     place: Place,
-    past: Vec<Event>,
-    over: bool,
-    pick: impl FnMut(Item) -> (Vec<Event>, bool) + Send + 'static,
+    past: (Vec<Event>, Then),
+    pick: impl FnMut(Item) -> (Vec<Event>, Then) + Send + 'static,
 ) -> Response {
     let (sender, response) = line();
-    let (api, feed) = (api.clone(), api.feed.clone());
     tokio::spawn(async move {
         let id = place.task().cloned();
-        if forward(&feed, place, &sender, past, over, pick).await.is_some()
+        if forward(&api, &caller, place, &sender, past, pick).await == Some(Then::End)
             && let Some(id) = id
+            && let Some(end) = end(&api, &id).await
         {
-            match end(&api, &id).await {
-                Ok(end) => _ = sender.send_timeout(end, SLOWEST).await,
-                Err(error) => tracing::warn!(%error, task.id = %id, "the end of a task could not be told"),
-            }
+            let _ = sender.send_timeout(end, SLOWEST).await;
         }
     });
-    response
-}
-
-fn open(
-    feed: &Feed,
-    place: Place,
-    past: Vec<Event>,
-    over: bool,
-    pick: impl FnMut(Item) -> (Vec<Event>, bool) + Send + 'static,
-) -> Response {
-    let (sender, response) = line();
-    let feed = feed.clone();
-    tokio::spawn(async move { forward(&feed, place, &sender, past, over, pick).await });
     response
 }
 
@@ -252,29 +307,43 @@ fn line() -> (mpsc::Sender<Event>, Response) {
     (sender, Sse::new(events).keep_alive(alive).into_response())
 }
 
-/// Sends what is picked until the follower goes or is too slow, or the task is over: only then something.
+/// Sends what is picked until nothing more is to be sent, and answers why; none when the follower went or is too slow.
 async fn forward(
-    feed: &Feed,
+    api: &Api,
+    caller: &Caller,
     mut place: Place,
     sender: &mpsc::Sender<Event>,
-    past: Vec<Event>,
-    over: bool,
-    mut pick: impl FnMut(Item) -> (Vec<Event>, bool),
-) -> Option<()> {
+    (past, mut then): (Vec<Event>, Then),
+    mut pick: impl FnMut(Item) -> (Vec<Event>, Then),
+) -> Option<Then> {
     for event in past {
         sender.send_timeout(event, SLOWEST).await.ok()?;
     }
-    if over {
-        return None;
-    }
-    loop {
+    let period = api.config.live_check;
+    let mut check = tokio::time::interval_at(Instant::now() + period, period);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while then == Then::GoOn {
         let item = tokio::select! {
             item = place.items.recv() => item,
+            _ = check.tick() => {
+                if let Err(refusal) = auth::still(api, caller).await {
+                    tracing::info!(caller.name = %caller.name, "a follower's token is of no use any more, and the stream ends");
+                    let error = refusal.error;
+                    let told = json!({ "what": error.what, "next": error.next });
+                    sender.send_timeout(event("denied", &told), SLOWEST).await.ok()?;
+                    return Some(Then::Stop);
+                }
+                continue;
+            }
             () = sender.closed() => return None,
-            () = feed.closed() => return None,
+            () = api.feed.closed() => return None,
         };
-        let (events, over) = match item {
-            Ok(item) => pick(item),
+        let events = match item {
+            Ok(item) => {
+                let (events, next) = pick(item);
+                then = next;
+                events
+            }
             Err(RecvError::Closed) => return None,
             Err(RecvError::Lagged(missed)) => {
                 tracing::info!(live.missed = missed, "a follower was too slow and is dropped");
@@ -289,8 +358,6 @@ async fn forward(
                 return None;
             }
         }
-        if over {
-            return Some(());
-        }
     }
+    Some(then)
 }

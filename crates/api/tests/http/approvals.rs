@@ -205,3 +205,42 @@ async fn a_task_that_asks_nothing_says_what_it_does_instead() {
         assert_eq!((got, told["error"]["field"].as_str()), (status, field), "{body}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_came_too_late_for_the_run_does_not_answer_the_undoing() {
+    let served = Served::new().await;
+    let working = work(&served).await;
+    let payload = json!({"asks": ["production"], "undo": "production"});
+    let body = json!({"type": "ask", "to": "devops", "payload": payload});
+    let (_, made) = served.post("/api/tasks", body.to_string()).await;
+    let id = made["task_id"].as_str().unwrap().to_owned();
+    reaches(&served, &id, "waiting").await;
+    drop(working);
+    assert_eq!(decide(&served, &id, "approve", "").await.0, 200);
+    assert_eq!(served.post(&format!("/api/tasks/{id}/cancel"), "").await.0, 200);
+    let _work = work(&served).await;
+    let asks = format!(
+        "SELECT count(*) FROM longshore.task_steps s JOIN tasks t ON t.id = s.task_id
+          WHERE t.id = '{id}' AND s.scope = 'unwind' AND s.kind = 'signal' AND t.worker_id IS NULL"
+    );
+    for _ in 0..1000 {
+        if served.count(&asks).await == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (_, shown) = served.get(&format!("/api/tasks/{id}")).await;
+    assert_eq!(
+        (&shown["task"]["state"], &shown["task"]["waits_for"]),
+        (&json!("waiting"), &json!("for somebody to approve production")),
+        "{shown}"
+    );
+    let answer = r#"{"what": "production", "comment": "undo it"}"#;
+    let (status, decided) = decide(&served, &id, "approve", answer).await;
+    assert_eq!((status, &decided["is_new"]), (200, &json!(true)), "{decided}");
+    let task = reaches(&served, &id, "cancelled").await;
+    assert_eq!(
+        task["result"]["summary"],
+        "production approved by somebody without a token (undo it)"
+    );
+}

@@ -20,6 +20,9 @@ pub struct Params {
     /// All at once instead of one after another.
     #[serde(default)]
     together: bool,
+    /// What is asked before the task is undone.
+    #[serde(default)]
+    undo: Option<String>,
 }
 
 struct Asker;
@@ -46,8 +49,12 @@ impl Handler for Asker {
         Ok(Report::new(Verdict::Succeeded, told.join("; ")))
     }
 
-    async fn unwind(&self, _: &TaskCx, _: &Params, cause: &Cause) -> Result<Report, Stop> {
-        Ok(cause.report())
+    async fn unwind(&self, cx: &TaskCx, params: &Params, cause: &Cause) -> Result<Report, Stop> {
+        let mut report = cause.report();
+        if let Some(what) = &params.undo {
+            report.summary = ask(cx, what).await?;
+        }
+        Ok(report)
     }
 }
 

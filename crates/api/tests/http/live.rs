@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use api::mint_token;
+use domain::Role;
 use futures_util::StreamExt;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::asker::{asking, work};
@@ -19,17 +22,22 @@ struct Followed {
 
 #[derive(Debug)]
 struct Said {
-    id: Option<i64>,
+    /// What comes back as `Last-Event-ID`.
+    id: Option<String>,
     event: String,
     data: Value,
 }
 
 impl Followed {
-    async fn open(served: &Served, path: &str, last: Option<i64>) -> Self {
+    async fn open(served: &Served, path: &str, last: Option<&str>) -> Self {
         let mut request = served.http.get(served.url(path));
         if let Some(last) = last {
-            request = request.header("Last-Event-ID", last.to_string());
+            request = request.header("Last-Event-ID", last);
         }
+        Self::of(request).await
+    }
+
+    async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -54,7 +62,7 @@ impl Followed {
                 };
                 if let Some(event) = field("event:") {
                     return Some(Said {
-                        id: field("id:").map(|id| id.parse().unwrap()),
+                        id: field("id:"),
                         event,
                         data: serde_json::from_str(&field("data:").unwrap()).unwrap(),
                     });
@@ -99,7 +107,7 @@ async fn a_task_is_followed_from_its_past_to_its_end_and_from_where_one_left() {
     let mut line = Followed::open(&served, &path, None).await;
     let heard = line.until("state waiting").await;
     assert_eq!(lines(&heard), ["history parked", "state waiting"]);
-    let parked = heard[0].1.id.unwrap();
+    let parked = heard[0].1.id.clone().unwrap();
     assert_eq!(heard[0].1.data["task_type"], "ask");
     let state = &heard[1].1.data;
     assert_eq!(
@@ -120,7 +128,7 @@ async fn a_task_is_followed_from_its_past_to_its_end_and_from_where_one_left() {
     );
     assert!(line.next().await.is_none(), "the line ends with the task");
 
-    let mut line = Followed::open(&served, &path, Some(parked)).await;
+    let mut line = Followed::open(&served, &path, Some(&parked)).await;
     let heard = line.until("end").await;
     assert_eq!(lines(&heard), ["history approved", "state completed", "end"]);
     assert!(line.next().await.is_none());
@@ -152,7 +160,7 @@ async fn all_tasks_are_followed_by_type_and_repository_and_nothing_is_missed_bet
     let heard = all.until("history three").await;
     assert_eq!(lines(&heard), ["history one", "history two", "history three"]);
     assert_eq!(lines(&some.until("history three").await), ["history three"]);
-    let last = heard[1].1.id;
+    let last = heard[1].1.id.as_deref();
     drop(all);
     event(&served, "a", "four").await;
     let mut again = Followed::open(&served, "/api/events", last).await;
@@ -179,9 +187,9 @@ async fn who_comes_back_after_very_many_events_is_told_all_of_them_in_several_ca
         )
         .await;
     let mut heard = Vec::new();
-    let mut last = 0;
+    let mut last = "0".to_owned();
     for _ in 0..2 {
-        let mut line = Followed::open(&served, "/api/events", Some(last)).await;
+        let mut line = Followed::open(&served, "/api/events", Some(&last)).await;
         while heard.len() < 1500
             && let Some(said) = line.next().await
         {
@@ -191,11 +199,150 @@ async fn who_comes_back_after_very_many_events_is_told_all_of_them_in_several_ca
     }
     let all: Vec<String> = (1..=1500).map(|i| format!("e{i}")).collect();
     assert_eq!(heard, all);
-    let mut asked = Followed::open(&served, "/api/events?type=ask", Some(0)).await;
+    let mut asked = Followed::open(&served, "/api/events?type=ask", Some("0")).await;
     assert_eq!(
         lines(&asked.until("history e1500").await),
         ["history e500", "history e1000", "history e1500"]
     );
+}
+
+#[tokio::test]
+async fn very_many_gaps_that_may_still_be_filled_keep_nobody_in_the_same_place() {
+    let served = Served::new().await;
+    let mut slow = served.database.session().await;
+    slow.sql(
+        "BEGIN; INSERT INTO longshore.task_events (task_id, kind, attempt, summary) VALUES ('a', 'slow', 1, '')",
+    )
+    .await;
+    // Each third id is missing, as after transactions that were undone; while one is open, none is known to be.
+    served
+        .database
+        .sql(
+            "INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+             SELECT 'a', 'e' || i, 1, '' FROM generate_series(1, 2250) i;
+             DELETE FROM longshore.task_events WHERE substr(kind, 2)::int % 3 = 0 AND kind LIKE 'e%'",
+        )
+        .await;
+    let (mut heard, mut last) = (Vec::new(), "0".to_owned());
+    for _ in 0..2 {
+        let mut line = Followed::open(&served, "/api/events", Some(&last)).await;
+        while heard.len() < 1500
+            && let Some(said) = line.next().await
+        {
+            last = said.id.unwrap();
+            heard.push(said.data["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    let all: Vec<String> = (1..=2250)
+        .filter(|i| i % 3 != 0)
+        .map(|i| format!("e{i}"))
+        .collect();
+    assert_eq!(heard, all);
+    slow.sql("COMMIT").await;
+    event(&served, "a", "next").await;
+    for served in [&served, &Served::beside(&served).await] {
+        let mut again = Followed::open(served, "/api/events", Some(&last)).await;
+        let mut told = lines(&again.until("history next").await)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        told.sort_unstable();
+        assert_eq!(told, ["history next", "history slow"]);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_were_undone_before_anybody_followed_are_waited_for_by_nobody() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            "INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+             SELECT 'a', 'e' || i, 1, '' FROM generate_series(1, 20) i;
+             DELETE FROM longshore.task_events WHERE kind IN ('e5', 'e7')",
+        )
+        .await;
+    let mut line = Followed::open(&served, "/api/events", Some("0")).await;
+    let heard = line.until("history e20").await;
+    assert_eq!(heard.len(), 18);
+    let last = heard.last().unwrap().1.id.as_deref().unwrap();
+    assert!(!last.contains('~'), "{last}");
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_task_after_very_many_events_is_told_all_of_them_in_several_calls() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql(
+            "INSERT INTO tasks (id, task_type, status) VALUES ('a', 'deploy', 'completed'), ('b', 'ask', 'waiting');
+             INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+             SELECT CASE WHEN i % 500 = 0 THEN 'b' ELSE 'a' END, 'e' || i, 1, '' FROM generate_series(0, 2000) i",
+        )
+        .await;
+    let all: Vec<String> = (1..=2000)
+        .filter(|i| i % 500 != 0)
+        .map(|i| format!("history e{i}"))
+        .collect();
+    let (mut told, mut last) = (Vec::new(), "1".to_owned());
+    while told.len() < all.len() {
+        let mut line = Followed::open(&served, "/api/tasks/a/events", Some(&last)).await;
+        let before = told.len();
+        while let Some(said) = line.next().await {
+            if said.event == "history" {
+                told.push(format!("history {}", said.data["kind"].as_str().unwrap()));
+                last = said.id.unwrap();
+            } else {
+                // The end is told by the call that tells the last event alone.
+                assert_eq!(told.len(), all.len(), "{said:?}");
+            }
+        }
+        assert!(told.len() > before, "a call brings nothing");
+    }
+    assert_eq!(told, all);
+    // Without an id it is the newest of the past.
+    let mut line = Followed::open(&served, "/api/tasks/a/events", None).await;
+    let heard = line.until("end").await;
+    assert_eq!((heard.len(), heard[999].0.as_str()), (1002, "history e1999"));
+}
+
+#[tokio::test]
+async fn what_holds_a_pending_task_back_is_told_to_who_follows_or_retries_it() {
+    let served = Served::new().await;
+    let path = "/api/queue/type/deploy";
+    let paused = served
+        .send("PUT", path, r#"{"paused": true, "reason": "a dump"}"#)
+        .await;
+    assert_eq!(paused.0, 200);
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('a', 'deploy', 'devops')")
+        .await;
+    let mut line = Followed::open(&served, "/api/tasks/a/events", None).await;
+    let heard = line.until("state pending").await;
+    let why = |data: &Value| {
+        let why = data["waits_for"].as_str().unwrap_or_default();
+        assert!(
+            why.starts_with("tasks of the type deploy are paused") && why.ends_with("a dump"),
+            "{data}"
+        );
+    };
+    why(&heard.last().unwrap().1.data);
+    for verb in ["cancel", "retry"] {
+        let (status, told) = served.post(&format!("/api/tasks/a/{verb}"), "").await;
+        assert_eq!(status, 200, "{told}");
+        match verb {
+            "cancel" => assert_eq!(told["task"]["held_back"], Value::Null),
+            _ => {
+                assert_eq!(told["task"]["held_back"], "paused");
+                why(&told["task"]);
+            }
+        }
+    }
+    assert_eq!(served.send("DELETE", path, "").await.0, 200);
+    let mut line = Followed::open(&served, "/api/tasks/a/events", None).await;
+    let heard = line.until("state pending").await;
+    assert_eq!(heard.last().unwrap().1.data["waits_for"], Value::Null);
 }
 
 #[tokio::test]
@@ -211,6 +358,105 @@ async fn an_event_that_commits_after_a_later_one_is_told_too() {
     assert_eq!(lines(&line.until("history quick").await), ["history quick"]);
     slow.sql("COMMIT").await;
     assert_eq!(lines(&line.until("history slow").await), ["history slow"]);
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_what_committed_meanwhile_with_a_smaller_id() {
+    let served = Served::new().await;
+    let mut slow = served.database.session().await;
+    slow.sql(
+        "BEGIN; INSERT INTO longshore.task_events (task_id, kind, attempt, summary) VALUES ('a', 'slow', 1, '')",
+    )
+    .await;
+    let mut line = Followed::open(&served, "/api/events", None).await;
+    event(&served, "a", "quick").await;
+    let heard = line.until("history quick").await;
+    drop(line);
+    slow.sql("COMMIT").await;
+    event(&served, "a", "next").await;
+    // The same process, and one that has read nothing yet.
+    let other = Served::beside(&served).await;
+    for served in [&served, &other] {
+        let mut again = Followed::open(served, "/api/events", heard[0].1.id.as_deref()).await;
+        let heard = again.until("history next").await;
+        assert_eq!(lines(&heard), ["history slow", "history next"]);
+        // Once told, it is not told again.
+        let mut again = Followed::open(served, "/api/events", heard[0].1.id.as_deref()).await;
+        assert_eq!(lines(&again.until("history next").await), ["history next"]);
+    }
+}
+
+#[tokio::test]
+async fn who_follows_one_task_and_comes_back_misses_nothing_either() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type, status) VALUES ('a', 'deploy', 'waiting')")
+        .await;
+    let mut slow = served.database.session().await;
+    slow.sql(
+        "BEGIN; INSERT INTO longshore.task_events (task_id, kind, attempt, summary) VALUES ('a', 'slow', 1, '')",
+    )
+    .await;
+    let mut line = Followed::open(&served, "/api/tasks/a/events", None).await;
+    line.until("state waiting").await;
+    event(&served, "a", "quick").await;
+    let heard = line.until("history quick").await;
+    drop(line);
+    slow.sql("COMMIT").await;
+    let last = heard.last().unwrap().1.id.as_deref();
+    let mut again = Followed::open(&served, "/api/tasks/a/events", last).await;
+    assert_eq!(
+        lines(&again.until("state waiting").await),
+        ["history slow", "state waiting"]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let mut guarded = config();
+    guarded.open = false;
+    let served = Served::with(guarded).await;
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type, status) VALUES ('a', 'deploy', 'waiting')")
+        .await;
+    for path in ["/api/events", "/api/tasks/a/events"] {
+        let (token, new) = mint_token("ada".to_owned(), Role::Read, None);
+        served.store.add_token(&new).await.unwrap();
+        let request = served
+            .http
+            .get(served.url(path))
+            .bearer_auth(token.expose_secret());
+        let mut line = Followed::of(request).await;
+        served.store.revoke_token("ada").await.unwrap();
+        let heard = line.until("denied").await;
+        let told = &heard.last().unwrap().1.data;
+        assert!(
+            told["what"].as_str().unwrap().contains("ada was revoked"),
+            "{told}"
+        );
+        assert!(line.next().await.is_none(), "the line ends");
+    }
+}
+
+#[tokio::test]
+async fn who_follows_a_task_that_is_deleted_is_told_so() {
+    let served = Served::new().await;
+    served
+        .database
+        .sql("INSERT INTO tasks (id, task_type, status) VALUES ('a', 'deploy', 'waiting'), ('b', 'deploy', 'waiting')")
+        .await;
+    let mut line = Followed::open(&served, "/api/tasks/a/events", None).await;
+    line.until("state waiting").await;
+    served.database.sql("DELETE FROM tasks WHERE id = 'b'").await;
+    served.database.sql("DELETE FROM tasks WHERE id = 'a'").await;
+    let heard = line.until("gone").await;
+    assert_eq!(
+        (lines(&heard), &heard[0].1.data["task_id"]),
+        (vec!["gone"], &"a".into())
+    );
+    assert!(line.next().await.is_none(), "the line ends");
 }
 
 #[tokio::test]

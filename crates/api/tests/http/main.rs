@@ -2,10 +2,13 @@
 
 mod approvals;
 mod asker;
+mod faults;
 mod live;
+mod many;
 mod openapi;
 mod page;
 mod queue;
+mod rules;
 mod schedules;
 mod served;
 mod tasks;

@@ -133,6 +133,15 @@ async fn real_answers_are_as_the_document_says() {
             .post("/api/tasks", r#"{"type": "x", "priority": 11}"#)
             .await,
     );
+    for tasks in [
+        json!([{"type": "deploy", "dedupe_key": "k"}, {"type": "deploy"}]),
+        json!([{"type": "deploy", "dedupe_key": "k"}]),
+        json!([{"type": 4}]),
+    ] {
+        let body = json!({ "tasks": tasks }).to_string();
+        let answer = served.post("/api/tasks/bulk", body).await;
+        document.check("post", "/api/tasks/bulk", &answer);
+    }
     document.check("get", "/api/tasks", &served.get("/api/tasks").await);
     document.check("get", "/api/tasks", &served.get("/api/tasks?limit=0").await);
     let shown = served.get("/api/tasks/done").await;
@@ -189,6 +198,18 @@ async fn real_answers_are_as_the_document_says() {
     for _ in 0..2 {
         let answer = served.send("DELETE", "/api/schedules/nightly", "").await;
         document.check("delete", "/api/schedules/{name}", &answer);
+    }
+    for (path, at) in [
+        ("/api/queue/all", "/api/queue/all"),
+        ("/api/queue/{kind}/{name}", "/api/queue/type/deploy"),
+        ("/api/queue/{kind}/{name}", "/api/queue/repo/nowhere"),
+    ] {
+        let body = r#"{"max_running": 4, "paused": true, "reason": "a dump"}"#;
+        document.check("put", path, &served.send("PUT", at, body).await);
+        document.check("put", path, &served.send("PUT", at, "{}").await);
+        document.check("get", "/api/queue", &served.get("/api/queue").await);
+        document.check("delete", path, &served.send("DELETE", at, "").await);
+        document.check("delete", path, &served.send("DELETE", at, "").await);
     }
     document.check("get", "/healthz", &served.get("/healthz").await);
     document.check("get", "/readyz", &served.get("/readyz").await);

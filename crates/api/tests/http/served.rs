@@ -1,6 +1,7 @@
 //! The API over a database of the test's own, spoken to over HTTP.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Api, Config};
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Served {
-    pub database: Database,
+    pub database: Arc<Database>,
     /// The API's own.
     pub store: Store,
     pub at: SocketAddr,
@@ -27,6 +28,7 @@ pub fn config() -> Config {
         hosts: Some(Vec::new()),
         gitlab_webhook_secret: Some("hook-secret".into()),
         request_timeout: Duration::from_secs(20),
+        live_check: Duration::from_millis(200),
         agent: "devops".to_owned(),
         version: "0.0.0",
     }
@@ -39,19 +41,28 @@ impl Served {
 
     pub async fn on(database: Database, config: Config) -> Self {
         let store = database.store().await;
+        Self::over(database, store, config).await
+    }
+
+    pub async fn over(database: impl Into<Arc<Database>>, store: Store, config: Config) -> Self {
         let api = Api::new(store.clone(), config, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(listener, api, stop.clone()));
         Self {
-            database,
+            database: database.into(),
             store,
             at,
             http: reqwest::Client::new(),
             _stop: stop.clone().drop_guard(),
             stop,
         }
+    }
+
+    /// Another process on the same database, as far as it can tell.
+    pub async fn beside(other: &Self) -> Self {
+        Self::over(other.database.clone(), other.database.store().await, config()).await
     }
 
     pub async fn new() -> Self {

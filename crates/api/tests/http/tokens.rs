@@ -1,12 +1,13 @@
 //! Who may call what.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use api::mint_token;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Role;
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::postgres::ManualClock;
 
 use crate::served::{Served, answer, config};
@@ -38,53 +39,111 @@ fn what(answer: &Value) -> &str {
     answer["error"]["what"].as_str().unwrap()
 }
 
+/// What anybody may call who can connect. A route that demands no role and does not stand here is a mistake.
+const OPEN: [&str; 6] = [
+    "GET /api/openapi.json",
+    "GET /health",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /style.css",
+    // It demands a secret of its own.
+    "POST /webhook/gitlab",
+];
+
+/// What the document says of each operation: the role that it demands, or none.
+fn decisions(document: &Value) -> BTreeMap<String, Option<Role>> {
+    let mut found = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let at = format!("{} {path}", method.to_uppercase());
+            let role = match &operation["security"] {
+                Value::Null => None,
+                // One way in, with one role: what else might stand there would be another way in.
+                security => {
+                    let role = security[0]["token"][0].as_str().expect(&at);
+                    assert_eq!(*security, json!([{ "token": [role] }]), "{at}");
+                    Some(role.parse().expect(&at))
+                }
+            };
+            found.insert(at, role);
+        }
+    }
+    found
+}
+
+/// Calls an operation about things that are not there.
+async fn call(served: &Served, at: &str, token: Option<&str>) -> (u16, Value) {
+    let (method, path) = at.split_once(' ').unwrap();
+    let path: Vec<&str> = path
+        .split('/')
+        .map(|part| if part.starts_with('{') { "none" } else { part })
+        .collect();
+    let mut request = served
+        .http
+        .request(method.parse().unwrap(), served.url(&path.join("/")));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    // Streams have no end.
+    let told = match status {
+        401 | 403 => response.json().await.unwrap(),
+        _ => Value::Null,
+    };
+    (status, told)
+}
+
 #[tokio::test]
 async fn each_route_opens_to_its_role_and_those_that_include_it_and_to_no_other() {
     let (served, _clock) = guarded().await;
     let (_, document) = served.get("/api/openapi.json").await;
+    let decisions = decisions(&document);
+    let open: Vec<&str> = decisions
+        .iter()
+        .filter(|(_, role)| role.is_none())
+        .map(|(at, _)| at.as_str())
+        .collect();
+    assert_eq!(open, OPEN, "what demands no role");
+
     let mut tokens = Vec::new();
     for role in Role::ALL {
         tokens.push((role, token(&served, role.as_str(), role, None).await));
     }
-    let mut tried = 0;
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            let Some(needed) = operation["security"][0]["token"][0].as_str() else {
-                continue;
-            };
-            let needed: Role = needed.parse().unwrap();
-            for (role, token) in &tokens {
-                let method = method.to_uppercase().parse().unwrap();
-                let url = served.url(&path.replace("{id}", "none").replace("{name}", "none"));
-                let request = served.http.request(method, url).bearer_auth(token);
-                let response = request.send().await.unwrap();
-                let status = response.status().as_u16();
-                tried += 1;
-                if role.includes(needed) {
-                    assert!(!matches!(status, 401 | 403), "{role} at {path}: {status}");
-                } else {
-                    assert_eq!(status, 403, "{role} at {path}");
-                    let told: Value = response.json().await.unwrap();
-                    assert_eq!(
-                        what(&told),
-                        format!("this needs the role {needed}, and the token {role} has {role}")
-                    );
-                    assert!(
-                        told["error"]["next"]
-                            .as_str()
-                            .unwrap()
-                            .contains(&format!("--role {needed}"))
-                    );
-                }
-            }
-            let nobody = served.http.request(
-                method.to_uppercase().parse().unwrap(),
-                served.url(&path.replace("{id}", "x").replace("{name}", "x")),
+    let mut needed_at_all = HashSet::new();
+    for (at, needed) in &decisions {
+        let (status, told) = call(&served, at, None).await;
+        let Some(needed) = *needed else {
+            let by_its_secret = at.contains("/webhook/");
+            assert_eq!(
+                matches!(status, 401 | 403),
+                by_its_secret,
+                "nobody at {at}: {status}"
             );
-            assert_eq!(nobody.send().await.unwrap().status(), 401, "nobody at {path}");
+            continue;
+        };
+        assert_eq!(status, 401, "nobody at {at}: {told}");
+        needed_at_all.insert(needed);
+        for (role, token) in &tokens {
+            let (status, told) = call(&served, at, Some(token)).await;
+            if role.includes(needed) {
+                assert!(!matches!(status, 401 | 403), "{role} at {at}: {status} {told}");
+                continue;
+            }
+            assert_eq!(status, 403, "{role} at {at}");
+            assert_eq!(
+                what(&told),
+                format!("this needs the role {needed}, and the token {role} has {role}")
+            );
+            let next = told["error"]["next"].as_str().unwrap();
+            assert!(next.contains(&format!("--role {needed}")), "{next}");
         }
     }
-    assert!(tried >= 36, "only {tried} calls were tried");
+    assert_eq!(
+        needed_at_all,
+        HashSet::from(Role::ALL),
+        "each role opens something"
+    );
 }
 
 #[tokio::test]
@@ -226,5 +285,77 @@ async fn without_a_database_a_token_is_not_called_wrong() {
         answer(metrics).await.0,
         404,
         "let in, and told that this process counts nothing"
+    );
+}
+
+#[tokio::test]
+async fn who_cancels_or_retries_a_task_or_changes_a_schedule_is_told_by_the_tokens_name() {
+    let (served, _clock) = guarded().await;
+    let ada = token(&served, "ada", Role::Admin, None).await;
+    let ben = token(&served, "ben", Role::Enqueue, None).await;
+    let call = async |method: &str, path: &str, token: &str, body: &str| {
+        let method = method.parse().unwrap();
+        let request = served.http.request(method, served.url(path)).bearer_auth(token);
+        let (status, told) = answer(request.body(body.to_owned())).await;
+        assert!(status < 300, "{path}: {told}");
+        told
+    };
+    let new = r#"{"type": "deploy", "to": "devops", "payload": {}}"#;
+    let made = call("POST", "/api/tasks", &ben, new).await;
+    let task = format!("/api/tasks/{}", made["task_id"].as_str().unwrap());
+    call("POST", &format!("{task}/cancel"), &ben, "").await;
+    call("POST", &format!("{task}/retry"), &ada, "").await;
+    call("POST", &format!("{task}/retry"), &ben, "").await;
+    call("POST", "/api/tasks/cancel", &ada, r#"{"all": true}"#).await;
+    call("POST", "/api/tasks/retry", &ben, r#"{"status": ["cancelled"]}"#).await;
+    let shown = call("GET", &task, &ben, "").await;
+    let told: Vec<&str> = shown["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["summary"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Cancelled by ben",
+            "Retried by ada, from its first step",
+            "Told to start now by ben",
+            "Cancelled by ada, by filter",
+            "Retried by ben, by filter, from its first step",
+        ]
+    );
+
+    let nightly = "/api/schedules/nightly";
+    let body = r#"{"cron": "@daily", "task": {"type": "deploy", "payload": {}}}"#;
+    for _ in 0..2 {
+        call("PUT", nightly, &ada, body).await;
+    }
+    call("PUT", nightly, &ada, &body.replace("daily", "hourly")).await;
+    call("POST", &format!("{nightly}/run"), &ben, "").await;
+    call("POST", &format!("{nightly}/disable"), &ada, "").await;
+    let shown = call("GET", nightly, &ben, "").await;
+    let told: Vec<(&str, &str)> = shown["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["what"].as_str().unwrap(), change["by"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("disabled", "ada"),
+            ("run", "ben"),
+            ("changed", "ada"),
+            ("made", "ada")
+        ]
+    );
+    call("DELETE", nightly, &ada, "").await;
+    let gone = answer(served.http.get(served.url(nightly)).bearer_auth(&ben)).await;
+    assert_eq!(gone.0, 404);
+    assert!(
+        what(&gone.1).contains("was deleted by ada on 2026-01-29"),
+        "{}",
+        gone.1
     );
 }

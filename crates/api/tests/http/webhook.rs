@@ -1,5 +1,10 @@
 //! `/webhook/gitlab` as GitLab calls it.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::served::{Served, answer, config};
 use serde_json::{Value, json};
 
@@ -137,5 +142,37 @@ async fn a_wrong_token_a_missing_secret_or_a_broken_hook_stores_nothing() {
             .await
             .0,
         403
+    );
+}
+
+/// Begins a delivery of 20 MB that never goes on, and answers with the status that comes all the same.
+async fn begin(served: &Served, token: &str) -> String {
+    let mut line = TcpStream::connect(served.at).await.unwrap();
+    let head = format!(
+        "POST /webhook/gitlab HTTP/1.1\r\nHost: {}\r\nX-Gitlab-Event: Pipeline Hook\r\nX-Gitlab-Token: {token}\r\nContent-Length: 20000000\r\n\r\n{{",
+        served.at
+    );
+    line.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    line.read_exact(&mut status).await.unwrap();
+    String::from_utf8(status.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn the_secret_is_looked_at_before_the_body_is_read() {
+    let served = Served::new().await;
+    assert_eq!(begin(&served, "wrong").await, "HTTP/1.1 401");
+    let mut closed = config();
+    closed.gitlab_webhook_secret = None;
+    let closed = Served::with(closed).await;
+    assert_eq!(begin(&closed, "any").await, "HTTP/1.1 403");
+
+    let mut impatient = config();
+    impatient.request_timeout = Duration::from_secs(2);
+    let impatient = Served::with(impatient).await;
+    assert_eq!(
+        begin(&impatient, "hook-secret").await,
+        "HTTP/1.1 503",
+        "the body of one who knows it is waited for"
     );
 }

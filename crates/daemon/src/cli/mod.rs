@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. What a command does stands in `cmd`.
 
 mod gitlab;
+mod queue;
 mod repos;
 mod schedules;
 mod tasks;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Flag;
 
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
+pub use queue::{QueueCommand, What};
 pub use repos::{RepoAdd, ReposCommand};
 pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
 pub use tasks::{CreateTask, Decide, ListDead, ListTasks, TaskFlags, TasksCommand, WatchTask, Which};
@@ -23,7 +25,7 @@ Exit codes:
   0    done
   1    done or refused, and the answer is no: the watched task failed, there is no such task, a check found faults
   2    the command, its input or the configuration is wrong
-  3    the database or a remote system could not be reached, or did not answer in time; try again
+  3    the database or a remote system could not be reached, did not let longshore in, or did not answer in time; try again
   70   a bug in longshore
   130  stopped by Ctrl-C before it was done
   143  stopped by SIGTERM before it was done
@@ -110,6 +112,9 @@ pub enum Command {
     /// Tasks that are made at set times
     #[command(subcommand)]
     Schedules(SchedulesCommand),
+    /// Limit how many tasks run at once; pause and resume them
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Say why a build failed, from its log
     Diagnose(Diagnose),
     /// Comment on GitLab issues, change, make and list them

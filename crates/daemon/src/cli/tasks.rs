@@ -1,15 +1,23 @@
+use std::path::PathBuf;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use domain::TaskStatus;
 use store::{Cursor, State};
 
-/// Put a task into the table
+/// Put a task into the table, or many
 ///
-/// With --dashboard-url (or DASHBOARD_URL) the task goes to that API, else straight into the database.
+/// With --dashboard-url (or DASHBOARD_URL) it goes to that API, else straight into the database.
 #[derive(Debug, Args)]
+#[command(mut_arg("task_type", |arg| arg.required(false).required_unless_present("from")))]
 pub struct CreateTask {
     #[command(flatten)]
-    pub task: TaskFlags,
+    pub task: Option<TaskFlags>,
+    /// Make many tasks: a file with one a line, as JSON like that of POST /api/tasks; `-` reads standard input
+    ///
+    /// They go in by the thousands, each batch whole or not at all; what is wrong is told with its line, and which lines are in.
+    #[arg(long, value_name = "FILE|-", conflicts_with = "TaskFlags")]
+    pub from: Option<PathBuf>,
     /// Base address of a longshore API to send the task to
     #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
     pub dashboard_url: Option<String>,

@@ -5,19 +5,33 @@ use std::io::Read;
 use domain::Error;
 use serde_json::{Map, Value, json};
 
-use super::remote;
-use crate::cli::{CreateTask, TaskFlags};
+use super::create_tasks;
+use super::remote::Api;
+use crate::cli::{CreateTask, Global, TaskFlags};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, harmless};
 use crate::wiring::{self, As};
 
-pub async fn run(command: CreateTask, settings: &Settings, out: Output) -> Outcome {
-    let body = body(&command.task)?;
+pub async fn run(command: CreateTask, global: &Global, settings: &Settings, out: Output) -> Outcome {
+    let url = command.dashboard_url.as_deref();
+    let flags = match (&command.from, &command.task) {
+        (Some(from), _) => return create_tasks::run(from, url, global, settings, out).await,
+        (None, Some(flags)) => flags,
+        (None, None) => {
+            return Err(Failure(
+                Error::invalid("it is not said what task").next("Give --task-type, or --from FILE"),
+            ));
+        }
+    };
+    let body = body(flags)?;
     // Judged here too, so that a wrong field is told in this command's words, wherever the task goes.
     let task = api::new_task(body.clone()).map_err(flag_error)?;
-    let answer = match &command.dashboard_url {
-        Some(url) => remote::create_task(url, &body, settings).await?,
+    let answer = match url {
+        Some(url) => Api::at(url, settings)?
+            .create_task(&body)
+            .await
+            .map_err(Error::from)?,
         None => {
             let store = wiring::store(settings, As::Command).await?;
             let made = store.make_task(&task).await?;

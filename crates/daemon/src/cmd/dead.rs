@@ -4,7 +4,7 @@ use store::{DeadFilter, DeadGroup, Store};
 
 use crate::cli::ListDead;
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, Paint, harmless, moment};
+use crate::output::{Output, Paint, harmless, moment, quoted};
 
 /// Groups in one answer.
 const GROUPS: u32 = 100;
@@ -52,7 +52,6 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
 
 /// The command that tries a group again.
 fn again(group: &DeadGroup) -> String {
-    let quoted = |text: &str| format!("'{}'", harmless(text).replace('\'', r"'\''"));
     format!(
         "longshore tasks retry --status {} --task-type {} --error {}",
         group.state,

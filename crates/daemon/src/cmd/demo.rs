@@ -96,20 +96,21 @@ pub async fn run(store: &Store, tickets: &LocalTickets, out: Output) -> Result<E
         }
         let mut over = Vec::new();
         for (id, (case, shown)) in &mut open {
-            let news = shown.look(store, id).await?;
+            let task = store.task(id).await?;
+            let news = shown.look(store, &task).await?;
             for event in &news.events {
                 say(out, &format!("#{} {}", case.iid, event.kind), &event.summary, id)?;
             }
-            if let Some(state) = news.state {
-                say(out, &format!("#{}", case.iid), &out.state(state), id)?;
+            if let Some(task) = &news.task {
+                let state = out.state(api::shown_state(task));
+                say(out, &format!("#{}", case.iid), &state, id)?;
             }
-            let told = news
-                .task
+            let told = task
                 .result
                 .as_ref()
                 .map(|result| result["ticket"]["state"] != "pending");
-            if api::is_over(&news.task) && told == Some(true) {
-                if news.task.status.as_str() != case.ends {
+            if api::is_over(&task) && told == Some(true) {
+                if task.status.as_str() != case.ends {
                     exit = Exit::No;
                 }
                 over.push(id.clone());

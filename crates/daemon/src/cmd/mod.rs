@@ -1,8 +1,10 @@
 //! What each command does.
 
+mod batches;
 mod bulk;
 mod config;
 mod create_task;
+mod create_tasks;
 mod dead;
 mod decide;
 mod demo;
@@ -10,7 +12,9 @@ mod dev;
 mod diagnose;
 mod doctor;
 mod gitlab;
+mod go_on;
 mod migrate;
+mod queue;
 mod remote;
 mod repos;
 mod schedules;
@@ -93,9 +97,10 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_col
             Command::Worker(command) => worker::run(command, &settings, handlers).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings, out).await,
-            Command::CreateTask(command) => create_task::run(command, &settings, out).await,
+            Command::CreateTask(command) => create_task::run(command, &cli.global, &settings, out).await,
             Command::Tasks(command) => tasks::run(command, &settings, &who(&sources.env), out).await,
-            Command::Schedules(command) => schedules::run(command, &settings, out).await,
+            Command::Schedules(command) => schedules::run(command, &settings, &who(&sources.env), out).await,
+            Command::Queue(command) => queue::run(command, &settings, &who(&sources.env), out).await,
             Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
             Command::Doctor => doctor::run(&settings, out).await,
             Command::Token(command) => token::run(command, &settings, out).await,

@@ -94,7 +94,7 @@ async fn list(store: &Store, out: Output) -> Outcome {
                 harmless(&repo.name),
                 harmless(&format!("{} {}", repo.at.provider, repo.at.url)),
                 harmless(&repo.at.project),
-                word(&repo.status),
+                repo.status.to_string(),
             ]);
         }
         table.trim_fmt()
@@ -132,16 +132,16 @@ fn text(repo: &Repo) -> String {
         "Default branch:",
         repo.default_branch,
         "Autonomy:",
-        word(&repo.autonomy_mode),
+        autonomy(repo.autonomy_mode),
         "State:",
-        word(&repo.status),
+        repo.status,
         "Settings:",
     ))
 }
 
-/// A word of the domain as it is written in the table.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
+/// As it is written in the table.
+fn autonomy(mode: Autonomy) -> String {
+    match serde_json::to_value(mode) {
         Ok(Value::String(word)) => word,
         _ => String::new(),
     }

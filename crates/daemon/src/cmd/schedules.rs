@@ -11,13 +11,17 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, harmless, moment};
 use crate::wiring::{self, As};
 
-pub async fn run(command: SchedulesCommand, settings: &Settings, out: Output) -> Outcome {
+/// Changes that are shown to people; programs get all that are kept.
+const CHANGES: usize = 5;
+
+/// `who` is at the command line.
+pub async fn run(command: SchedulesCommand, settings: &Settings, who: &str, out: Output) -> Outcome {
     // What is wrong with the flags is told without a database.
     let wanted = match &command {
         SchedulesCommand::Set(set) => Some(new_schedule(set)?),
         _ => None,
     };
-    let store = wiring::store(settings, As::Command).await?;
+    let store = wiring::store(settings, As::Command).await?.by(who);
     let outcome = match (command, wanted) {
         (SchedulesCommand::Set(_), Some(wanted)) => set(&store, &wanted, out).await,
         (SchedulesCommand::Show { name }, _) => show(&store, &name, out).await,
@@ -132,7 +136,9 @@ fn came_to(schedule: &Schedule) -> String {
 
 async fn show(store: &Store, name: &str, out: Output) -> Outcome {
     let schedule = store.schedule(name).await?;
-    let view = json!(api::schedule_view(&schedule));
+    let changes = api::schedule_changes(store, name).await?;
+    let mut view = json!(api::schedule_view(&schedule));
+    view["changes"] = json!(changes);
     out.answer(&view, |_| {
         let mut text = format!("{}\n", schedule.name);
         let mut fact = |name: &str, value: &str| {
@@ -160,6 +166,12 @@ async fn show(store: &Store, name: &str, out: Output) -> Outcome {
         );
         if let (Some(run), Some(why)) = (schedule.skipped_run, &schedule.skipped_why) {
             fact("Last skipped", &format!("{}: {why}", moment(run)));
+        }
+        for change in changes.iter().take(CHANGES) {
+            fact(
+                "Changed",
+                &format!("{}: {} by {}", change.at, change.what, change.by),
+            );
         }
         fact("Task", &serde_json::to_string(&schedule.task).unwrap_or_default());
         text

@@ -17,7 +17,7 @@ const HEADLINE: usize = 70;
 
 /// `who` is at the command line.
 pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Output) -> Outcome {
-    let store = wiring::store(settings, As::Command).await?;
+    let store = wiring::store(settings, As::Command).await?.by(who);
     let outcome = match command {
         TasksCommand::List(wanted) => list(&store, wanted, out).await,
         TasksCommand::Show { id } => show(&store, &TaskId::from(id), out).await,
@@ -84,7 +84,10 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
 fn state(task: &TaskRow) -> String {
     match api::asks_for(task) {
         Some(asked) => format!("{} ({asked})", api::shown_state(task)),
-        None => api::shown_state(task).to_owned(),
+        None => match &task.held_back {
+            Some(held) => format!("{} ({})", api::shown_state(task), held.by.as_str()),
+            None => api::shown_state(task).to_owned(),
+        },
     }
 }
 

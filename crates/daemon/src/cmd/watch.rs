@@ -1,5 +1,6 @@
 //! `longshore tasks watch`: a task's history as it happens, until it ends.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::TaskView;
@@ -18,38 +19,40 @@ use crate::shutdown::Shutdown;
 /// Between looks. Watching is for people; a second is what they notice.
 const EVERY: Duration = Duration::from_millis(500);
 const EVENTS: u32 = 1000;
+/// So many events that were shown are looked at again: one before them may be committed late.
+const AGAIN: usize = 20;
 
 /// What was shown of a task so far.
 #[derive(Default)]
 pub struct Shown {
     state: Option<&'static str>,
-    last_event: i64,
+    events: BTreeSet<i64>,
 }
 
 /// What is new since the last look.
 pub struct News {
-    pub task: TaskRow,
-    pub state: Option<&'static str>,
+    /// The whole task where its state is new.
+    pub task: Option<TaskRow>,
     pub events: Vec<TaskEvent>,
 }
 
 impl Shown {
-    pub async fn look(&mut self, store: &Store, id: &TaskId) -> Result<News, Error> {
-        let task = store.task(id).await?;
-        let events = store.events(id, EVENTS).await?;
-        let state = api::shown_state(&task);
-        let changed = (self.state != Some(state)).then_some(state);
-        let fresh = events
-            .into_iter()
-            .filter(|event| event.id > self.last_event)
-            .collect::<Vec<_>>();
-        self.state = Some(state);
-        self.last_event = fresh.last().map_or(self.last_event, |event| event.id);
-        Ok(News {
-            task,
-            state: changed,
-            events: fresh,
-        })
+    /// `task`: as it stood just before, without what may be large.
+    pub async fn look(&mut self, store: &Store, task: &TaskRow) -> Result<News, Error> {
+        let id = &task.id;
+        // The task before its events: if it is over here, all of them are there.
+        let task = match self.state == Some(api::shown_state(task)) {
+            true => None,
+            false => Some(store.task(id).await?),
+        };
+        let after = self.events.iter().rev().nth(AGAIN).copied().unwrap_or(0);
+        let mut events = store.events_after(id, after, EVENTS).await?;
+        events.retain(|event| !self.events.contains(&event.id));
+        self.events.extend(events.iter().map(|event| event.id));
+        if let Some(task) = &task {
+            self.state = Some(api::shown_state(task));
+        }
+        Ok(News { task, events })
     }
 }
 
@@ -73,9 +76,11 @@ impl Meter {
         Self { out, bar, last: None }
     }
 
-    async fn look(&mut self, store: &Store, id: &TaskId) -> Result<(), Error> {
+    /// The task as it stands, without what may be large.
+    async fn look(&mut self, store: &Store, id: &TaskId) -> Result<TaskRow, Error> {
         let Some(progress) = store.progress(std::slice::from_ref(id)).await?.pop() else {
-            return Ok(());
+            // The words for what is not there.
+            return store.task(id).await;
         };
         let now = (progress.steps_done, progress.step);
         if let Some(bar) = &self.bar {
@@ -86,7 +91,7 @@ impl Meter {
                 .value(&json!({ "progress": { "steps_done": done, "step": step } }))?;
         }
         self.last = Some(now);
-        Ok(())
+        Ok(progress.task)
     }
 
     /// Prints above the line.
@@ -129,8 +134,8 @@ pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
     let mut meter = Meter::new(out);
     loop {
         let looked = async {
-            meter.look(store, &id).await?;
-            shown.look(store, &id).await
+            let task = meter.look(store, &id).await?;
+            shown.look(store, &task).await
         };
         let news = match looked.await {
             Ok(news) => news,
@@ -145,8 +150,8 @@ pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
             Err(error) => return Err(error.into()),
         };
         meter.above(|| tell(&news, out))?;
-        if api::is_over(&news.task) {
-            return Ok(match news.task.status {
+        if let Some(task) = news.task.filter(api::is_over) {
+            return Ok(match task.status {
                 TaskStatus::Completed => Exit::Done,
                 _ => Exit::No,
             });
@@ -173,8 +178,8 @@ fn tell(news: &News, out: Output) -> Result<(), Error> {
         for event in &news.events {
             out.value(&json!({ "event": event }))?;
         }
-        if news.state.is_some() {
-            out.value(&json!({ "task": TaskView::from(&news.task) }))?;
+        if let Some(task) = &news.task {
+            out.value(&json!({ "task": TaskView::from(task) }))?;
         }
         return Ok(());
     }
@@ -186,8 +191,8 @@ fn tell(news: &News, out: Output) -> Result<(), Error> {
             harmless(&event.summary)
         ))?;
     }
-    if let Some(state) = news.state {
-        let about = headline(&news.task);
+    if let Some(task) = &news.task {
+        let (state, about) = (api::shown_state(task), headline(task));
         let about = if about.is_empty() {
             String::new()
         } else {

@@ -20,7 +20,7 @@ pub use layers::{Origin, variable};
 pub use nearest::nearest;
 pub use schema::schema;
 pub use settings::{LogFormat, Settings};
-pub use values::{DatabaseUrlError, Span};
+pub use values::{DatabaseUrlError, Secret, Span};
 
 use keys::Keys;
 use layers::{Given, Written};

@@ -52,6 +52,9 @@ async fn a_schedule_is_made_listed_run_and_taken_away() {
         "Next run:      2026-07-02 01:30:00Z",
         "(pending)",
         "Missed runs:   once",
+        "Z: run by ",
+        "Z: made by ",
+        " at the command line",
     ] {
         assert!(shown.contains(line), "{line} is not in\n{shown}");
     }
@@ -65,7 +68,7 @@ async fn a_schedule_is_made_listed_run_and_taken_away() {
 
     let (code, _, error) = words(over(&db, &["schedules", "show", "nightly"]));
     assert!(
-        code == 1 && error.contains("there is no schedule"),
+        code == 1 && error.contains("was deleted by ") && error.contains("there is no schedule"),
         "{code}: {error}"
     );
     let mut wrong = set;

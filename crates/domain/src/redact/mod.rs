@@ -9,6 +9,7 @@ mod named;
 mod patterns;
 mod pem;
 mod report;
+mod required;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -5,9 +5,11 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 use super::Found;
+use super::patterns::FOLDED;
 
 pub(super) const PASSWORD: &str = "password";
 pub(super) const SECRET: &str = "secret";
@@ -27,11 +29,23 @@ static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// Every name holds one of these, without regard to case.
+static STEM: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(["pass", "pwd", "secret", "token", "key", "credential", "_auth"])
+        .ok()
+});
+
 /// A value is judged by as many bytes; a longer one goes whole when these say so. Bounds the work for each name.
 const JUDGED: usize = 1024;
 
 pub(super) fn find(text: &str, found: &mut Vec<Found>) {
     let Some(regex) = NAME.as_ref() else { return };
+    let none = STEM.as_ref().is_some_and(|stem| !stem.is_match(text));
+    if none && !text.contains(FOLDED) {
+        return;
+    }
     let mut from = 0;
     while let Some(captures) = regex.captures_at(text, from) {
         let (Some(whole), Some(name)) = (captures.get(0), captures.name("name")) else {

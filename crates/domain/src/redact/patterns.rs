@@ -1,17 +1,24 @@
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexSet};
+use aho_corasick::AhoCorasick;
+use regex::Regex;
 
-use super::Found;
+use super::{Found, required};
 
 /// The table of forms, read once. Data, because it is long, grows, and names services that code here must not know.
 pub(super) static PATTERNS: LazyLock<Patterns> =
     LazyLock::new(|| Patterns::read(include_str!("patterns.txt")));
 
+/// Letters outside of ASCII that match one of its own when case does not count: long s, and the sign of the kelvin.
+pub(super) const FOLDED: [char; 2] = ['\u{17f}', '\u{212a}'];
+
 pub(super) struct Patterns {
-    /// Which of them occur at all, in one pass; most texts hold none.
-    any: Option<RegexSet>,
     each: Vec<(&'static str, Regex)>,
+    /// Words of which a match holds one, and the pattern that each stands for: most texts hold none.
+    words: Option<AhoCorasick>,
+    of_word: Vec<usize>,
+    /// Patterns for which no such words are known.
+    always: Vec<usize>,
 }
 
 impl Patterns {
@@ -20,8 +27,26 @@ impl Patterns {
         let each: Vec<(&'static str, Regex)> = lines(table)
             .filter_map(|(kind, pattern)| Some((kind, compile(pattern).ok()?)))
             .collect();
-        let any = RegexSet::new(each.iter().map(|(_, regex)| regex.as_str())).ok();
-        Self { any, each }
+        let (mut words, mut of_word, mut always) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (_, regex)) in each.iter().enumerate() {
+            match required::of(regex.as_str()) {
+                Some(needed) => {
+                    of_word.extend(needed.iter().map(|_| i));
+                    words.extend(needed);
+                }
+                None => always.push(i),
+            }
+        }
+        let words = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .build(words)
+            .ok();
+        Self {
+            each,
+            words,
+            of_word,
+            always,
+        }
     }
 
     pub(super) fn kinds(&self) -> impl Iterator<Item = &'static str> {
@@ -29,11 +54,7 @@ impl Patterns {
     }
 
     pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
-        let present: Vec<usize> = match &self.any {
-            Some(any) => any.matches(text).into_iter().collect(),
-            None => (0..self.each.len()).collect(),
-        };
-        for (kind, regex) in present.into_iter().filter_map(|i| self.each.get(i)) {
+        for (kind, regex) in self.possible(text).into_iter().filter_map(|i| self.each.get(i)) {
             for captures in regex.captures_iter(text) {
                 if let Some(secret) = captures.get(1).or_else(|| captures.get(0)) {
                     found.push(Found {
@@ -43,6 +64,22 @@ impl Patterns {
                 }
             }
         }
+    }
+
+    /// The patterns that can match, in order.
+    fn possible(&self, text: &str) -> Vec<usize> {
+        let Some(words) = self.words.as_ref().filter(|_| !text.contains(FOLDED)) else {
+            return (0..self.each.len()).collect();
+        };
+        let mut possible = self.always.clone();
+        possible.extend(
+            words
+                .find_overlapping_iter(text)
+                .filter_map(|word| self.of_word.get(word.pattern().as_usize())),
+        );
+        possible.sort_unstable();
+        possible.dedup();
+        possible
     }
 }
 
@@ -74,9 +111,27 @@ mod tests {
             compile(pattern).unwrap_or_else(|e| panic!("{kind}: {e}"));
         }
         assert_eq!(PATTERNS.each.len(), lines(table).count());
+        assert!(PATTERNS.words.is_some());
+        let always: Vec<&str> = PATTERNS
+            .always
+            .iter()
+            .map(|i| PATTERNS.each[*i].1.as_str())
+            .collect();
         assert!(
-            PATTERNS.any.is_some(),
-            "the set of all patterns is too large to compile"
+            always.len() <= 3,
+            "patterns that are tried on every text: {always:#?}"
         );
+    }
+
+    #[test]
+    fn letters_that_count_as_others_are_not_passed_over() {
+        for text in [
+            "pa\u{17f}\u{17f}word is: hunter2",
+            "authorization: to\u{212a}en abcdef",
+        ] {
+            let mut found = Vec::new();
+            PATTERNS.find(text, &mut found);
+            assert_eq!(found.len(), 1, "{text}");
+        }
     }
 }

@@ -60,6 +60,10 @@ fn again<T: serde::de::DeserializeOwned>(outcome: Recorded) -> Answer<T> {
 
 #[async_trait]
 impl Journal for World {
+    fn may_hold(&self, lease: &Lease) -> bool {
+        self.state().fenced(lease).is_ok()
+    }
+
     async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
         Ok(self.state().fenced(lease)?.steps.clone())
     }

@@ -60,7 +60,7 @@ pub(super) struct Row {
 /// A task that a worker may run.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    pub info: TaskInfo,
+    pub info: Arc<TaskInfo>,
     pub lease: Lease,
     pub failures: u32,
     pub cancelled: bool,
@@ -144,7 +144,7 @@ impl State {
     }
 
     pub(super) fn fenced(&mut self, lease: &Lease) -> Result<&mut Row, JournalError> {
-        if self.dead.contains(&lease.worker) {
+        if self.dead.contains(&*lease.worker) {
             return Err(JournalError::LeaseLost);
         }
         let row = self.tasks.get_mut(&lease.task).ok_or(JournalError::LeaseLost)?;
@@ -358,7 +358,7 @@ impl World {
                 row.wait = Some(Wake::default());
                 row.held = Some(reason);
             }
-            Outcome::LeaseLost => row.worker = Some(lease.worker.clone()),
+            Outcome::LeaseLost => row.worker = Some(lease.worker.to_string()),
         }
         Settled::Written
     }
@@ -416,11 +416,11 @@ impl State {
         row.held = None;
         let lease = Lease {
             task: id.clone(),
-            worker: worker.to_owned(),
+            worker: worker.into(),
             attempt: row.attempt,
         };
         Some(Claimed {
-            info: row.info.clone(),
+            info: Arc::new(row.info.clone()),
             lease,
             failures: row.failures,
             cancelled,

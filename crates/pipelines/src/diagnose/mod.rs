@@ -15,6 +15,7 @@ mod fingerprints;
 mod form;
 mod heard;
 mod index;
+mod lazy;
 mod ledger;
 mod literals;
 mod prefilter;

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use regex::bytes::{Regex, RegexBuilder};
-
 use super::clean;
 use super::form::{ClassText, Decoration, File, Mark, Rule};
 use super::index::Index;
+use super::lazy::LazyRegex;
 use super::literals::{self, Demands};
 
 /// The version of the rule files' form that this code reads.
@@ -38,9 +37,6 @@ const START: &str = r"^(?:\s*(?:\[[\w .:/@-]{1,60}\]|#\d+ [\d.]+|[\w.-]{1,40}\s+
 
 /// Bytes of a captured text.
 const KEPT_CAPTURE: usize = 160;
-
-/// Bytes that one pattern may spend on states it has met; hundreds of patterns share the process.
-const DFA_CACHE: usize = 128 * 1024;
 
 /// Why the rule files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,14 +77,14 @@ pub struct RuleSet {
     decorated: Box<[bool; 256]>,
     pub(super) index: Index,
     pub(super) patterns: Vec<Pattern>,
-    pub(super) unless: Vec<Vec<Regex>>,
-    pub(super) anchors: Vec<Option<Regex>>,
+    pub(super) unless: Vec<Vec<LazyRegex>>,
+    pub(super) anchors: Vec<Option<LazyRegex>>,
     /// Indices of `needs_rule`, by rule.
     pub(super) needed: Vec<Vec<u16>>,
 }
 
 pub(super) struct Pattern {
-    pub(super) regex: Regex,
+    pub(super) regex: LazyRegex,
     pub(super) target: Target,
 }
 
@@ -109,13 +105,13 @@ pub(super) enum Target {
 }
 
 impl RuleSet {
-    /// The rules that ship with the program, compiled at first use.
+    /// The rules that ship with the program, read at first use.
     pub fn builtin() -> Result<&'static RuleSet, &'static RuleError> {
         static BUILTIN: LazyLock<Result<RuleSet, RuleError>> = LazyLock::new(|| RuleSet::from_files(FILES));
         BUILTIN.as_ref()
     }
 
-    /// Compiles rule files, given as (name, text).
+    /// Reads rule files, given as (name, text). Their patterns are compiled when they are needed.
     pub fn from_files(files: &[(&str, &str)]) -> Result<RuleSet, RuleError> {
         let mut rules: Vec<Rule> = Vec::new();
         let mut marks = Vec::new();
@@ -158,6 +154,28 @@ impl RuleSet {
         compile(rules, marks, decoration)
     }
 
+    /// Compiles every pattern now, so that one that cannot be is known before a log needs it.
+    pub fn check(&self) -> Result<(), RuleError> {
+        let of_patterns = self.patterns.iter().map(|pattern| {
+            let id = match pattern.target {
+                Target::Rule(rule) => &self.rules[rule as usize].id,
+                Target::Mark(mark) => &self.marks[mark as usize].id,
+            };
+            (id, &pattern.regex)
+        });
+        let of_rules = self.rules.iter().zip(self.unless.iter().zip(&self.anchors));
+        let beside = of_rules
+            .flat_map(|(rule, (unless, anchor))| unless.iter().chain(anchor).map(|regex| (&rule.id, regex)));
+        for (id, regex) in of_patterns.chain(beside) {
+            regex.compile().map_err(|source| RuleError::Pattern {
+                id: id.clone(),
+                pattern: regex.as_str().to_owned(),
+                source: Box::new(source),
+            })?;
+        }
+        Ok(())
+    }
+
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -182,7 +200,7 @@ impl RuleSet {
             let pattern = &self.patterns[at as usize];
             if let Target::Mark(mark) = pattern.target
                 && self.index.admits(at, timeless)
-                && pattern.regex.is_match(timeless.as_bytes())
+                && pattern.regex.is_match(timeless)
             {
                 ids.push(&self.marks[mark as usize].id);
             }
@@ -209,10 +227,10 @@ impl RuleSet {
             };
             if last == Some(rule)
                 || !self.index.admits(*at, plain)
-                || !pattern.regex.is_match(plain.as_bytes())
+                || !pattern.regex.is_match(plain)
                 || self.unless[rule as usize]
                     .iter()
-                    .any(|exception| exception.is_match(plain.as_bytes()))
+                    .any(|exception| exception.is_match(plain))
             {
                 return None;
             }
@@ -224,11 +242,11 @@ impl RuleSet {
     /// What the named groups of a pattern hold in a text.
     pub(super) fn captured(&self, pattern: u32, text: &str) -> Vec<(String, String)> {
         let regex = &self.patterns[pattern as usize].regex;
-        let mut names = regex.capture_names().flatten().peekable();
+        let mut names = regex.names().peekable();
         if names.peek().is_none() {
             return Vec::new();
         }
-        let Some(found) = regex.captures(text.as_bytes()) else {
+        let Some(found) = regex.captures(text) else {
             return Vec::new();
         };
         names
@@ -297,7 +315,7 @@ fn compile(rules: Vec<Rule>, marks: Vec<Mark>, decoration: Decoration) -> Result
             })?);
         }
         needed.push(others);
-        let exceptions: Result<Vec<Regex>, RuleError> = rule
+        let exceptions: Result<Vec<LazyRegex>, RuleError> = rule
             .unless
             .iter()
             .map(|pattern| build(&rule.id, pattern))
@@ -383,14 +401,10 @@ fn expanded(pattern: &str) -> String {
     pattern.replace("<S>", START)
 }
 
-fn build(id: &str, pattern: &str) -> Result<Regex, RuleError> {
-    RegexBuilder::new(&expanded(pattern))
-        .unicode(false)
-        .dfa_size_limit(DFA_CACHE)
-        .build()
-        .map_err(|source| RuleError::Pattern {
-            id: id.to_owned(),
-            pattern: pattern.to_owned(),
-            source: Box::new(source),
-        })
+fn build(id: &str, pattern: &str) -> Result<LazyRegex, RuleError> {
+    LazyRegex::new(expanded(pattern)).map_err(|source| RuleError::Pattern {
+        id: id.to_owned(),
+        pattern: pattern.to_owned(),
+        source: Box::new(source),
+    })
 }

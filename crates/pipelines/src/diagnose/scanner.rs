@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::diagnosis::{Context, Diagnosis};
 use super::escapes::Stripped;
 use super::form::MarkKind;
+use super::lazy::LazyRegex;
 use super::ledger::{Captures, Hit, Ledger};
 use super::rules::{Rank, RuleSet, Target};
 use super::verdict;
@@ -261,7 +262,7 @@ impl<'r> Scanner<'r> {
             let pattern = &rules.patterns[*at as usize];
             if let Target::Mark(mark) = pattern.target
                 && rules.index.admits(*at, timeless)
-                && pattern.regex.is_match(timeless.as_bytes())
+                && pattern.regex.is_match(timeless)
             {
                 marks.push((
                     rules.marks[mark as usize].kind,
@@ -308,11 +309,9 @@ impl<'r> Scanner<'r> {
 }
 
 /// The exit code that a mark's pattern finds. Most have none to find, which is told sooner than searched.
-fn exit_code(pattern: &regex::bytes::Regex, text: &str) -> Option<i32> {
-    if pattern.captures_len() == 1 {
-        return None;
-    }
-    let found = pattern.captures(text.as_bytes())?;
+fn exit_code(pattern: &LazyRegex, text: &str) -> Option<i32> {
+    pattern.names().next()?;
+    let found = pattern.captures(text)?;
     std::str::from_utf8(found.name("code")?.as_bytes())
         .ok()?
         .parse()
@@ -333,7 +332,7 @@ fn settle(hit: &mut Hit, buffer: &[u8]) {
 }
 
 /// Moves a hit up to the nearest line before it that the anchor matches, if one is near.
-fn move_to_anchor(hit: &mut Hit, anchor: &regex::bytes::Regex, rules: &RuleSet) {
+fn move_to_anchor(hit: &mut Hit, anchor: &LazyRegex, rules: &RuleSet) {
     let Some(before) = hit.before.strip_suffix(b"\n") else {
         return;
     };
@@ -343,7 +342,7 @@ fn move_to_anchor(hit: &mut Hit, anchor: &regex::bytes::Regex, rules: &RuleSet) 
         let start = memchr::memrchr(b'\n', &before[..end]).map_or(0, |newline| newline + 1);
         clean::strip_escapes(&before[start..end], &mut stripped);
         let (plain, _) = rules.undecorated(clean::skip_time(&stripped));
-        if anchor.is_match(plain.as_bytes()) {
+        if anchor.is_match(plain) {
             let text = clean::clip(plain, KEPT_LINE);
             let mut after = before[end..].to_vec();
             after.push(b'\n');

@@ -411,7 +411,8 @@ fn passed(
 }
 
 /// The text with each `{name}` replaced by the capture of that name; `{name|otherwise}` says what stands for a
-/// capture that the matching pattern does not have. A part in `[` and `]` is left out when a capture in it is missing.
+/// capture that the matching pattern does not have. A part in `[` and `]` is left out when a capture in it is missing;
+/// `[The test {name}|A test]` says what stands in its place.
 fn filled(text: &str, captures: &[(String, String)]) -> String {
     let mut out = String::with_capacity(text.len() + 32);
     let mut rest = text;
@@ -421,8 +422,15 @@ fn filled(text: &str, captures: &[(String, String)]) -> String {
         };
         put(&mut out, &rest[..open], captures);
         let before = out.len();
-        if !put(&mut out, &rest[open + 1..open + length], captures) {
+        let part = &rest[open + 1..open + length];
+        let last_capture = part.rfind('}').unwrap_or(0);
+        let (part, otherwise) = match part[last_capture..].find('|') {
+            Some(bar) => (&part[..last_capture + bar], &part[last_capture + bar + 1..]),
+            None => (part, ""),
+        };
+        if !put(&mut out, part, captures) {
             out.truncate(before);
+            out.push_str(otherwise);
         }
         rest = &rest[open + length + 1..];
     }
@@ -477,6 +485,11 @@ mod tests {
         assert_eq!(
             filled("It[ in {package}] fails", &captures),
             "It in left-pad fails"
+        );
+        let alternative = "[The package {package}|A package] of [the team {team}|somebody] is gone";
+        assert_eq!(
+            filled(alternative, &captures),
+            "The package left-pad of somebody is gone"
         );
         assert_eq!(
             filled("It fails: {what} {package}", &captures),

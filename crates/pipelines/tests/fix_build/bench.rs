@@ -141,6 +141,7 @@ impl Bench {
             let attempt = Attempt {
                 task: claimed.info,
                 lease: claimed.lease.clone(),
+                first: false,
                 journal: Arc::new(self.world.clone()),
                 cancel: CancelFlag::default(),
                 limits: Limits::default(),

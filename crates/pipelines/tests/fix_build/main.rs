@@ -335,6 +335,7 @@ async fn half_a_log_is_not_judged() {
     let attempt = Attempt {
         task: claimed.info,
         lease: claimed.lease.clone(),
+        first: false,
         journal: Arc::new(bench.world.clone()),
         cancel: CancelFlag::default(),
         limits: Limits::default(),

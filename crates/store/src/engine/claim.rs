@@ -1,16 +1,22 @@
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Error, Priority, Repo, Result, TaskId, TaskInfo};
 use durable::Lease;
-use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
+use super::limited::is_ruled;
+use super::refuse;
+use super::taken::Taken;
 use super::ticket::{self, Ancestor};
 use crate::Store;
 use crate::error::SqlResult;
-use crate::json::{self, Unreadable};
+use crate::json;
+
+const PRIORITIES: RangeInclusive<i32> = 1..=10;
 
 /// What a worker asks for.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct Claim {
     pub oldest: u32,
     /// How deep a payload may be nested.
     pub max_depth: usize,
+    /// Earlier claims, all of whose tasks have been written down as ended or parked.
+    pub over: Vec<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,8 +50,10 @@ pub struct Served {
 /// A task that is now ours to run.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    pub info: TaskInfo,
+    pub info: Arc<TaskInfo>,
     pub lease: Lease,
+    /// The claim that took it, for [`Claim::over`].
+    pub claim: i64,
     /// Attempts that ended in a transient error.
     pub failures: u32,
     /// Workers that died while running it.
@@ -66,44 +76,21 @@ impl Claim {
             .map(|served| served.task_type.as_str())
             .collect()
     }
-}
 
-impl Store {
-    /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
-    /// then as many of the oldest pending ones as the claim says, then pending ones by priority (10 first) and age. One
-    /// statement; rows that others are taking are skipped.
-    pub async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>> {
-        self.within("claim tasks", self.claim_unlimited(claim)).await
+    pub(super) fn versions(&self) -> Vec<i32> {
+        self.served.iter().map(|served| served.version).collect()
     }
 
-    async fn claim_unlimited(&self, claim: &Claim) -> Result<Vec<Claimed>> {
-        let mut tx = self.pool().begin().await.doing("claim tasks")?;
-        let rows = self.take(&mut tx, claim).await?;
-        if rows.is_empty() {
-            tx.commit().await.doing("claim tasks")?;
-            return Ok(Vec::new());
-        }
-        let repos = self.repos_of(&mut tx, &rows).await?;
-        let mut ancestors = self.ancestors_of(&mut tx, &rows).await?;
-        tx.commit().await.doing("claim tasks")?;
-        rows.iter()
-            .map(|row| {
-                let id: String = row.try_get("id").doing("read a claimed task")?;
-                read(row, claim, &repos, ancestors.remove(&id).unwrap_or_default())
-                    .doing("read a claimed task")
-            })
+    pub(super) fn deadlines(&self) -> Vec<Option<f64>> {
+        self.served
+            .iter()
+            .map(|served| served.deadline.map(|d| d.as_secs_f64()))
             .collect()
     }
 
-    async fn take(&self, tx: &mut PgConnection, claim: &Claim) -> Result<Vec<PgRow>> {
-        let versions: Vec<i32> = claim.served.iter().map(|served| served.version).collect();
-        let deadlines: Vec<Option<f64>> = claim
-            .served
-            .iter()
-            .map(|served| served.deadline.map(|d| d.as_secs_f64()))
-            .collect();
-        let resumable: Vec<String> = claim
-            .served
+    /// `TYPE/VERSION` of the begun tasks that can go on.
+    pub(super) fn resumable(&self) -> Vec<String> {
+        self.served
             .iter()
             .flat_map(|served| {
                 served
@@ -111,119 +98,243 @@ impl Store {
                     .iter()
                     .map(|version| format!("{}/{version}", served.task_type))
             })
-            .collect();
+            .collect()
+    }
+}
+
+/// Whether we can go on with it: it was not begun, or in a version that we have.
+macro_rules! resumable {
+    () => {
+        "(t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))"
+    };
+}
+pub(super) use resumable;
+
+/// Forgets the claims `$over`. Not under a lease that has run out: then somebody else has to find what stands in them.
+macro_rules! over {
+    ($over:literal) => {
+        concat!(
+            "DELETE FROM longshore.claims WHERE id = ANY (", $over, ")
+                AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())"
+        )
+    };
+}
+pub(super) use over;
+
+/// Makes the rows `$which` ours; `$over` are claims that are over.
+macro_rules! taking {
+    ($which:literal, $over:literal) => {
+        concat!(
+            "mine AS (
+                 UPDATE tasks t
+                    SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
+                        worker_id = $1,
+                        attempt = t.attempt + 1,
+                        assigned_to = coalesce(t.assigned_to, $2[1]),
+                        claimed_at = longshore.utc_now(),
+                        started_at = coalesce(t.started_at, longshore.utc_now()),
+                        crashes = t.crashes + (t.worker_id IS NOT NULL AND t.status <> 'pending')::int,
+                        wait = NULL,
+                        handler_version = coalesce(t.handler_version, ($5::int[])[array_position($4, t.task_type)]),
+                        deadline_at = coalesce(t.deadline_at, longshore.utc_now()
+                            + make_interval(secs => ($7::float8[])[array_position($4, t.task_type)]))
+                  WHERE ", $which, "
+                    AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())
+              RETURNING t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
+                        t.parent_task_id, t.attempt, t.failures, t.crashes, t.max_attempts,
+                        CASE WHEN t.attempt = 1 AND t.created_at BETWEEN '0001-01-01' AND '9999-12-31' AND t.run_at <= t.created_at + interval '1 minute'
+                             THEN t.created_at END AS in_turn,
+                        CASE WHEN isfinite(t.deadline_at) THEN date_part('epoch', t.deadline_at - longshore.utc_now()) END AS left,
+                        date_part('epoch', longshore.utc_now()
+                            - greatest(CASE WHEN isfinite(t.created_at) THEN t.created_at END,
+                                       CASE WHEN isfinite(t.run_at) THEN t.run_at END)) AS waited),
+             over AS (", over!($over), "),
+             noted AS (
+                 INSERT INTO longshore.claims (worker_id, tasks)
+                 SELECT $1, array_agg(id) FROM mine HAVING count(*) > 0 RETURNING id)"
+        )
+    };
+}
+pub(super) use taking;
+
+/// What is pending in one priority (`level`), locked, at most so many of each agent and each type. They are looked up one
+/// by one, so that what others have pending is not walked through.
+macro_rules! pending {
+    ($most:literal) => {
+        concat!(
+            "SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
+                 SELECT t.ctid AS place, t.created_at AS since, t.id FROM tasks t
+                  WHERE t.live = 'pending' AND t.assigned_to = agent AND t.priority = level.priority
+                    AND (t.created_at, t.id) >= (level.since, level.after) AND t.run_at <= longshore.utc_now()
+                    AND ", resumable!(), "
+                  ORDER BY t.created_at, t.id LIMIT (SELECT ", $most, " FROM room) FOR UPDATE SKIP LOCKED) AS mine
+             UNION ALL
+             SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN LATERAL (
+                 SELECT t.ctid AS place, t.created_at AS since, t.id FROM tasks t
+                  WHERE t.live = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
+                    AND t.priority = level.priority
+                    AND (t.created_at, t.id) >= (level.since, level.after) AND t.run_at <= longshore.utc_now()
+                    AND ", resumable!(), "
+                  ORDER BY t.created_at, t.id LIMIT (SELECT ", $most, " FROM room) FOR UPDATE SKIP LOCKED) AS anyones
+             UNION ALL
+             SELECT late.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
+                 SELECT t.ctid AS place, t.created_at AS since, t.id FROM tasks t
+                  WHERE t.live = 'later' AND t.assigned_to = agent AND t.priority = level.priority
+                    AND t.run_at <= longshore.utc_now()
+                    AND ", resumable!(), "
+                  ORDER BY t.run_at LIMIT (SELECT ", $most, " FROM room) FOR UPDATE SKIP LOCKED) AS late
+             UNION ALL
+             SELECT * FROM (
+                 SELECT t.ctid AS place, t.created_at AS since, t.id FROM tasks t
+                  WHERE t.live = 'later' AND t.assigned_to IS NULL AND t.task_type = ANY ($4)
+                    AND t.priority = level.priority AND t.run_at <= longshore.utc_now()
+                    AND ", resumable!(), "
+                  ORDER BY t.run_at LIMIT (SELECT ", $most, " FROM room) FOR UPDATE SKIP LOCKED) AS late"
+        )
+    };
+}
+
+impl Store {
+    /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
+    /// then as many of the oldest pending ones as the claim says, then pending ones by priority (10 first) and age. One
+    /// statement; rows that others are taking are skipped. Where there are rules, what these allow. `taken` is kept from one claim to the next.
+    pub async fn claim(&self, claim: &Claim, taken: &mut Taken) -> Result<Vec<Claimed>> {
+        let claimed = self
+            .within("claim tasks", self.claim_unlimited(claim, taken))
+            .await;
+        if claimed.is_err() {
+            *taken = Taken::default();
+        }
+        claimed
+    }
+
+    async fn claim_unlimited(&self, claim: &Claim, taken: &mut Taken) -> Result<Vec<Claimed>> {
+        if self.is_ruled()
+            && let Some(claimed) = self.claim_ruled(claim).await?
+        {
+            *taken = Taken::default();
+            return Ok(claimed);
+        }
+        let mut session = self.pinned_session().await.doing("claim tasks")?;
+        let rows = self.take(&mut session, claim, taken).await.doing("claim tasks")?;
+        if self.has_met_rules(&rows)? {
+            session.end().await.doing("claim tasks")?;
+            *taken = Taken::default();
+            return Ok(self.claim_ruled(claim).await?.unwrap_or_default());
+        }
+        // Nothing is known of these tasks before the claim's end: what is read of them is as it was then or later.
+        let claimed = self.read_claimed(&mut session, claim, &rows).await?;
+        session.end().await.doing("claim tasks")?;
+        taken
+            .note(&rows, rows.len() >= claim.limit as usize)
+            .doing("read a claimed task")?;
+        Ok(claimed)
+    }
+
+    pub(super) async fn read_claimed(
+        &self,
+        db: &mut PgConnection,
+        claim: &Claim,
+        rows: &[PgRow],
+    ) -> Result<Vec<Claimed>> {
+        let repos = self.repos_of(db, rows).await?;
+        let mut ancestors = self.ancestors_of(db, rows).await?;
+        let doing = "read a claimed task";
+        let worker = Arc::from(claim.worker.as_str());
+        rows.iter()
+            .map(|row| {
+                let id: String = row.try_get("id").doing(doing)?;
+                read(
+                    row,
+                    claim,
+                    &worker,
+                    &repos,
+                    ancestors.remove(&id).unwrap_or_default(),
+                )
+                .doing(doing)
+            })
+            .collect()
+    }
+
+    async fn take(&self, db: &mut PgConnection, claim: &Claim, taken: &Taken) -> sqlx::Result<Vec<PgRow>> {
+        let (mut since, mut after) = (Vec::new(), Vec::new());
+        for level in PRIORITIES.rev() {
+            let last = taken.last.get(&level);
+            since.push(last.map_or("-infinity".to_owned(), |(at, _)| at.to_string()));
+            after.push(last.map_or("", |(_, id)| id.as_str()));
+        }
+        // Rows go by their place (`ctid`) from the look to the update: locked in between, they cannot move. The planner makes
+        // nested loops of LATERAL, so priorities are looked at from the highest, and only until there is enough.
         // Each agent and each type is looked up by itself, so that what others have pending is not walked through.
-        // `taken` is as the statement's snapshot has it; what may have changed before the lock is read from `t`.
         // `handler_version` of a type that nobody serves stays null: such a task fails at its first attempt.
-        // Rows are named by arrays, which the planner always looks up: of a join it may think that it brings many.
-        // The oldest are looked for in each priority by itself, so that no index by age alone must be kept.
-        self.query(
-            "WITH woken AS MATERIALIZED (
-                 SELECT id FROM (
-                     SELECT t.id FROM tasks t
-                      WHERE t.worker_id IS NOT NULL AND t.status IN ('in_progress', 'cancelled')
+        // A claim need not be on the disk before the task is run: whatever the task writes comes after it in the log, and
+        // a claim that is lost with the server was never made.
+        self.query(concat!(
+            "WITH ruled AS MATERIALIZED (SELECT ", is_ruled!(), " AS yes),
+             woken AS MATERIALIZED (
+                 SELECT place FROM (
+                     SELECT t.ctid AS place FROM tasks t
+                      WHERE t.id = ANY (ARRAY (
+                                SELECT unnest(c.tasks) FROM longshore.workers w JOIN longshore.claims c ON c.worker_id = w.id
+                                 WHERE w.lease_until <= clock_timestamp()))
+                        AND t.status = 'in_progress' AND t.assigned_to = ANY ($2)
+                        AND EXISTS (SELECT FROM longshore.workers w
+                                     WHERE w.id = t.worker_id AND w.lease_until <= clock_timestamp())
+                        AND ", resumable!(), "
+                      LIMIT $3 FOR UPDATE SKIP LOCKED) AS abandoned
+                 UNION
+                 SELECT place FROM (
+                     SELECT t.ctid AS place FROM tasks t
+                      WHERE t.live = 'cancelling' AND t.assigned_to = ANY ($2)
                         AND NOT EXISTS (SELECT FROM longshore.workers w
                                          WHERE w.id = t.worker_id AND w.lease_until > clock_timestamp())
-                        AND t.assigned_to = ANY ($2)
-                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                      LIMIT $3 FOR UPDATE SKIP LOCKED) AS abandoned
-                 UNION ALL
-                 SELECT id FROM (
-                     SELECT t.id FROM tasks t
-                      WHERE t.status = 'cancelled' AND t.worker_id IS NULL AND t.wait IS NOT NULL
-                        AND t.assigned_to = ANY ($2)
-                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                        AND ", resumable!(), "
                       LIMIT $3 FOR UPDATE SKIP LOCKED) AS cancelled
-                 UNION ALL
-                 SELECT id FROM (
-                     SELECT t.id FROM tasks t
-                      WHERE t.status = 'waiting' AND t.run_at <= longshore.utc_now() AND t.assigned_to = ANY ($2)
-                        AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
+                 UNION
+                 SELECT place FROM (
+                     SELECT t.ctid AS place FROM tasks t
+                      WHERE t.live = 'waiting' AND t.run_at <= longshore.utc_now() AND t.assigned_to = ANY ($2)
+                        AND ", resumable!(), "
                       ORDER BY t.run_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
-                 LIMIT $3),
-             room AS MATERIALIZED (SELECT greatest($3 - count(*), 0) AS slots FROM woken),
+                 LIMIT (SELECT CASE WHEN yes THEN 0 ELSE $3 END FROM ruled)),
+             room AS MATERIALIZED (
+                 SELECT slots, least($8, slots) AS oldest, set_config('synchronous_commit', 'off', true)
+                   FROM (SELECT CASE WHEN (SELECT yes FROM ruled) THEN 0 ELSE $3 - (SELECT count(*) FROM woken) END AS slots) AS free),
+             level AS MATERIALIZED (
+                 SELECT * FROM unnest($11::int[], $9::text[]::timestamp[], $10::text[]) AS l(priority, since, after)),
              aged AS MATERIALIZED (
-                 SELECT id FROM (
-                     SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN generate_series(1, 10) AS level
-                      CROSS JOIN LATERAL (
-                         SELECT t.id, t.created_at FROM tasks t
-                          WHERE t.status = 'pending' AND t.assigned_to = agent AND t.priority = level
-                            AND t.run_at <= longshore.utc_now()
-                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                          ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)
-                            FOR UPDATE SKIP LOCKED) AS mine
-                     UNION ALL
-                     SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN generate_series(1, 10) AS level
-                      CROSS JOIN LATERAL (
-                         SELECT t.id, t.created_at FROM tasks t
-                          WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
-                            AND t.priority = level AND t.run_at <= longshore.utc_now()
-                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                          ORDER BY t.created_at LIMIT (SELECT least($8, slots) FROM room)
-                            FOR UPDATE SKIP LOCKED) AS anyones) AS old
-                  ORDER BY created_at LIMIT (SELECT least($8, slots) FROM room)),
-             pending AS MATERIALIZED (
-                 SELECT id FROM (
-                     SELECT mine.* FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
-                         SELECT t.id, t.priority, t.created_at FROM tasks t
-                          WHERE t.status = 'pending' AND t.assigned_to = agent AND t.run_at <= longshore.utc_now()
-                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                            AND t.id <> ALL (ARRAY (SELECT id FROM aged))
-                          ORDER BY t.priority DESC, t.created_at
-                          LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS mine
-                     UNION ALL
-                     SELECT anyones.* FROM unnest($4::text[]) AS served CROSS JOIN LATERAL (
-                         SELECT t.id, t.priority, t.created_at FROM tasks t
-                          WHERE t.status = 'pending' AND t.assigned_to IS NULL AND t.task_type = served
-                            AND t.run_at <= longshore.utc_now()
-                            AND (t.handler_version IS NULL OR t.task_type || '/' || t.handler_version = ANY ($6))
-                            AND t.id <> ALL (ARRAY (SELECT id FROM aged))
-                          ORDER BY t.priority DESC, t.created_at
-                          LIMIT (SELECT slots FROM room) FOR UPDATE SKIP LOCKED) AS anyones) AS first
-                  ORDER BY priority DESC, created_at
-                  LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room)),
-             taken AS MATERIALIZED (
-                 SELECT t.id, t.run_at, s.version, s.deadline
-                   FROM tasks t
-                   LEFT JOIN unnest($4::text[], $5::int[], $7::float8[]) AS s(task_type, version, deadline)
-                     ON s.task_type = t.task_type
-                  WHERE t.id = ANY (ARRAY (SELECT id FROM woken UNION SELECT id FROM aged UNION SELECT id FROM pending)))
-             UPDATE tasks t
-                SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'in_progress' END,
-                    worker_id = $1,
-                    attempt = t.attempt + 1,
-                    assigned_to = coalesce(t.assigned_to, $2[1]),
-                    claimed_at = longshore.utc_now(),
-                    started_at = coalesce(t.started_at, longshore.utc_now()),
-                    crashes = t.crashes + (t.worker_id IS NOT NULL AND t.status <> 'pending')::int,
-                    wait = NULL,
-                    handler_version = coalesce(t.handler_version, taken.version),
-                    deadline_at = coalesce(t.deadline_at, longshore.utc_now() + make_interval(secs => taken.deadline))
-               FROM taken
-              WHERE t.id = taken.id AND t.id = ANY (ARRAY (SELECT id FROM taken))
-                AND EXISTS (SELECT FROM longshore.workers w WHERE w.id = $1 AND w.lease_until > clock_timestamp())
-          RETURNING t.id, t.repo_id, t.task_type, t.priority, t.payload, t.status, t.assigned_to, t.created_by,
-                    t.parent_task_id, t.attempt, t.failures, t.crashes, t.max_attempts,
-                    CASE WHEN isfinite(t.deadline_at)
-                         THEN extract(epoch FROM t.deadline_at - longshore.utc_now())::float8 END AS left,
-                    extract(epoch FROM longshore.utc_now()
-                        - greatest(CASE WHEN isfinite(t.created_at) THEN t.created_at END,
-                                   CASE WHEN isfinite(taken.run_at) THEN taken.run_at END))::float8 AS waited",
-        )
+                 SELECT old.place FROM level CROSS JOIN LATERAL (", pending!("oldest"), ") AS old
+                  ORDER BY old.since LIMIT (SELECT oldest FROM room)),
+             in_turn AS MATERIALIZED (
+                 SELECT next.place FROM level CROSS JOIN LATERAL (
+                     SELECT found.place FROM (", pending!("slots"), ") AS found
+                      ORDER BY found.since, found.id LIMIT (SELECT slots FROM room)) AS next
+                  LIMIT (SELECT slots FROM room)),
+             ", taking!("t.ctid = ANY (ARRAY (
+                        SELECT place FROM woken
+                        UNION ALL SELECT place FROM aged
+                        UNION ALL (SELECT place FROM in_turn WHERE place <> ALL (ARRAY (SELECT place FROM aged))
+                                    LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room))))", "$12"), "
+             SELECT mine.*, noted.id AS claim, ruled.yes AS ruled
+               FROM ruled LEFT JOIN (mine CROSS JOIN noted) ON true WHERE ruled.yes OR mine.id IS NOT NULL"
+        ))
         .bind(&claim.worker)
         .bind(&claim.agents)
         .bind(i64::from(claim.limit))
         .bind(claim.types())
-        .bind(&versions)
-        .bind(&resumable)
-        .bind(&deadlines)
+        .bind(claim.versions())
+        .bind(claim.resumable())
+        .bind(claim.deadlines())
         .bind(i64::from(claim.oldest))
-        .fetch_all(tx)
+        .bind(&since)
+        .bind(&after)
+        .bind(PRIORITIES.rev().collect::<Vec<i32>>())
+        .bind(&claim.over)
+        .fetch_all(db)
         .await
-        .doing("claim tasks")
     }
 
-    async fn repos_of(&self, tx: &mut PgConnection, rows: &[PgRow]) -> Result<HashMap<String, Repo>> {
+    async fn repos_of(&self, db: &mut PgConnection, rows: &[PgRow]) -> Result<HashMap<String, Repo>> {
         let mut ids: Vec<String> = rows
             .iter()
             .filter_map(|row| row.try_get("repo_id").ok().flatten())
@@ -233,14 +344,14 @@ impl Store {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let repos = self.repos_by_ids(tx, &ids).await?;
+        let repos = self.repos_by_ids(db, &ids).await?;
         Ok(repos.into_iter().map(|repo| (repo.id.clone(), repo)).collect())
     }
 
     /// Each task's chain of parents, nearest first, up to one more than may be.
     async fn ancestors_of(
         &self,
-        tx: &mut PgConnection,
+        db: &mut PgConnection,
         rows: &[PgRow],
     ) -> Result<HashMap<String, Vec<Ancestor>>> {
         let children: Vec<String> = rows
@@ -254,13 +365,14 @@ impl Store {
         if children.is_empty() {
             return Ok(HashMap::new());
         }
-        ticket::ancestors(self, tx, &children).await
+        ticket::ancestors(self, db, &children).await
     }
 }
 
 fn read(
     row: &PgRow,
     claim: &Claim,
+    worker: &Arc<str>,
     repos: &HashMap<String, Repo>,
     ancestors: Vec<Ancestor>,
 ) -> std::result::Result<Claimed, sqlx::Error> {
@@ -269,9 +381,9 @@ fn read(
     let parent: Option<String> = row.try_get("parent_task_id")?;
     let stored = json::read(row, "payload")?;
     let repo = repo_id.as_ref().and_then(|id| repos.get(id)).cloned();
-    let refusal = refuse_payload(&stored, claim.max_depth)
-        .or_else(|| repo_id.filter(|_| repo.is_none()).map(unknown_repo))
-        .or_else(|| repo.as_ref().and_then(refuse_settings))
+    let refusal = refuse::payload(&stored, claim.max_depth)
+        .or_else(|| repo_id.filter(|_| repo.is_none()).map(refuse::unknown_repo))
+        .or_else(|| repo.as_ref().and_then(refuse::settings))
         .or_else(|| ticket::refuse_parents(&id, parent.as_deref(), &ancestors));
     let payload = stored.ok().flatten().unwrap_or_default();
     let priority = Priority::try_from(i64::from(row.try_get::<i32, _>("priority")?)).unwrap_or_default();
@@ -282,9 +394,10 @@ fn read(
     Ok(Claimed {
         lease: Lease {
             task: id.clone(),
-            worker: claim.worker.clone(),
+            worker: worker.clone(),
             attempt: row.try_get("attempt")?,
         },
+        claim: row.try_get("claim")?,
         failures: row.try_get::<i32, _>("failures")?.unsigned_abs(),
         crashes: row.try_get::<i32, _>("crashes")?.unsigned_abs(),
         max_attempts: row
@@ -294,7 +407,7 @@ fn read(
         left: seconds("left")?,
         waited: seconds("waited")?.unwrap_or_default(),
         refusal,
-        info: TaskInfo {
+        info: Arc::new(TaskInfo {
             ticket: ticket::of(&payload, repo.as_ref(), &ancestors),
             id,
             task_type: row.try_get("task_type")?,
@@ -304,80 +417,6 @@ fn read(
             assigned_to: row.try_get("assigned_to")?,
             parent: parent.map(TaskId::from),
             repo,
-        },
+        }),
     })
-}
-
-fn unknown_repo(id: String) -> Error {
-    Error::invalid(format!("repo_id {id:?} is not in the table repos"))
-        .next("Register it with `longshore repos add`, or name a registered one (`longshore repos list`)")
-}
-
-/// Settings that other programs wrote by hand and that no handler could read.
-fn refuse_settings(repo: &Repo) -> Option<Error> {
-    let wrong = match &repo.settings {
-        Value::Null | Value::Object(_) => return None,
-        Value::String(text) => format!("a string ({})", text.chars().take(200).collect::<String>()),
-        other => kind_of(other).to_owned(),
-    };
-    Some(
-        Error::invalid(format!(
-            "settings of repo {:?} is {wrong} where an object is needed",
-            repo.id
-        ))
-        .next("Mend them, for example with `longshore repos add`, and send the task again"),
-    )
-}
-
-fn refuse_payload(payload: &json::Stored, max_depth: usize) -> Option<Error> {
-    let payload = match payload {
-        Ok(payload) => payload.as_ref().unwrap_or(&Value::Null),
-        Err(Unreadable::TooDeep) => return Some(too_deep(max_depth)),
-        Err(Unreadable::Other(why)) => {
-            return Some(
-                Error::invalid(format!("payload cannot be read: {why}"))
-                    .next("Send numbers that a 64-bit float can hold; put larger ones into strings"),
-            );
-        }
-    };
-    match payload {
-        Value::Object(_) => {
-            let mut level: Vec<&Value> = vec![payload];
-            for _ in 0..max_depth {
-                level = level.into_iter().flat_map(children).collect();
-                if level.is_empty() {
-                    return None;
-                }
-            }
-            Some(too_deep(max_depth))
-        }
-        other => Some(
-            Error::invalid(format!("payload is {} where an object is needed", kind_of(other)))
-                .next(r#"Send an object such as {"instruction": "fix pipeline 4711"}"#),
-        ),
-    }
-}
-
-fn too_deep(max_depth: usize) -> Error {
-    Error::invalid(format!("payload is nested deeper than {max_depth} levels"))
-        .next("Flatten it, or put the deep part into a string")
-}
-
-fn children(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(items) => items.iter().collect(),
-        Value::Object(map) => map.values().collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

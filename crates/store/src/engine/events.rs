@@ -36,13 +36,19 @@ impl TaskEvent {
 impl Store {
     /// The newest events of a task, oldest first.
     pub async fn events(&self, task: &TaskId, limit: u32) -> Result<Vec<TaskEvent>> {
+        self.events_after(task, 0, limit).await
+    }
+
+    /// As [`Store::events`], of those after this id.
+    pub async fn events_after(&self, task: &TaskId, after: i64, limit: u32) -> Result<Vec<TaskEvent>> {
         let mut tx = self.pool().begin().await.doing("read a task's history")?;
         let rows = self
             .query(
                 "SELECT * FROM (SELECT id, at, kind, attempt, worker_id, summary FROM longshore.task_events
-                                 WHERE task_id = $1 ORDER BY id DESC LIMIT $2) AS newest ORDER BY id",
+                                 WHERE task_id = $1 AND id > $2 ORDER BY id DESC LIMIT $3) AS newest ORDER BY id",
             )
             .bind(task.as_str())
+            .bind(after)
             .bind(i64::from(limit))
             .fetch_all(&mut *tx)
             .await

@@ -1,248 +1,31 @@
+//! What a handler asks of its journal.
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use domain::{Error, NewTask, Report, Staged, TaskId, TicketRef};
+use domain::{Error, NewTask, Report, Staged, TaskId};
 use durable::{
-    ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef,
-    TimerState,
+    ChildOutcome, Journal, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef, TimerState,
 };
 use serde_json::Value;
-use sqlx::{PgConnection, Postgres, Row, Transaction};
+use sqlx::Row;
 
 use super::retry::patiently;
-use crate::error::describe;
-use crate::{Store, json, memory, outbox};
-
-type Answer<T> = Result<T, JournalError>;
-
-/// The journal of one claimed task. Each call is one transaction that first locks the task's row under its
-/// lease, and can be repeated: what is recorded already is answered, not done again.
-pub struct TaskJournal {
-    store: Store,
-    ticket: Option<TicketRef>,
-}
-
-/// A step's row as it stands.
-struct Step {
-    outcome: Option<Value>,
-    deadline: Option<DateTime<Utc>>,
-}
-
-fn broken(doing: &'static str) -> impl Fn(sqlx::Error) -> JournalError {
-    move |error| describe(&error, doing).into()
-}
-
-impl TaskJournal {
-    pub fn new(store: Store, ticket: Option<TicketRef>) -> Self {
-        Self { store, ticket }
-    }
-
-    async fn begin(&self, lease: &Lease) -> Answer<Transaction<'static, Postgres>> {
-        let mut tx = self
-            .store
-            .pool()
-            .begin()
-            .await
-            .map_err(broken("begin a journal write"))?;
-        self.store.fence(&mut tx, lease).await?;
-        Ok(tx)
-    }
-
-    async fn look(&self, tx: &mut PgConnection, lease: &Lease, at: &StepRef) -> Answer<Option<Step>> {
-        let row = self
-            .store
-            .query("SELECT key, outcome, deadline FROM longshore.task_steps WHERE task_id = $1 AND scope = $2 AND seq = $3")
-            .bind(lease.task.as_str())
-            .bind(&at.scope)
-            .bind(at.seq)
-            .fetch_optional(tx)
-            .await
-            .map_err(broken("read a step"))?;
-        let Some(row) = row else { return Ok(None) };
-        let key: String = row.get("key");
-        if key != at.key {
-            return Err(Error::internal(format!(
-                "step {} of scope {} is {key:?}, not {:?}",
-                at.seq, at.scope, at.key
-            ))
-            .into());
-        }
-        let unread = broken("read a step");
-        Ok(Some(Step {
-            outcome: row.try_get("outcome").map_err(&unread)?,
-            deadline: row.try_get("deadline").map_err(&unread)?,
-        }))
-    }
-
-    /// Begins a step unless it was begun, with a deadline `after` from now.
-    async fn started(
-        &self,
-        tx: &mut PgConnection,
-        lease: &Lease,
-        at: &StepRef,
-        kind: StepKind,
-        after: Option<Duration>,
-    ) -> Answer<Step> {
-        if let Some(step) = self.look(tx, lease, at).await? {
-            return Ok(step);
-        }
-        let row = self
-            .store
-            .query(
-                "INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, deadline, attempt)
-                 VALUES ($1, $2, $3, $4, $5, longshore.now() + make_interval(secs => $6), $7) RETURNING deadline",
-            )
-            .bind(lease.task.as_str())
-            .bind(&at.scope)
-            .bind(at.seq)
-            .bind(&at.key)
-            .bind(kind.as_str())
-            .bind(after.map(|after| after.as_secs_f64()))
-            .bind(lease.attempt)
-            .fetch_one(tx)
-            .await
-            .map_err(broken("begin a step"))?;
-        Ok(Step {
-            outcome: None,
-            deadline: row.try_get("deadline").map_err(broken("begin a step"))?,
-        })
-    }
-
-    async fn finish(
-        &self,
-        tx: &mut PgConnection,
-        lease: &Lease,
-        at: &StepRef,
-        kind: StepKind,
-        outcome: &Recorded,
-    ) -> Answer<()> {
-        let mut outcome = serde_json::to_value(outcome)
-            .map_err(|error| Error::internal("a step's result cannot be written as JSON").because(&error))?;
-        json::replace_nul(&mut outcome);
-        domain::redact_json(&mut outcome);
-        self.store
-            .query(
-                "INSERT INTO longshore.task_steps AS s (task_id, scope, seq, key, kind, outcome, attempt, done_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp())
-                 ON CONFLICT (task_id, scope, seq)
-                 DO UPDATE SET outcome = excluded.outcome, attempt = excluded.attempt, done_at = excluded.done_at
-                  WHERE s.outcome IS NULL AND s.key = excluded.key",
-            )
-            .bind(lease.task.as_str())
-            .bind(&at.scope)
-            .bind(at.seq)
-            .bind(&at.key)
-            .bind(kind.as_str())
-            .bind(&outcome)
-            .bind(lease.attempt)
-            .execute(tx)
-            .await
-            .map_err(broken("record a step"))?;
-        Ok(())
-    }
-
-    async fn commit(&self, tx: Transaction<'static, Postgres>) -> Answer<()> {
-        tx.commit().await.map_err(broken("commit a step"))
-    }
-
-    async fn is_past(&self, tx: &mut PgConnection, deadline: DateTime<Utc>) -> Answer<bool> {
-        let row = self
-            .store
-            .query("SELECT longshore.now() >= $1 AS past")
-            .bind(deadline)
-            .fetch_one(tx)
-            .await;
-        Ok(row.map_err(broken("read the clock"))?.get("past"))
-    }
-}
-
-fn recorded_value(outcome: Value) -> Answer<Value> {
-    match serde_json::from_value(outcome) {
-        Ok(Recorded::Ok(value)) => Ok(value),
-        Ok(Recorded::Err(error)) => Err(error.into()),
-        Err(error) => Err(Error::internal("a recorded step cannot be read")
-            .because(&error)
-            .into()),
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(outcome: Value) -> Answer<T> {
-    serde_json::from_value(recorded_value(outcome)?).map_err(|error| {
-        Error::internal("a recorded step cannot be read")
-            .because(&error)
-            .into()
-    })
-}
+use super::steps::{Answer, TaskJournal, broken, read, recorded_value, stored};
+use crate::{json, memory, outbox};
 
 #[async_trait]
 impl Journal for TaskJournal {
+    fn may_hold(&self, _: &Lease) -> bool {
+        !self.clock.left().is_zero()
+    }
+
     async fn history(&self, lease: &Lease) -> Answer<Vec<Record>> {
-        // Without a lock, which would have to be written down: whoever had the task before wrote under one, and the
-        // claim that gave it to us waited for that.
-        let rows = patiently(&self.store, || async {
-            let mut tx = self
-                .store
-                .pool()
-                .begin()
-                .await
-                .map_err(broken("read the journal"))?;
-            let rows = self
-                .store
-                .query(
-                    "SELECT s.scope, s.seq, s.key, s.kind, s.outcome
-                       FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
-                       LEFT JOIN longshore.task_steps s ON s.task_id = t.id
-                      WHERE t.id = $1 AND t.worker_id = $2 AND t.attempt = $3
-                        AND t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
-                        AND w.lease_until > clock_timestamp()
-                      ORDER BY s.scope, s.seq",
-                )
-                .bind(lease.task.as_str())
-                .bind(&lease.worker)
-                .bind(lease.attempt)
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(broken("read the journal"))?;
-            self.commit(tx).await?;
-            Ok(rows)
-        })
-        .await?;
-        if rows.is_empty() {
-            return Err(JournalError::LeaseLost);
-        }
-        rows.iter()
-            .filter(|row| row.get::<Option<String>, _>("scope").is_some())
-            .map(|row| {
-                let (scope, kind): (String, String) = (row.get("scope"), row.get("kind"));
-                let at = StepRef {
-                    scope,
-                    seq: row.get("seq"),
-                    key: row.get("key"),
-                };
-                let kind = StepKind::parse(&kind).ok_or_else(|| {
-                    Error::internal(format!("step {:?} has the unknown kind {kind:?}", at.key))
-                })?;
-                let outcome = row
-                    .try_get::<Option<Value>, _>("outcome")
-                    .map_err(broken("read the journal"))?
-                    .map(serde_json::from_value)
-                    .transpose()
-                    .map_err(|error| {
-                        Error::internal(format!("step {:?} cannot be read", at.key)).because(&error)
-                    })?;
-                Ok(Record { at, kind, outcome })
-            })
-            .collect()
+        self.read_history(lease).await
     }
 
     async fn start(&self, lease: &Lease, at: &StepRef) -> Answer<()> {
-        patiently(&self.store, || async {
-            let mut tx = self.begin(lease).await?;
-            self.started(&mut tx, lease, at, StepKind::Effect, None).await?;
-            self.commit(tx).await
-        })
-        .await
+        patiently(&self.store, || self.write(lease, at, StepKind::Effect, None)).await
     }
 
     async fn done(
@@ -253,6 +36,10 @@ impl Journal for TaskJournal {
         outcome: &Recorded,
         staged: Vec<Staged>,
     ) -> Answer<()> {
+        let stored = stored(outcome)?;
+        if staged.is_empty() {
+            return patiently(&self.store, || self.write(lease, at, kind, Some(&stored))).await;
+        }
         patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             if self
@@ -373,11 +160,7 @@ impl Journal for TaskJournal {
             let mut payload = child.payload.clone();
             json::replace_nul(&mut payload);
             domain::redact_json(&mut payload);
-            let (id, exists) = self
-                .store
-                .insert_child(&mut tx, lease, child, &payload)
-                .await
-                .map_err(broken("insert a follow-on task"))?;
+            let (id, exists) = self.store.insert_child(&mut tx, lease, child, &payload).await?;
             self.finish(
                 &mut tx,
                 lease,
@@ -455,23 +238,29 @@ impl Journal for TaskJournal {
     async fn cancel_child(&self, lease: &Lease, child: &TaskId) -> Answer<()> {
         patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
+            let told = self.store.told_with_parent(&mut tx, &lease.task).await?;
             // A child that another agent works on is that agent's row: it is left alone.
             self.store
                 .query(
-                    "UPDATE tasks t
-                        SET status = 'cancelled',
-                            completed_at = CASE WHEN t.status = 'pending' AND t.worker_id IS NULL AND t.wait IS NULL
-                                                THEN longshore.utc_now() END
-                       FROM longshore.workers w
-                      WHERE t.id = $1 AND t.parent_task_id = $2 AND w.id = $3
-                        AND (t.assigned_to = ANY (w.agents)
-                             OR t.assigned_to IS NULL AND EXISTS (
-                                 SELECT FROM unnest(w.serves) AS s WHERE split_part(s, '/', 1) = t.task_type))
-                        AND t.status IN ('pending', 'in_progress', 'waiting')",
+                    "WITH asked AS (
+                         UPDATE tasks t
+                            SET status = 'cancelled',
+                                completed_at = CASE WHEN t.status = 'pending' AND t.worker_id IS NULL AND t.wait IS NULL
+                                                    THEN longshore.utc_now() END
+                           FROM longshore.workers w
+                          WHERE t.id = $1 AND t.parent_task_id = $2 AND w.id = $3
+                            AND (t.assigned_to = ANY (w.agents)
+                                 OR t.assigned_to IS NULL AND EXISTS (
+                                     SELECT FROM unnest(w.serves) AS s WHERE split_part(s, '/', 1) = t.task_type))
+                            AND t.status IN ('pending', 'in_progress', 'waiting')
+                      RETURNING t.id, t.attempt)
+                     INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+                     SELECT id, 'cancel asked', attempt, $4 FROM asked",
                 )
                 .bind(child.as_str())
                 .bind(lease.task.as_str())
                 .bind(&lease.worker)
+                .bind(told)
                 .execute(&mut *tx)
                 .await
                 .map_err(broken("cancel a child task"))?;

@@ -1,4 +1,5 @@
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use domain::{Result, TaskId};
 use durable::Lease;
@@ -6,6 +7,7 @@ use sqlx::Row;
 
 use crate::Store;
 use crate::error::SqlResult;
+use crate::rules::running;
 
 /// How a worker presents itself.
 #[derive(Clone, Debug)]
@@ -17,6 +19,33 @@ pub struct WorkerRow {
     pub agents: Vec<String>,
     /// `TYPE/VERSION` of all that it can run or resume.
     pub serves: Vec<String>,
+}
+
+/// Until when a worker's lease holds at most, by its own clock; shared by all that run under it. Without an end until it is
+/// prolonged for the first time.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseClock(Arc<Mutex<Option<Instant>>>);
+
+impl LeaseClock {
+    fn until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `until` counts from before Postgres was asked, so that the lease is over here at the latest when it is there.
+    pub fn prolong(&self, until: Instant) {
+        *self.until() = Some(until);
+    }
+
+    pub fn end(&self) {
+        *self.until() = Some(Instant::now());
+    }
+
+    /// Zero when it is over.
+    pub fn left(&self) -> Duration {
+        self.until().map_or(Duration::MAX, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
 }
 
 /// What a heartbeat learned.
@@ -84,7 +113,7 @@ impl Store {
                       WHERE id = $1 AND lease_until > clock_timestamp()
                   RETURNING id, agents)
                  SELECT (SELECT count(*) FROM beat) AS alive,
-                        ARRAY(SELECT t.id FROM tasks t WHERE t.worker_id = $1 AND t.status = 'cancelled') AS cancelled,
+                        ARRAY(SELECT t.id FROM tasks t WHERE t.live = 'cancelling' AND t.worker_id = $1) AS cancelled,
                         ARRAY(SELECT r.id FROM unnest($3::text[], $4::bigint[]) AS r(id, attempt)
                                WHERE NOT EXISTS (
                                    SELECT FROM tasks t, beat
@@ -116,7 +145,7 @@ impl Store {
         })
     }
 
-    /// Takes the worker's row away at its end. Tasks that still name it are then free to be taken over.
+    /// Ends the worker's lease for good. Tasks that still name it are then free to be taken over.
     pub async fn retire_worker(&self, worker: &str) -> Result<()> {
         self.within("retire the worker", self.retire_worker_unlimited(worker))
             .await
@@ -124,8 +153,15 @@ impl Store {
 
     async fn retire_worker_unlimited(&self, worker: &str) -> Result<()> {
         let mut tx = self.pool().begin().await.doing("retire the worker")?;
-        self.query("DELETE FROM longshore.workers WHERE id = $1")
-            .bind(worker)
+        self.query(
+            concat!("WITH idle AS (
+                 DELETE FROM longshore.workers w
+                  WHERE w.id = $1 AND NOT EXISTS (SELECT FROM ", running!(), " AS r WHERE r.worker_id = w.id)
+              RETURNING id),
+             over AS (DELETE FROM longshore.claims WHERE worker_id IN (SELECT id FROM idle))
+             UPDATE longshore.workers SET lease_until = '-infinity' WHERE id = $1 AND id NOT IN (SELECT id FROM idle)"),
+        )
+        .bind(worker)
             .execute(&mut *tx)
             .await
             .doing("retire the worker")?;
@@ -140,7 +176,7 @@ impl Store {
     async fn release_unlimited(&self, leases: &[Lease]) -> Result<()> {
         let ids: Vec<&str> = leases.iter().map(|lease| lease.task.as_str()).collect();
         let attempts: Vec<i64> = leases.iter().map(|lease| lease.attempt).collect();
-        let workers: Vec<&str> = leases.iter().map(|lease| lease.worker.as_str()).collect();
+        let workers: Vec<&str> = leases.iter().map(|lease| &*lease.worker).collect();
         let mut tx = self.pool().begin().await.doing("release tasks")?;
         self.query(
             "WITH mine AS (
@@ -169,29 +205,31 @@ impl Store {
         tx.commit().await.doing("release tasks")
     }
 
-    /// Hands back tasks that the table says we run and that are not among `running`: the answer to the claim that
-    /// took them was lost. To be called while no claim is under way. Answers how many there were.
-    pub async fn release_strays(&self, worker: &str, running: &[Lease]) -> Result<u64> {
+    /// Hands back tasks of claims that are not among the known ones: the answer to those was lost. To be called while
+    /// no claim is under way. Answers how many there were.
+    pub async fn release_strays(&self, worker: &str, known: &[i64], running: &[Lease]) -> Result<u64> {
         self.within(
             "look for tasks whose claim was not answered",
-            self.release_strays_unlimited(worker, running),
+            self.release_strays_unlimited(worker, known, running),
         )
         .await
     }
 
-    async fn release_strays_unlimited(&self, worker: &str, running: &[Lease]) -> Result<u64> {
+    async fn release_strays_unlimited(&self, worker: &str, known: &[i64], running: &[Lease]) -> Result<u64> {
         let doing = "look for tasks whose claim was not answered";
         let ids: Vec<&str> = running.iter().map(|lease| lease.task.as_str()).collect();
         let attempts: Vec<i64> = running.iter().map(|lease| lease.attempt).collect();
         let mut tx = self.pool().begin().await.doing(doing)?;
         let released = self
             .query(
-                "WITH stray AS (
+                "WITH unknown AS (
+                     DELETE FROM longshore.claims WHERE worker_id = $1 AND id <> ALL ($2) RETURNING tasks),
+                 stray AS (
                      SELECT t.id FROM tasks t JOIN longshore.workers w ON w.id = t.worker_id
-                      WHERE t.worker_id = $1 AND t.status IN ('in_progress', 'cancelled')
-                        AND t.assigned_to = ANY (w.agents)
-                        AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::bigint[]) AS r(id, attempt)
+                      WHERE t.id = ANY (ARRAY (SELECT unnest(tasks) FROM unknown)) AND t.worker_id = $1
+                        AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::bigint[]) AS r(id, attempt)
                                          WHERE r.id = t.id AND r.attempt = t.attempt)
+                        AND t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
                       ORDER BY t.id FOR UPDATE OF t)
                  UPDATE tasks t
                     SET status = CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'waiting' END,
@@ -200,6 +238,7 @@ impl Store {
                    FROM stray WHERE t.id = stray.id",
             )
             .bind(worker)
+            .bind(known)
             .bind(&ids)
             .bind(&attempts)
             .execute(&mut *tx)

@@ -6,6 +6,7 @@ use sqlx::Row;
 use crate::Store;
 use crate::engine::Claim;
 use crate::error::SqlResult;
+use crate::rules::running;
 
 /// What a round of housekeeping mended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,31 +29,46 @@ impl Store {
 
     async fn next_due_unlimited(&self, claim: &Claim) -> Result<Option<Duration>> {
         let doing = "look for what is due next";
-        let mut tx = self.pool().begin().await.doing(doing)?;
+        // With statistics the planner may think little better of an index of few agents than of reading all that is pending.
+        let mut session = self.pinned_session().await.doing(doing)?;
         let row = self
             .query(
-                "SELECT extract(epoch FROM least(
-                     (SELECT min(run_at) FROM tasks WHERE status = 'waiting' AND run_at < 'infinity'
+                concat!("SELECT extract(epoch FROM least(
+                     (SELECT min(run_at) FROM tasks WHERE live = 'waiting' AND run_at < 'infinity'
                          AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
-                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND run_at < 'infinity'
-                         AND run_at > longshore.utc_now() AND assigned_to = ANY ($2)),
-                     (SELECT min(run_at) FROM tasks WHERE status = 'pending' AND run_at < 'infinity'
-                         AND run_at > longshore.utc_now() AND assigned_to IS NULL AND task_type = ANY ($3))
+                     (SELECT min(due.at) FROM unnest($2::text[]) AS agent CROSS JOIN LATERAL (
+                         SELECT min(t.run_at) AS at FROM tasks t
+                          WHERE t.live = 'later' AND t.assigned_to = agent
+                            AND t.run_at < 'infinity' AND t.run_at > longshore.utc_now()) AS due),
+                     (SELECT min(run_at) FROM tasks WHERE live = 'later' AND run_at < 'infinity'
+                         AND run_at > longshore.utc_now() AND assigned_to IS NULL AND task_type = ANY ($3)),
+                     -- Put off by less than what counts as later, and so made within the last minute.
+                     (SELECT min(due.at) FROM unnest($2::text[]) AS agent CROSS JOIN generate_series(1, 10) AS level CROSS JOIN LATERAL (
+                         SELECT min(t.run_at) AS at FROM tasks t
+                          WHERE t.live = 'pending' AND t.assigned_to = agent AND t.priority = level
+                            AND t.created_at >= longshore.utc_now() - interval '1 minute'
+                            AND t.run_at < 'infinity' AND t.run_at > longshore.utc_now()) AS due),
+                     (SELECT min(due.at) FROM unnest($3::text[]) AS served CROSS JOIN generate_series(1, 10) AS level CROSS JOIN LATERAL (
+                         SELECT min(t.run_at) AS at FROM tasks t
+                          WHERE t.live = 'pending' AND t.assigned_to IS NULL AND t.task_type = served AND t.priority = level
+                            AND t.created_at >= longshore.utc_now() - interval '1 minute'
+                            AND t.run_at < 'infinity' AND t.run_at > longshore.utc_now()) AS due)
                      ) - longshore.utc_now())::float8 AS by_time,
                      (SELECT extract(epoch FROM min(w.lease_until) - clock_timestamp())::float8
                         FROM longshore.workers w
                        WHERE w.id <> $1 AND w.lease_until > clock_timestamp() - interval '2 seconds'
-                         AND EXISTS (SELECT FROM tasks t
-                                      WHERE t.worker_id = w.id AND t.status IN ('in_progress', 'cancelled')
-                                        AND t.assigned_to = ANY ($2))) AS by_lease",
+                         AND (EXISTS (SELECT FROM ", running!(), " AS r
+                                       WHERE r.worker_id = w.id AND r.assigned_to = ANY ($2))
+                              OR EXISTS (SELECT FROM tasks t WHERE t.live = 'cancelling' AND t.worker_id = w.id
+                                            AND t.assigned_to = ANY ($2)))) AS by_lease"),
             )
             .bind(&claim.worker)
             .bind(&claim.agents)
             .bind(claim.types())
-            .fetch_one(&mut *tx)
+            .fetch_one(&mut *session)
             .await
             .doing(doing)?;
-        tx.commit().await.doing(doing)?;
+        session.end().await.doing(doing)?;
         let seconds = |name| {
             row.get::<Option<f64>, _>(name)
                 .map(|s| Duration::try_from_secs_f64(s).unwrap_or_default())
@@ -74,7 +90,7 @@ impl Store {
         let woken = self
             .query(
                 "UPDATE tasks t SET run_at = longshore.utc_now()
-                  WHERE t.status = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
+                  WHERE t.live = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
                     AND t.run_at > longshore.utc_now()
                     AND EXISTS (SELECT FROM jsonb_array_elements_text(t.wait->'children') AS awaited(id)
                                   LEFT JOIN tasks c ON c.id = awaited.id
@@ -122,9 +138,14 @@ impl Store {
         let held = self
             .query(
                 // One that was cancelled is still to be undone when it goes on.
-                "WITH orphan AS MATERIALIZED (
+                concat!("WITH orphan AS MATERIALIZED (
                      SELECT t.id, t.status FROM tasks t
-                      WHERE t.handler_version IS NOT NULL
+                      WHERE t.id = ANY (ARRAY (
+                                SELECT id FROM tasks
+                                 WHERE live = 'waiting' AND run_at <= longshore.utc_now() - make_interval(secs => $1)
+                                UNION ALL SELECT id FROM tasks WHERE live = 'cancelling' AND worker_id IS NOT NULL
+                                UNION ALL SELECT id FROM ", running!(), " AS running))
+                        AND t.handler_version IS NOT NULL
                         AND (t.status = 'waiting' AND t.wait->>'held' IS NULL
                              AND t.run_at <= longshore.utc_now() - make_interval(secs => $1)
                           OR t.status IN ('in_progress', 'cancelled') AND t.worker_id IS NOT NULL
@@ -151,17 +172,37 @@ impl Store {
                        FROM held JOIN orphan ON orphan.id = held.id AND orphan.status = 'cancelled'
                      ON CONFLICT DO NOTHING)
                  INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
-                 SELECT id, 'held', attempt, why FROM held",
+                 SELECT id, 'held', attempt, why FROM held"),
             )
             .bind(orphaned_after.as_secs_f64())
             .execute(&mut *tx)
             .await
             .doing(doing)?;
+        // A worker whose row somebody deleted is dead, and its tasks are found like those of any dead one.
+        self.query(
+            "INSERT INTO longshore.workers (id, host, pid, agents, serves, lease_until)
+             SELECT DISTINCT c.worker_id, '', 0, '{}'::text[], '{}'::text[], '-infinity'::timestamptz FROM longshore.claims c
+              WHERE NOT EXISTS (SELECT FROM longshore.workers w WHERE w.id = c.worker_id)
+             ON CONFLICT DO NOTHING",
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        self.query(
+            "DELETE FROM longshore.claims c USING longshore.workers w
+              WHERE w.id = c.worker_id AND w.lease_until <= clock_timestamp()
+                AND NOT EXISTS (SELECT FROM tasks t WHERE t.id = ANY (c.tasks) AND t.worker_id = w.id
+                                   AND t.status IN ('in_progress', 'cancelled'))",
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
         let forgotten = self
             .query(
                 "DELETE FROM longshore.workers w
                   WHERE w.lease_until < clock_timestamp() - interval '1 day'
-                    AND NOT EXISTS (SELECT FROM tasks t WHERE t.worker_id = w.id)",
+                    AND NOT EXISTS (SELECT FROM longshore.claims c WHERE c.worker_id = w.id)
+                    AND NOT EXISTS (SELECT FROM tasks t WHERE t.live = 'cancelling' AND t.worker_id = w.id)",
             )
             .execute(&mut *tx)
             .await

@@ -1,8 +1,11 @@
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use domain::{Error, Report, Result, TaskId, TaskStatus, TicketDelivery, TicketRef, Verdict, redact};
 use durable::{Lease, Outcome, Wake};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use sqlx::{PgConnection, Row};
 
 use crate::error::SqlResult;
@@ -27,21 +30,42 @@ pub enum Settled {
     LeaseLost,
 }
 
+/// What `tasks.result` holds.
+#[derive(Serialize)]
+struct Told<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<TicketDelivery>,
+}
+
 type Sql<T> = std::result::Result<T, sqlx::Error>;
 
 struct Ended<'a> {
     settle: &'a Settle,
     status: TaskStatus,
     report: Report,
-    result: Value,
+    /// JSON.
+    result: String,
     error: Option<String>,
+}
+
+impl Settle {
+    fn ends(&self) -> bool {
+        matches!(self.outcome, Outcome::Ended { .. })
+    }
 }
 
 impl Store {
     /// Ends tasks, all in one transaction: results, events, ticket news and freed locks commit together. What
     /// is acknowledged is committed. A batch that Postgres refuses is halved until the one bad result is
     /// found; that task fails, saying so, and the others end as they should.
-    pub async fn finish(&self, batch: &[Settle]) -> Result<Vec<Settled>> {
+    pub async fn finish<S: Borrow<Settle>>(&self, batch: &[S]) -> Result<Vec<Settled>> {
+        let batch: Vec<&Settle> = batch.iter().map(Borrow::borrow).collect();
+        self.finish_or_halve(&batch).await
+    }
+
+    async fn finish_or_halve(&self, batch: &[&Settle]) -> Result<Vec<Settled>> {
         match self.within("write results", self.try_finish(batch)).await {
             Ok(settled) => Ok(settled),
             Err(error) if error.is_transient() => Err(error),
@@ -53,70 +77,76 @@ impl Store {
                     report: Box::new(Report::failed(&error)),
                     error: Some(error),
                 };
-                self.within("write results", self.try_finish(std::slice::from_ref(&failed)))
-                    .await
+                self.within("write results", self.try_finish(&[&failed])).await
             }
             Err(_) => {
                 let (left, right) = batch.split_at(batch.len() / 2);
-                let mut settled = Box::pin(self.finish(left)).await?;
-                settled.extend(Box::pin(self.finish(right)).await?);
+                let mut settled = Box::pin(self.finish_or_halve(left)).await?;
+                settled.extend(Box::pin(self.finish_or_halve(right)).await?);
                 Ok(settled)
             }
         }
     }
 
-    async fn try_finish(&self, batch: &[Settle]) -> Result<Vec<Settled>> {
-        let ended: Vec<Ended> = batch.iter().filter_map(Ended::of).collect();
-        let mut tx = self.pool().begin().await.doing("write results")?;
-        let written = self.end(&mut tx, &ended).await.doing("write results")?;
-        let missed: Vec<&Ended> = ended
-            .iter()
-            .filter(|e| written.iter().all(|(id, _)| *id != e.settle.lease.task))
-            .collect();
-        let earlier = self
-            .written_before(&mut tx, &missed)
-            .await
-            .doing("write results")?;
-        tx.commit().await.doing("write results")?;
+    async fn try_finish(&self, batch: &[&Settle]) -> Result<Vec<Settled>> {
+        let doing = "write results";
+        let mut ended: Vec<Ended> = batch.iter().copied().filter_map(Ended::of).collect();
+        // Rows are locked in this order, as by everybody who locks several.
+        ended.sort_unstable_by(|a, b| a.settle.lease.task.cmp(&b.settle.lease.task));
+        let mut tx = self.pinned().begin().await.doing(doing)?;
+        let missed = self.end(&mut tx, &ended).await.doing(doing)?;
+        let others = self.why_not(&mut tx, &missed).await.doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        let missed: HashSet<&TaskId> = missed.iter().map(|e| &e.settle.lease.task).collect();
         Ok(batch
             .iter()
-            .map(
-                |settle| match written.iter().find(|(id, _)| *id == settle.lease.task) {
-                    Some((_, true)) => Settled::Written,
-                    Some((_, false)) => Settled::CancelRequested,
-                    None if earlier.contains(&settle.lease.task) => Settled::Written,
-                    None => Settled::LeaseLost,
-                },
-            )
+            .map(|settle| match &settle.lease.task {
+                task if !missed.contains(task) && settle.ends() => Settled::Written,
+                task => others.get(task).copied().unwrap_or(Settled::LeaseLost),
+            })
             .collect())
     }
 
-    /// The tasks that were ended just so under the same leases: the answer to an earlier try was lost.
-    async fn written_before(&self, tx: &mut PgConnection, missed: &[&Ended<'_>]) -> Sql<Vec<TaskId>> {
+    /// What became of the tasks that could not be ended: cancelled meanwhile, or ended just so under the same lease, when
+    /// the answer to an earlier try was lost.
+    async fn why_not(&self, tx: &mut PgConnection, missed: &[&Ended<'_>]) -> Sql<HashMap<TaskId, Settled>> {
         if missed.is_empty() {
-            return Ok(Vec::new());
+            return Ok(HashMap::new());
         }
         // What became of the ticket is written into the result afterwards.
         let rows = self
             .query(
-                "SELECT t.id FROM unnest($1::text[], $2::bigint[], $3::text[], $4::jsonb[]) AS i(id, attempt, status, result)
-                   JOIN tasks t ON t.id = i.id AND t.attempt = i.attempt AND t.status = i.status
-                  WHERE t.worker_id IS NULL
-                    AND CASE jsonb_typeof(t.result) WHEN 'object' THEN t.result - 'ticket' = i.result - 'ticket' END",
+                "SELECT t.id, t.worker_id IS NOT NULL AS ours
+                   FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[]) AS i(id, attempt, status, result, worker)
+                   JOIN tasks t ON t.id = i.id AND t.attempt = i.attempt
+                   LEFT JOIN longshore.workers w ON w.id = i.worker
+                  WHERE t.worker_id = i.worker AND t.status = 'cancelled' AND t.assigned_to = ANY (w.agents)
+                        AND w.lease_until > clock_timestamp()
+                     OR t.worker_id IS NULL AND t.status = i.status
+                        AND CASE jsonb_typeof(t.result) WHEN 'object' THEN t.result - 'ticket' = i.result::jsonb - 'ticket' END",
             )
             .bind(missed.iter().map(|e| e.settle.lease.task.as_str()).collect::<Vec<_>>())
             .bind(missed.iter().map(|e| e.settle.lease.attempt).collect::<Vec<_>>())
             .bind(missed.iter().map(|e| e.status.as_str()).collect::<Vec<_>>())
-            .bind(missed.iter().map(|e| &e.result).collect::<Vec<_>>())
+            .bind(missed.iter().map(|e| e.result.as_str()).collect::<Vec<_>>())
+            .bind(missed.iter().map(|e| &*e.settle.lease.worker).collect::<Vec<_>>())
             .fetch_all(tx)
             .await?;
         rows.iter()
-            .map(|row| row.try_get::<String, _>("id").map(TaskId::from))
+            .map(|row| {
+                let settled = if row.try_get("ours")? {
+                    Settled::CancelRequested
+                } else {
+                    Settled::Written
+                };
+                Ok((TaskId::from(row.try_get::<String, _>("id")?), settled))
+            })
             .collect()
     }
 
-    /// The tasks whose lease holds, and whether each could be ended so.
-    async fn end(&self, tx: &mut PgConnection, ended: &[Ended<'_>]) -> Sql<Vec<(TaskId, bool)>> {
+    /// Ends the tasks whose lease holds, unless one was cancelled meanwhile and would be completed; answers which it did not
+    /// end.
+    async fn end<'e>(&self, tx: &mut PgConnection, ended: &'e [Ended<'e>]) -> Sql<Vec<&'e Ended<'e>>> {
         let ids: Vec<&str> = ended.iter().map(|e| e.settle.lease.task.as_str()).collect();
         let mut parents: Vec<&str> = ended
             .iter()
@@ -133,49 +163,37 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
-        let rows = self
+        let row = self
             .query(
-                "WITH mine AS (
-                     SELECT t.id, t.status AS was, i.status, i.result, i.error
-                       FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::jsonb[], $6::text[])
-                            AS i(id, worker, attempt, status, result, error)
-                       JOIN tasks t ON t.id = i.id AND t.worker_id = i.worker AND t.attempt = i.attempt
-                       JOIN longshore.workers w ON w.id = i.worker
-                      WHERE t.status IN ('in_progress', 'cancelled') AND t.assigned_to = ANY (w.agents)
-                        AND w.lease_until > clock_timestamp()
-                      ORDER BY t.id FOR UPDATE OF t),
-                 done AS (
+                "WITH done AS (
                      UPDATE tasks t
-                        SET status = mine.status, result = mine.result, error = mine.error, worker_id = NULL,
+                        SET status = i.status, result = i.result::jsonb, error = i.error, worker_id = NULL,
                             completed_at = longshore.utc_now()
-                       FROM mine
-                      WHERE t.id = mine.id AND NOT (mine.was = 'cancelled' AND mine.status = 'completed')
+                       FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+                            AS i(id, worker, attempt, status, result, error)
+                       JOIN longshore.workers w ON w.id = i.worker AND w.lease_until > clock_timestamp()
+                      WHERE t.id = i.id AND t.worker_id = i.worker AND t.attempt = i.attempt
+                        AND (t.status = 'in_progress' OR t.status = 'cancelled' AND i.status <> 'completed')
+                        AND t.assigned_to = ANY (w.agents)
                   RETURNING t.id)
-                 SELECT mine.id, done.id IS NOT NULL AS done FROM mine LEFT JOIN done ON done.id = mine.id",
+                 SELECT CASE WHEN count(*) < cardinality($1) THEN coalesce(array_agg(id), '{}') END AS only FROM done",
             )
             .bind(&ids)
-            .bind(
-                ended
-                    .iter()
-                    .map(|e| e.settle.lease.worker.as_str())
-                    .collect::<Vec<_>>(),
-            )
+            .bind(ended.iter().map(|e| &*e.settle.lease.worker).collect::<Vec<_>>())
             .bind(ended.iter().map(|e| e.settle.lease.attempt).collect::<Vec<_>>())
             .bind(ended.iter().map(|e| e.status.as_str()).collect::<Vec<_>>())
-            .bind(ended.iter().map(|e| &e.result).collect::<Vec<_>>())
+            .bind(ended.iter().map(|e| e.result.as_str()).collect::<Vec<_>>())
             .bind(ended.iter().map(|e| e.error.as_deref()).collect::<Vec<_>>())
-            .fetch_all(&mut *tx)
+            .fetch_one(&mut *tx)
             .await?;
-        let written: Vec<(TaskId, bool)> = rows
-            .iter()
-            .map(|row| (TaskId::from(row.get::<String, _>("id")), row.get("done")))
-            .collect();
-        let done = |e: &&Ended| {
-            written
-                .iter()
-                .any(|(id, done)| *done && *id == e.settle.lease.task)
-        };
-        let done: Vec<&Ended> = ended.iter().filter(done).collect();
+        let only: Option<Vec<String>> = row.try_get("only")?;
+        let only: Option<HashSet<&str>> = only
+            .as_ref()
+            .map(|only| only.iter().map(String::as_str).collect());
+        let (done, missed): (Vec<&Ended>, Vec<&Ended>) = ended.iter().partition(|e| {
+            only.as_ref()
+                .is_none_or(|only| only.contains(e.settle.lease.task.as_str()))
+        });
         let done_ids: Vec<&str> = done.iter().map(|e| e.settle.lease.task.as_str()).collect();
         for e in &done {
             if e.status != TaskStatus::Completed {
@@ -193,7 +211,7 @@ impl Store {
         if woken {
             self.notify(tx).await?;
         }
-        Ok(written)
+        Ok(missed)
     }
 
     async fn wake_parents(&self, tx: &mut PgConnection, parents: &[&str], children: &[&str]) -> Sql<bool> {
@@ -353,11 +371,10 @@ impl<'a> Ended<'a> {
             return None;
         };
         let report = report.redacted();
-        let mut result = serde_json::to_value(&report).unwrap_or(Value::Null);
-        crate::json::replace_nul(&mut result);
-        if let (Some(_), Some(result)) = (&settle.ticket, result.as_object_mut()) {
-            result.insert("ticket".to_owned(), json!(TicketDelivery::Pending));
-        }
+        let result = crate::json::storable(&Told {
+            report: &report,
+            ticket: settle.ticket.as_ref().map(|_| TicketDelivery::Pending),
+        });
         let error = error
             .as_ref()
             .map(|error| redact(&error.to_string().replace('\0', "\u{fffd}")).into_owned());

@@ -37,6 +37,9 @@ macro_rules! run_by_us {
     };
 }
 
+/// Levels that are looked up above a task.
+const DEEPEST: usize = 1000;
+
 /// Some trees.
 #[derive(Default)]
 struct Trees {
@@ -75,6 +78,7 @@ impl Store {
         keep: f64,
     ) -> Result<u64, sqlx::Error> {
         let roots = self.roots(tx, seen, agents, keep).await?;
+        let roots = self.below_what_is_over(tx, roots).await?;
         if roots.is_empty() {
             return Ok(0);
         }
@@ -153,33 +157,80 @@ impl Store {
         row.try_get("bound")
     }
 
-    /// Those of `seen` that are ours and over for long, and below no task that is ours too or still under way.
+    /// Those of `seen` that are ours and over for long, and whose parent is not ours, each with that parent.
     async fn roots(
         &self,
         tx: &mut PgConnection,
         seen: &[String],
         agents: &[String],
         keep: f64,
-    ) -> Result<Vec<String>, sqlx::Error> {
+    ) -> Result<Vec<(String, Option<String>)>, sqlx::Error> {
         let rows = self
             .query(concat!(
-                "SELECT t.id FROM tasks t
+                "SELECT t.id, t.parent_task_id FROM tasks t
                   WHERE t.id = ANY ($1) AND t.assigned_to = ANY ($2) AND ",
                 run_by_us!("t"),
                 " AND ",
                 is_over!("t"),
                 "   AND coalesce(t.completed_at, t.created_at) < longshore.utc_now() - make_interval(secs => $3)
                     AND NOT EXISTS (SELECT FROM tasks p
-                                     WHERE p.id = t.parent_task_id AND (p.assigned_to = ANY ($2) OR NOT ",
-                is_over!("p"),
-                ") OFFSET 0)"
+                                     WHERE p.id = t.parent_task_id AND p.assigned_to = ANY ($2) OFFSET 0)"
             ))
             .bind(seen)
             .bind(agents)
             .bind(keep)
             .fetch_all(tx)
             .await?;
-        rows.iter().map(|row| row.try_get("id")).collect()
+        rows.iter()
+            .map(|row| Ok((row.try_get("id")?, row.try_get("parent_task_id")?)))
+            .collect()
+    }
+
+    /// Those of `roots` above which nothing is under way, at whatever distance: that task may yet look at them, though what
+    /// stands between is another agent's and over.
+    async fn below_what_is_over(
+        &self,
+        tx: &mut PgConnection,
+        roots: Vec<(String, Option<String>)>,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        // By each task above one of them, those that it is above.
+        let mut level: HashMap<String, Vec<String>> = HashMap::new();
+        let mut kept: Vec<String> = Vec::new();
+        for (root, parent) in roots {
+            if let Some(parent) = parent {
+                level.entry(parent).or_default().push(root.clone());
+            }
+            kept.push(root);
+        }
+        for _ in 0..DEEPEST {
+            if level.is_empty() {
+                break;
+            }
+            let ids: Vec<String> = level.keys().cloned().collect();
+            let rows = self
+                .query(concat!(
+                    "SELECT t.id, t.parent_task_id, ",
+                    is_over!("t"),
+                    " AS over FROM tasks t WHERE t.id = ANY ($1)"
+                ))
+                .bind(&ids)
+                .fetch_all(&mut *tx)
+                .await?;
+            let mut next: HashMap<String, Vec<String>> = HashMap::new();
+            for row in rows {
+                let id: String = row.try_get("id")?;
+                let below = level.remove(&id).unwrap_or_default();
+                if !row.try_get::<bool, _>("over")? {
+                    kept.retain(|root| !below.contains(root));
+                } else if let Some(parent) = row.try_get::<Option<String>, _>("parent_task_id")? {
+                    next.entry(parent).or_default().extend(below);
+                }
+            }
+            level = next;
+        }
+        // Deeper than anybody builds, or tasks that name each other as parents: what is not known stays.
+        kept.retain(|root| level.values().all(|below| !below.contains(root)));
+        Ok(kept)
     }
 
     /// Adds the children of `level` that are not there yet, and answers with them.

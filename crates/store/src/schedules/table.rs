@@ -139,10 +139,15 @@ pub struct Schedule {
     pub skipped_why: Option<String>,
 }
 
+/// The columns that [`Schedule::read`] reads. Somebody may have written any time that Postgres knows by hand; `infinity` and
+/// years that no calendar shows are read as none.
 macro_rules! schedule_columns {
     () => {
-        "s.name, s.cron, s.time_zone, s.task, s.overlap, s.missed, s.enabled, s.next_run, s.last_run, s.last_task,
-         (SELECT t.status FROM tasks t WHERE t.id = s.last_task) AS last_task_status, s.skipped_run, s.skipped_why"
+        "s.name, s.cron, s.time_zone, s.task, s.overlap, s.missed, s.enabled, s.last_task, s.skipped_why,
+         CASE WHEN s.next_run BETWEEN '0001-01-01' AND '9999-12-31' THEN s.next_run END AS next_run,
+         CASE WHEN s.last_run BETWEEN '0001-01-01' AND '9999-12-31' THEN s.last_run END AS last_run,
+         CASE WHEN s.skipped_run BETWEEN '0001-01-01' AND '9999-12-31' THEN s.skipped_run END AS skipped_run,
+         (SELECT t.status FROM tasks t WHERE t.id = s.last_task) AS last_task_status"
     };
 }
 pub(super) use schedule_columns;
@@ -164,6 +169,15 @@ impl Schedule {
             skipped_run: row.try_get("skipped_run")?,
             skipped_why: row.try_get("skipped_why")?,
         })
+    }
+
+    /// Whether both say the same, whatever came of it so far.
+    fn is_as(&self, other: &Self) -> bool {
+        let said = |one: &Self| {
+            let words = [&one.cron, &one.time_zone, &one.overlap, &one.missed].map(String::clone);
+            (words, one.task.clone(), one.enabled)
+        };
+        said(self) == said(other)
     }
 
     /// The task of one run.
@@ -208,6 +222,7 @@ impl Store {
             ))
             .next("Look at the day of the month and the month"));
         }
+        let before = self.find_schedule(&mut tx, &schedule.name, true).await?;
         self.query(
             "INSERT INTO longshore.schedules AS s (name, cron, time_zone, task, overlap, missed, enabled, next_run)
              VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $7 THEN $8::timestamptz END)
@@ -229,6 +244,12 @@ impl Store {
         .await
         .doing(doing)?;
         let set = self.schedule_in(&mut tx, &schedule.name, false).await?;
+        match before {
+            None => self.note_change(&mut tx, &schedule.name, "made").await?,
+            // Programs that say again and again what they want change nothing.
+            Some(before) if before.is_as(&set) => {}
+            Some(_) => self.note_change(&mut tx, &schedule.name, "changed").await?,
+        }
         tx.commit().await.doing(doing)?;
         Ok(set)
     }
@@ -284,6 +305,8 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing(doing)?;
+            let what = if enabled { "enabled" } else { "disabled" };
+            self.note_change(&mut tx, name, what).await?;
         }
         let schedule = self.schedule_in(&mut tx, name, false).await?;
         tx.commit().await.doing(doing)?;
@@ -300,11 +323,11 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing(doing)?;
-        tx.commit().await.doing(doing)?;
         if gone.rows_affected() == 0 {
-            return Err(unknown(name));
+            return Err(self.no_schedule(&mut tx, name).await);
         }
-        Ok(())
+        self.note_change(&mut tx, name, "deleted").await?;
+        tx.commit().await.doing(doing)
     }
 
     /// Makes the schedule's task now, enabled or not; the next run stays where it is.
@@ -322,6 +345,7 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing(doing)?;
+            self.note_change(&mut tx, name, "run").await?;
         }
         tx.commit().await.doing(doing)?;
         Ok(made)
@@ -329,6 +353,18 @@ impl Store {
 
     /// `locked`: for a change that follows in this transaction.
     async fn schedule_in(&self, tx: &mut PgConnection, name: &str, locked: bool) -> Result<Schedule> {
+        match self.find_schedule(tx, name, locked).await? {
+            Some(schedule) => Ok(schedule),
+            None => Err(self.no_schedule(tx, name).await),
+        }
+    }
+
+    async fn find_schedule(
+        &self,
+        tx: &mut PgConnection,
+        name: &str,
+        locked: bool,
+    ) -> Result<Option<Schedule>> {
         let query = if locked {
             concat!(
                 "SELECT ",
@@ -348,8 +384,9 @@ impl Store {
             .fetch_optional(tx)
             .await
             .doing("read the schedule")?;
-        let row = row.ok_or_else(|| unknown(name))?;
-        Schedule::read(&row).doing("read the schedule")
+        row.map(|row| Schedule::read(&row))
+            .transpose()
+            .doing("read the schedule")
     }
 
     /// What time it is for Postgres, or for the test that holds its clock.
@@ -359,11 +396,6 @@ impl Store {
             .await?
             .try_get("now")
     }
-}
-
-fn unknown(name: &str) -> Error {
-    Error::not_found(format!("there is no schedule {name:?}"))
-        .next("`longshore schedules list` shows those that there are")
 }
 
 fn check_name(name: &str) -> Result<()> {

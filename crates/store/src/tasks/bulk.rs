@@ -342,9 +342,10 @@ impl Store {
                   WHERE t.id = s.id
               RETURNING t.id, t.attempt)
              INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
-             SELECT id, 'cancel asked', attempt, 'Cancelled by hand, by filter' FROM asked",
+             SELECT id, 'cancel asked', attempt, $2 FROM asked",
         )
         .bind(ids)
+        .bind(format!("{}, by filter", self.told("Cancelled")))
         .execute(tx)
         .await
         .doing("cancel tasks")?;
@@ -356,6 +357,14 @@ impl Store {
             "DELETE FROM longshore.task_steps WHERE task_id = ANY ($1)",
             "DELETE FROM longshore.resource_locks WHERE task_id = ANY ($1)",
             "DELETE FROM longshore.signals WHERE task_id = ANY ($1)",
+        ] {
+            self.query(forget)
+                .bind(ids)
+                .execute(&mut *tx)
+                .await
+                .doing("retry tasks")?;
+        }
+        self.query(
             "WITH anew AS (
                  UPDATE tasks
                     SET status = 'pending', run_at = longshore.utc_now(), failures = 0, crashes = 0, wait = NULL,
@@ -363,10 +372,13 @@ impl Store {
                         started_at = NULL, completed_at = NULL, deadline_at = NULL
                   WHERE id = ANY ($1) RETURNING id, attempt)
              INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
-             SELECT id, 'retry asked', attempt, 'Retried by hand, by filter, from its first step' FROM anew",
-        ] {
-            self.query(forget).bind(ids).execute(&mut *tx).await.doing("retry tasks")?;
-        }
+             SELECT id, 'retry asked', attempt, $2 FROM anew",
+        )
+        .bind(ids)
+        .bind(format!("{}, by filter, from its first step", self.told("Retried")))
+        .execute(tx)
+        .await
+        .doing("retry tasks")?;
         Ok(())
     }
 
@@ -379,17 +391,24 @@ impl Store {
                                     ELSE coalesce(wait, '{\"why\": \"for a worker\"}') END
                   WHERE id = ANY ($1) RETURNING id, attempt)
              INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
-             SELECT id, 'resumed', attempt, 'Let go on by hand, by filter' FROM on_they_go",
+             SELECT id, 'resumed', attempt, $2 FROM on_they_go",
         )
         .bind(waiting)
+        .bind(format!("{}, by filter", self.told("Let go on")))
         .execute(&mut *tx)
         .await
         .doing("retry tasks")?;
-        self.query("UPDATE tasks SET run_at = longshore.utc_now(), status = status WHERE id = ANY ($1)")
-            .bind(pending)
-            .execute(tx)
-            .await
-            .doing("retry tasks")?;
+        self.query(
+            "WITH on_they_go AS (
+                 UPDATE tasks SET run_at = longshore.utc_now(), status = status WHERE id = ANY ($1) RETURNING id, attempt)
+             INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
+             SELECT id, 'resumed', attempt, $2 FROM on_they_go",
+        )
+        .bind(pending)
+        .bind(format!("{}, by filter", self.told("Told to start now")))
+        .execute(tx)
+        .await
+        .doing("retry tasks")?;
         Ok(())
     }
 
@@ -400,9 +419,7 @@ impl Store {
                 "SELECT t.id FROM tasks t
                   WHERE t.id = ANY ($1) AND t.dedupe_key <> ''
                     AND (EXISTS (SELECT FROM tasks u
-                                  WHERE u.dedupe_key = t.dedupe_key AND u.dedupe_key <> ''
-                                    AND (u.status NOT IN ('completed', 'failed', 'cancelled')
-                                         OR u.status = 'cancelled' AND (u.worker_id IS NOT NULL OR u.wait IS NOT NULL)))
+                                  WHERE u.open_key = t.dedupe_key)
                          OR EXISTS (SELECT FROM tasks n
                                      WHERE n.id = ANY ($1) AND n.dedupe_key = t.dedupe_key
                                        AND (n.created_at, n.id) > (t.created_at, t.id)))",

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::list::Cursor;
 use crate::Store;
 use crate::error::SqlResult;
+use crate::rules::running;
 
 /// A state as people name it: a status, or `held`, which is `waiting` for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub(super) struct Wanted<'a> {
 
 /// One state's tasks. `OFFSET 0` keeps the planner from walking through all tasks by age until enough have the state.
 macro_rules! of_state {
-    ($state:literal, $which:literal, $error:literal, $fence:literal) => {
+    ($state:literal, $which:expr, $error:literal, $fence:literal) => {
         concat!(
             "(SELECT id, created_at FROM (SELECT t.id, t.created_at FROM tasks t
                WHERE ", $which, " AND '", $state, "' = ANY ($1)
@@ -90,34 +91,41 @@ impl Store {
         let rows = self
             .query(concat!(
                 "SELECT id, created_at::text AS at FROM (SELECT DISTINCT id, created_at FROM (",
-                of_state!("pending", "t.status = 'pending'", "t.error", "OFFSET 0"),
+                of_state!("pending", "t.live = 'pending' AND t.assigned_to IS NOT NULL", "t.error", "OFFSET 0"),
+                " UNION ALL ",
+                of_state!("pending", "t.live = 'pending' AND t.assigned_to IS NULL", "t.error", "OFFSET 0"),
+                " UNION ALL ",
+                of_state!("pending", "t.live = 'later'", "t.error", "OFFSET 0"),
                 " UNION ALL ",
                 of_state!(
                     "claimed",
-                    "t.status IN ('claimed', 'in_progress') AND t.status = 'claimed'",
+                    "t.live = 'taken' AND t.status = 'claimed'",
                     "t.error",
                     "OFFSET 0"
                 ),
                 " UNION ALL ",
                 of_state!(
                     "in_progress",
-                    "t.status IN ('claimed', 'in_progress') AND t.status = 'in_progress'",
+                    concat!(
+                        "t.id = ANY (ARRAY (SELECT id FROM tasks WHERE live = 'taken' AND status = 'in_progress'
+                                            UNION ALL SELECT id FROM ", running!(), " AS running)) AND t.status = 'in_progress'"
+                    ),
                     "t.error",
                     "OFFSET 0"
                 ),
                 " UNION ALL ",
-                of_state!("waiting", "t.status = 'waiting'", "t.wait->>'held'", "OFFSET 0"),
+                of_state!("waiting", "t.live = 'waiting'", "t.wait->>'held'", "OFFSET 0"),
                 " UNION ALL ",
                 of_state!(
                     "held",
-                    "t.status = 'waiting' AND t.wait ? 'held'",
+                    "t.live = 'waiting' AND t.wait ? 'held'",
                     "t.wait->>'held'",
                     "OFFSET 0"
                 ),
                 " UNION ALL ",
-                of_state!("failed", "t.status = 'failed'", "t.error", ""),
+                of_state!("failed", "t.live = 'failed'", "t.error", ""),
                 " UNION ALL ",
-                of_state!("cancelled", "t.status = 'cancelled'", "t.error", ""),
+                of_state!("cancelled", "t.live IN ('cancelled', 'cancelling')", "t.error", ""),
                 ") AS every) AS found ORDER BY created_at DESC, id DESC LIMIT $10"
             ))
             .bind(&words)

@@ -32,10 +32,10 @@ impl Store {
             .execute(&mut *tx)
             .await
             .doing(doing)?;
-            self.add_event_by_hand(&mut tx, &task, "cancel asked", "Cancelled by hand")
+            self.add_event_by_hand(&mut tx, &task, "cancel asked", &self.told("Cancelled"))
                 .await?;
         }
-        let task = self.task_in(&mut tx, id).await?;
+        let task = self.changed(&mut tx, id).await?;
         tx.commit().await.doing(doing)?;
         Ok(task)
     }
@@ -63,10 +63,19 @@ impl Store {
                     .execute(&mut *tx)
                     .await
                     .doing(doing)?;
+                self.add_event_by_hand(&mut tx, &task, "resumed", &self.told("Told to start now"))
+                    .await?;
             }
         }
-        let task = self.task_in(&mut tx, id).await?;
+        let task = self.changed(&mut tx, id).await?;
         tx.commit().await.doing(doing)?;
+        Ok(task)
+    }
+
+    /// The task after its change; where that made it pending, with what holds it back.
+    async fn changed(&self, tx: &mut PgConnection, id: &TaskId) -> Result<TaskRow> {
+        let mut task = self.task_in(tx, id).await?;
+        self.note_held_back(tx, std::slice::from_mut(&mut task)).await?;
         Ok(task)
     }
 
@@ -95,8 +104,8 @@ impl Store {
                     _ => describe(&error, "retry the task"),
                 })?;
         }
-        self.add_event_by_hand(tx, task, "retry asked", "Retried by hand, from its first step")
-            .await
+        let said = format!("{}, from its first step", self.told("Retried"));
+        self.add_event_by_hand(tx, task, "retry asked", &said).await
     }
 
     async fn let_go_on(&self, tx: &mut PgConnection, task: &TaskRow) -> Result<()> {
@@ -112,11 +121,12 @@ impl Store {
         .await
         .doing("let the task go on")?;
         let said = if task.held().is_some() {
-            "Let go on by hand"
+            "Let go on"
         } else {
-            "Woken by hand"
+            "Woken"
         };
-        self.add_event_by_hand(tx, task, "resumed", said).await
+        self.add_event_by_hand(tx, task, "resumed", &self.told(said))
+            .await
     }
 
     /// The row under a lock, if it is ours to change: assigned to an agent of ours, run or parked by us, or

@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use crate::Store;
 use crate::error::SqlResult;
+use crate::rules::running;
 
 /// Up to this many tasks are counted one by one.
 const FEW: f64 = 100_000.0;
@@ -33,14 +34,19 @@ impl Store {
             .doing(doing)?;
         let all = plan[0]["Plan"]["Plan Rows"].as_f64().unwrap_or_default();
         let estimated = all > FEW;
-        // Each branch is one partial index.
+        // Each branch is one partial index, or what our workers run.
         let rows = self
             .query(if estimated {
-                "SELECT 'pending' AS status, count(*) AS count FROM tasks WHERE status = 'pending'
-                 UNION ALL SELECT status, count(*) FROM tasks WHERE status IN ('claimed', 'in_progress') GROUP BY status
-                 UNION ALL SELECT 'waiting', count(*) FROM tasks WHERE status = 'waiting'
-                 UNION ALL SELECT 'failed', count(*) FROM tasks WHERE status = 'failed'
-                 UNION ALL SELECT 'cancelled', count(*) FROM tasks WHERE status = 'cancelled'"
+                concat!("SELECT status, sum(count)::bigint AS count FROM (
+                     SELECT 'pending' AS status, count(*) AS count FROM tasks WHERE live = 'pending' AND assigned_to IS NOT NULL
+                     UNION ALL SELECT 'pending', count(*) FROM tasks WHERE live = 'pending' AND assigned_to IS NULL
+                     UNION ALL SELECT 'pending', count(*) FROM tasks WHERE live = 'later'
+                     UNION ALL SELECT status, count(*) FROM tasks WHERE live = 'taken' GROUP BY status
+                     UNION ALL SELECT 'in_progress', count(*) FROM ", running!(), " AS running
+                     UNION ALL SELECT 'waiting', count(*) FROM tasks WHERE live = 'waiting'
+                     UNION ALL SELECT 'failed', count(*) FROM tasks WHERE live = 'failed'
+                     UNION ALL SELECT 'cancelled', count(*) FROM tasks WHERE live IN ('cancelled', 'cancelling')) AS part
+                 GROUP BY status")
             } else {
                 "SELECT status, count(*) AS count FROM tasks GROUP BY status"
             })

@@ -9,6 +9,8 @@ use crate::error::{SqlResult, constraint, describe};
 pub(crate) const LOOKS: usize = 20;
 /// Longest dedupe key, in characters.
 pub const MAX_DEDUPE_KEY: usize = 200;
+/// The table's own limit on a payload.
+pub(super) const PAYLOAD_RULE: &str = "tasks_payload_at_most_1_mib";
 
 /// What became of a wish for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +83,7 @@ impl Store {
         let row = self
             .query(
                 "SELECT id, repo_id, assigned_to FROM tasks
-                  WHERE dedupe_key = $1 AND dedupe_key <> ''
-                    AND (status NOT IN ('completed', 'failed', 'cancelled')
-                         OR status = 'cancelled' AND (worker_id IS NOT NULL OR wait IS NOT NULL))",
+                  WHERE open_key = $1",
             )
             .bind(key)
             .fetch_optional(tx)
@@ -105,10 +105,7 @@ impl Store {
         let inserted = self.query(
             "INSERT INTO tasks (id, repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id, dedupe_key)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-             ON CONFLICT (dedupe_key)
-                 WHERE dedupe_key <> '' AND (status NOT IN ('completed', 'failed', 'cancelled')
-                                             OR status = 'cancelled' AND (worker_id IS NOT NULL OR wait IS NOT NULL))
-                 DO NOTHING",
+             ON CONFLICT (open_key) WHERE open_key IS NOT NULL DO NOTHING",
         )
         .bind(id.as_str())
         .bind(&task.repo_id)
@@ -121,12 +118,7 @@ impl Store {
         .bind(&task.dedupe_key)
         .execute(tx)
         .await
-        .map_err(|error| match constraint(&error) {
-            // Postgres counts its own spelling of the JSON, which has spaces that ours has not.
-            Some("tasks_payload_at_most_1_mib") => too_large(None),
-            Some(rule) => describe(&error, &format!("create the task: the table's rule {rule} refuses it")),
-            None => describe(&error, "create the task"),
-        })?;
+        .map_err(|error| refused(&error, "create the task"))?;
         Ok((inserted.rows_affected() > 0).then_some(id))
     }
 
@@ -153,77 +145,96 @@ impl Store {
             .doing("check what the task names")?;
         let read = "check what the task names";
         if let (Some(repo), false) = (repo, row.try_get("repo").doing(read)?) {
-            return Err(
-                Error::invalid(format!("`repo_id` is {repo:?}, and no repository has that id")).next(
-                    "`longshore repos list` shows those that there are, `longshore repos add` adds one",
-                ),
-            );
+            return Err(no_such_repo(repo));
         }
         if let (Some(parent), false) = (parent, row.try_get("parent").doing(read)?) {
-            return Err(Error::invalid(format!(
-                "`parent_task_id` is {parent:?}, and there is no such task"
-            ))
-            .next("Name the id of a task that exists, or leave the field out"));
+            return Err(no_such_parent(parent));
         }
         if let Some(cycle) = row.try_get::<Option<String>, _>("cycle").doing(read)? {
-            return Err(
-                Error::invalid(format!("`parent_task_id` leads into a cycle of parents: {cycle}"))
-                    .next("Mend the parents of those tasks, or name another one"),
-            );
+            return Err(cycle_of_parents(&cycle));
         }
         Ok(())
     }
 }
 
-fn check_words(task: &NewTask) -> Result<()> {
+/// Why the table did not take a row.
+pub(super) fn refused(error: &sqlx::Error, doing: &str) -> Error {
+    match constraint(error) {
+        Some(PAYLOAD_RULE) => too_large(None),
+        Some(rule) => describe(error, &format!("{doing}: the table's rule {rule} refuses it")),
+        None => describe(error, doing),
+    }
+}
+
+pub(super) fn no_such_repo(id: &str) -> Error {
+    Error::invalid(format!("`repo_id` is {id:?}, and no repository has that id"))
+        .next("`longshore repos list` shows those that there are, `longshore repos add` adds one")
+}
+
+pub(super) fn no_such_parent(id: &str) -> Error {
+    Error::invalid(format!("`parent_task_id` is {id:?}, and there is no such task"))
+        .next("Name the id of a task that exists, or leave the field out")
+}
+
+pub(super) fn cycle_of_parents(way: &str) -> Error {
+    Error::invalid(format!("`parent_task_id` leads into a cycle of parents: {way}"))
+        .next("Mend the parents of those tasks, or name another one")
+}
+
+/// A field of a new task that cannot be taken.
+pub(super) struct WrongWord {
+    pub(super) field: &'static str,
+    pub(super) error: Error,
+}
+
+impl From<WrongWord> for Error {
+    fn from(wrong: WrongWord) -> Self {
+        wrong.error
+    }
+}
+
+pub(super) fn check_words(task: &NewTask) -> Result<(), WrongWord> {
+    let wrong = |field, what: String, next: &str| {
+        Err(WrongWord {
+            field,
+            error: Error::invalid(what).next(next),
+        })
+    };
     if task.task_type.trim().is_empty() {
-        return Err(Error::invalid("`type` is missing or blank")
-            .next("Name a task type, such as fix_build or deploy"));
+        let next = "Name a task type, such as fix_build or deploy";
+        return wrong("type", "`type` is missing or blank".to_owned(), next);
     }
     for (field, value) in [
-        ("type", Some(&task.task_type)),
-        ("to", task.assigned_to.as_ref()),
-        ("created_by", task.created_by.as_ref()),
-        ("repo_id", task.repo_id.as_ref()),
-        ("dedupe_key", task.dedupe_key.as_ref()),
+        ("type", Some(task.task_type.as_str())),
+        ("to", task.assigned_to.as_deref()),
+        ("created_by", task.created_by.as_deref()),
+        ("repo_id", task.repo_id.as_deref()),
+        ("dedupe_key", task.dedupe_key.as_deref()),
+        ("parent_task_id", task.parent.as_ref().map(TaskId::as_str)),
     ] {
         if value.is_some_and(|value| value.contains('\0')) {
-            return Err(Error::invalid(format!(
-                "`{field}` holds a NUL character, which Postgres cannot store"
-            ))
-            .next("Remove it"));
+            let what = format!("`{field}` holds a NUL character, which Postgres cannot store");
+            return wrong(field, what, "Remove it");
         }
     }
-    match task
-        .dedupe_key
-        .as_deref()
-        .map(|key| (key.trim(), key.chars().count()))
-    {
-        Some(("", _)) => {
-            return Err(
-                Error::invalid("`dedupe_key` is blank").next("Leave the field out where there is none")
-            );
+    if let Some(key) = task.dedupe_key.as_deref() {
+        if key.trim().is_empty() {
+            let next = "Leave the field out where there is none";
+            return wrong("dedupe_key", "`dedupe_key` is blank".to_owned(), next);
         }
-        Some((_, length)) if length > MAX_DEDUPE_KEY => {
-            return Err(Error::invalid(format!(
-                "`dedupe_key` has {length} characters; at most {MAX_DEDUPE_KEY} are kept"
-            ))
-            .next("Send a digest of what it stands for"));
+        let length = key.chars().count();
+        if length > MAX_DEDUPE_KEY {
+            let what = format!("`dedupe_key` has {length} characters; at most {MAX_DEDUPE_KEY} are kept");
+            return wrong("dedupe_key", what, "Send a digest of what it stands for");
         }
-        _ => {}
-    }
-    if task.parent.as_ref().is_some_and(|id| id.as_str().contains('\0')) {
-        return Err(Error::invalid("`parent_task_id` holds a NUL character")
-            .next("Name the id of a task that exists"));
     }
     if task
         .assigned_to
         .as_ref()
         .is_some_and(|agent| agent.trim().is_empty())
     {
-        return Err(
-            Error::invalid("`to` is blank").next("Name an agent, such as devops, or leave the field out")
-        );
+        let next = "Name an agent, such as devops, or leave the field out";
+        return wrong("to", "`to` is blank".to_owned(), next);
     }
     Ok(())
 }

@@ -60,14 +60,14 @@ impl Store {
             .query(concat!(
                 "WITH failed AS MATERIALIZED (
                      SELECT t.id, t.task_type, 'failed' AS state, t.error AS said, coalesce(t.completed_at, t.created_at) AS at
-                       FROM tasks t WHERE t.status = 'failed' AND ",
+                       FROM tasks t WHERE t.live = 'failed' AND ",
                 is_ours!(),
                 "   AND ($3::text IS NULL OR t.task_type = $3) AND ($4::text IS NULL OR t.assigned_to = $4)
                     AND ($5::text IS NULL OR t.repo_id = $5) AND ($6::timestamp IS NULL OR t.created_at >= $6)
                   ORDER BY t.created_at DESC, t.id DESC LIMIT $7),
                  held AS MATERIALIZED (
                      SELECT t.id, t.task_type, 'held' AS state, t.wait->>'held' AS said, coalesce(t.claimed_at, t.created_at) AS at
-                       FROM tasks t WHERE t.status = 'waiting' AND t.wait ? 'held' AND ",
+                       FROM tasks t WHERE t.live = 'waiting' AND t.wait ? 'held' AND ",
                 is_ours!(),
                 "   AND ($3::text IS NULL OR t.task_type = $3) AND ($4::text IS NULL OR t.assigned_to = $4)
                     AND ($5::text IS NULL OR t.repo_id = $5) AND ($6::timestamp IS NULL OR t.created_at >= $6)

@@ -86,7 +86,8 @@ impl Store {
         let limit = filter.limit as usize;
         let (mut found, next) = self.walk(&mut tx, filter, cursor, limit).await?;
         found.truncate(limit);
-        let tasks = self.listed(&mut tx, &found).await?;
+        let mut tasks = self.listed(&mut tx, &found).await?;
+        self.note_held_back(&mut tx, &mut tasks).await?;
         tx.commit().await.doing("list tasks")?;
         Ok(Page { tasks, next })
     }

@@ -104,15 +104,25 @@ fn too_deep(payload: &Value) -> Option<String> {
 
 /// The place of the first string, or of the object with the first key, that has a NUL in it.
 fn nul_in(value: &Value, path: &str) -> Option<String> {
+    let below = nul_below(value)?;
+    Some(below.iter().rev().fold(path.to_owned(), |path, step| path + step))
+}
+
+/// The steps from the innermost value outwards: nothing is put together where there is nothing to tell.
+fn nul_below(value: &Value) -> Option<Vec<String>> {
+    let step = |mut below: Vec<String>, step: String| {
+        below.push(step);
+        Some(below)
+    };
     match value {
-        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        Value::String(text) => text.contains('\0').then(Vec::new),
         Value::Array(items) => items
             .iter()
             .enumerate()
-            .find_map(|(at, value)| nul_in(value, &format!("{path}[{at}]"))),
+            .find_map(|(at, value)| step(nul_below(value)?, format!("[{at}]"))),
         Value::Object(fields) => fields.iter().find_map(|(name, value)| match name.contains('\0') {
-            true => Some(path.to_owned()),
-            false => nul_in(value, &format!("{path}.{name}")),
+            true => Some(Vec::new()),
+            false => step(nul_below(value)?, format!(".{name}")),
         }),
         _ => None,
     }
@@ -133,7 +143,22 @@ fn stored_bytes(value: &Value) -> usize {
             2 + separators + inner
         }
         Value::String(text) => text_bytes(text),
-        other => other.to_string().len(),
+        Value::Number(number) => number_bytes(&number.to_string()),
+        Value::Null | Value::Bool(true) => 4,
+        Value::Bool(false) => 5,
+    }
+}
+
+/// Postgres writes all digits of a number where we write an exponent.
+fn number_bytes(ours: &str) -> usize {
+    let Some((mantissa, exponent)) = ours.split_once('e') else {
+        return ours.len();
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    match exponent.parse::<isize>().map(isize::unsigned_abs) {
+        Ok(zeros) if exponent.starts_with('-') => whole.len() + 1 + zeros + fraction.len(),
+        Ok(zeros) if zeros >= fraction.len() => whole.len() + zeros,
+        _ => ours.len(),
     }
 }
 
@@ -178,6 +203,13 @@ mod tests {
     fn the_length_is_counted_as_postgres_writes() {
         // select octet_length('{"a":[1,2,{}],"b":"x\n\u0001\"é"}'::jsonb::text) is 39.
         assert_eq!(stored_bytes(&json!({"a": [1, 2, {}], "b": "x\n\u{1}\"é"})), 39);
+    }
+
+    #[test]
+    fn of_a_number_postgres_writes_all_digits() {
+        // select octet_length('{"a": [1e16, 1.5e-7, -1e300, 1.7976931348623157e308, 2.5, 1e-10]}'::jsonb::text) is 672.
+        let numbers = json!({"a": [1e16, 1.5e-7, -1e300, 1.797_693_134_862_315_7e308, 2.5, 1e-10]});
+        assert_eq!(stored_bytes(&numbers), 672);
     }
 
     #[test]

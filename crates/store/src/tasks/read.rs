@@ -30,7 +30,9 @@ impl Store {
     /// One task; `NotFound` if there is none.
     pub async fn task(&self, id: &TaskId) -> Result<TaskRow> {
         let mut tx = self.pool().begin().await.doing("read the task")?;
-        let row = self.task_in(&mut tx, id).await?;
+        let mut row = self.task_in(&mut tx, id).await?;
+        self.note_held_back(&mut tx, std::slice::from_mut(&mut row))
+            .await?;
         tx.commit().await.doing("read the task")?;
         Ok(row)
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::json;
+use crate::{HeldBack, json};
 
 /// A row of `tasks`, without what only workers need.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,9 @@ pub struct TaskRow {
     pub started_at: Option<DateTime<Utc>>,
     /// In a list: the payload or details of the result are large and left out.
     pub omitted: bool,
+    /// Of a pending task, and of a parked one that is due, however it is read for people: what keeps it from being started
+    /// or from going on.
+    pub held_back: Option<HeldBack>,
 }
 
 /// Payloads and results larger than this, in bytes as Postgres keeps them, are left out of lists: about 8 KiB of
@@ -113,6 +116,7 @@ impl TaskRow {
             wait: json::shown(row, "wait")?,
             started_at: time("started_at")?,
             omitted: row.try_get("omitted")?,
+            held_back: None,
         })
     }
 

@@ -5,6 +5,7 @@ use sqlx::Row;
 
 use crate::Store;
 use crate::error::SqlResult;
+use crate::rules::running;
 
 impl Store {
     /// Puts back to `pending` what was claimed longer than `older` ago and has no live worker of ours, whoever
@@ -14,10 +15,12 @@ impl Store {
         let mut tx = self.pool().begin().await.doing(doing)?;
         let rows = self
             .query(
-                "WITH stale AS (
+                concat!("WITH stale AS (
                      SELECT t.id, EXISTS (SELECT FROM longshore.task_steps s WHERE s.task_id = t.id) AS begun
                        FROM tasks t
-                      WHERE t.status IN ('claimed', 'in_progress')
+                      WHERE t.id = ANY (ARRAY (SELECT id FROM tasks WHERE live = 'taken'
+                                               UNION ALL SELECT id FROM ", running!(), " AS running))
+                        AND t.status IN ('claimed', 'in_progress')
                         AND coalesce(t.claimed_at, t.started_at, t.created_at)
                             <= longshore.utc_now() - make_interval(secs => $1)
                         AND NOT EXISTS (SELECT FROM longshore.workers w
@@ -34,10 +37,11 @@ impl Store {
                   RETURNING t.id, t.attempt),
                  told AS (
                      INSERT INTO longshore.task_events (task_id, kind, attempt, summary)
-                     SELECT id, 'reset', attempt, 'Put back by hand: its claim was stale' FROM reset)
-                 SELECT id FROM reset ORDER BY id",
+                     SELECT id, 'reset', attempt, $2 FROM reset)
+                 SELECT id FROM reset ORDER BY id"),
             )
             .bind(older.as_secs_f64())
+            .bind(format!("{}: its claim was stale", self.told("Put back")))
             .fetch_all(&mut *tx)
             .await
             .doing(doing)?;

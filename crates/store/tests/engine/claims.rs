@@ -23,10 +23,13 @@ async fn a_claim_does_not_wait_for_rows_that_others_hold() {
     let store = db.worker_store().await;
     register(&store, "w", LONG).await;
     let claim = claim("w", 4);
-    let claimed = tokio::time::timeout(Duration::from_secs(10), store.claim(&claim))
-        .await
-        .expect("it does not wait")
-        .expect("claim");
+    let claimed = tokio::time::timeout(
+        Duration::from_secs(10),
+        store.claim(&claim, &mut store::Taken::default()),
+    )
+    .await
+    .expect("it does not wait")
+    .expect("claim");
     let mut ids: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["anyones", "free"]);
@@ -49,9 +52,12 @@ async fn what_several_claim_at_once_each_has_alone() {
             let (claim, mut mine, mut empty) = (claim(&name, 3), Vec::new(), 0);
             // Rows that a rival looks at are passed over, so one empty answer is not the end.
             while empty < 20 {
-                let claimed = store.claim(&claim).await.expect("claim");
+                let claimed = store
+                    .claim(&claim, &mut store::Taken::default())
+                    .await
+                    .expect("claim");
                 empty = if claimed.is_empty() { empty + 1 } else { 0 };
-                mine.extend(claimed.into_iter().map(|c| (c.info.id, c.lease.attempt)));
+                mine.extend(claimed.into_iter().map(|c| (c.info.id.clone(), c.lease.attempt)));
             }
             mine
         }));
@@ -79,7 +85,12 @@ async fn the_most_urgent_comes_first_whether_it_is_assigned_or_anyones() {
     let store = db.worker_store().await;
     register(&store, "w", LONG).await;
     let mut order = Vec::new();
-    while let Some(claimed) = store.claim(&claim("w", 1)).await.expect("claim").pop() {
+    while let Some(claimed) = store
+        .claim(&claim("w", 1), &mut store::Taken::default())
+        .await
+        .expect("claim")
+        .pop()
+    {
         order.push(claimed.info.id.to_string());
     }
     assert_eq!(order, ["a", "b", "c", "d", "e"]);
@@ -109,7 +120,10 @@ async fn as_many_of_the_oldest_as_asked_for_are_taken_whatever_their_priority() 
         (0, &[]),
     ] {
         claim.oldest = oldest;
-        let claimed = store.claim(&claim).await.expect("claim");
+        let claimed = store
+            .claim(&claim, &mut store::Taken::default())
+            .await
+            .expect("claim");
         assert_eq!(claimed.len(), 4, "{oldest}: all slots are used");
         let mut aged: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
         aged.retain(|id| !id.starts_with("ten"));
@@ -136,11 +150,17 @@ async fn an_oldest_row_that_is_held_keeps_the_next_oldest_from_nobody() {
     register(&store, "w", LONG).await;
     let mut claim = claim("w", 1);
     claim.oldest = 1;
-    let claimed = store.claim(&claim).await.expect("claim");
+    let claimed = store
+        .claim(&claim, &mut store::Taken::default())
+        .await
+        .expect("claim");
     assert_eq!(claimed[0].info.id.as_str(), "old");
     other.sql("COMMIT").await;
     claim.limit = 9;
-    let claimed = store.claim(&claim).await.expect("claim");
+    let claimed = store
+        .claim(&claim, &mut store::Taken::default())
+        .await
+        .expect("claim");
     let ids: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
     assert_eq!(ids, ["ten"], "what went to somebody else is theirs");
 }
@@ -152,7 +172,10 @@ async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
         .await;
     let store = db.worker_store().await;
     register(&store, "w", LONG).await;
-    let first = store.claim(&claim("w", 1)).await.expect("claim");
+    let first = store
+        .claim(&claim("w", 1), &mut store::Taken::default())
+        .await
+        .expect("claim");
     let leases = [first.first().expect("a task").lease.clone()];
     let alive = Beat::Alive {
         cancelled: vec![],
@@ -165,9 +188,18 @@ async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
         store.heartbeat("w", LONG, &leases).await.expect("beat"),
         Beat::Expired
     );
-    assert!(store.claim(&claim("w", 1)).await.expect("claim").is_empty());
+    assert!(
+        store
+            .claim(&claim("w", 1), &mut store::Taken::default())
+            .await
+            .expect("claim")
+            .is_empty()
+    );
     register(&store, "v", LONG).await;
-    let taken = store.claim(&claim("v", 2)).await.expect("claim");
+    let taken = store
+        .claim(&claim("v", 2), &mut store::Taken::default())
+        .await
+        .expect("claim");
     assert_eq!(taken.len(), 2, "another goes on with both");
 }
 
@@ -183,13 +215,16 @@ async fn a_cancel_that_comes_while_an_abandoned_task_is_taken_over_is_not_lost()
              BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN true; END $$;
          CREATE VIEW longshore.workers AS SELECT * FROM longshore.workers_beneath WHERE longshore.stand_still();
          INSERT INTO longshore.workers_beneath (id, host, pid, agents, serves, lease_until)
-         VALUES ('w', 'here', 1, '{devops}', '{deploy/1}', clock_timestamp() + interval '1 hour')",
+         VALUES ('w', 'here', 1, '{devops}', '{deploy/1}', clock_timestamp() + interval '1 hour'),
+                ('gone', 'there', 1, '{devops}', '{deploy/1}', '-infinity')",
     )
     .await;
+    db.claimed().await;
     let store = db.worker_store().await;
     let mut gate = db.session().await;
     gate.sql("SELECT pg_advisory_lock(4711)").await;
-    let claiming = tokio::spawn(async move { store.claim(&claim("w", 1)).await });
+    let claiming =
+        tokio::spawn(async move { store.claim(&claim("w", 1), &mut store::Taken::default()).await });
     let stands_still = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
     let waits = async {
         while db.value(stands_still).await.as_deref() != Some("1") {
@@ -230,7 +265,10 @@ async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version
     let ids = |claimed: Vec<store::Claimed>| -> Vec<String> {
         claimed.into_iter().map(|c| c.info.id.to_string()).collect()
     };
-    let first = store.claim(&claim("w", 4)).await.expect("claim");
+    let first = store
+        .claim(&claim("w", 4), &mut store::Taken::default())
+        .await
+        .expect("claim");
     assert_eq!(
         ids(first),
         ["not begun"],
@@ -238,5 +276,11 @@ async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version
     );
     let mut newer = claim("w", 4);
     newer.served.iter_mut().for_each(|served| served.resumes.push(7));
-    assert_eq!(ids(store.claim(&newer).await.expect("claim")), ["begun"]);
+    assert_eq!(
+        ids(store
+            .claim(&newer, &mut store::Taken::default())
+            .await
+            .expect("claim")),
+        ["begun"]
+    );
 }

@@ -21,6 +21,7 @@ pub fn claim(worker: &str, limit: u32) -> Claim {
         limit,
         oldest: 0,
         max_depth: 64,
+        over: Vec::new(),
     }
 }
 

@@ -3,4 +3,6 @@
 mod claims;
 mod common;
 mod network;
+mod outcomes;
 mod plans;
+mod rules;

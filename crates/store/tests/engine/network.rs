@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{NewTask, Report, TaskStatus, Verdict};
 use durable::{Journal, Lease, Outcome, StepRef, Wake};
 use serde_json::json;
-use store::{Config, Settle, Settled, Store, TaskJournal};
+use store::{Config, Recorder, Settle, Settled, Store, TaskJournal};
 use testkit::postgres::{self, Database, Fault, Postgres, Proxy, port_of};
 
 use crate::common::{LONG, claim, register, worker_row};
@@ -26,16 +26,19 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops')")
         .await;
     register(&frozen, "frozen", Duration::from_secs(1)).await;
-    let claimed = frozen.claim(&claim("frozen", 1)).await.expect("claim");
+    let claimed = frozen
+        .claim(&claim("frozen", 1), &mut store::Taken::default())
+        .await
+        .expect("claim");
     let lease = claimed.first().expect("the task").lease.clone();
-    let journal = TaskJournal::new(frozen, None);
+    let journal = TaskJournal::new(frozen.clone(), Recorder::start(frozen), None);
     let writing = tokio::spawn(async move {
         let at = StepRef {
             scope: "run".to_owned(),
             seq: 0,
             key: "step".to_owned(),
         };
-        journal.start(&lease, &at).await
+        journal.timer(&lease, &at, LONG).await
     });
     proxy.struck().await;
 
@@ -43,7 +46,12 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     register(&other, "other", LONG).await;
     let takes_over = async {
         loop {
-            if let Some(taken) = other.claim(&claim("other", 1)).await.expect("claim").pop() {
+            if let Some(taken) = other
+                .claim(&claim("other", 1), &mut store::Taken::default())
+                .await
+                .expect("claim")
+                .pop()
+            {
                 return taken;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -115,7 +123,10 @@ async fn claimed(db: &Database, store: &Store) -> Lease {
     db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('t', 'deploy', 'devops')")
         .await;
     register(store, "w", LONG).await;
-    let claimed = store.claim(&claim("w", 1)).await.expect("claim");
+    let claimed = store
+        .claim(&claim("w", 1), &mut store::Taken::default())
+        .await
+        .expect("claim");
     claimed.first().expect("the task").lease.clone()
 }
 
@@ -191,7 +202,10 @@ async fn an_outcome_whose_commit_answer_was_lost_is_known_again_when_it_is_repea
     assert_eq!(store.park(&other).await.expect("another"), Settled::LeaseLost);
 
     db.sql("UPDATE tasks SET run_at = longshore.utc_now()").await;
-    let again = store.claim(&claim("w", 1)).await.expect("claim");
+    let again = store
+        .claim(&claim("w", 1), &mut store::Taken::default())
+        .await
+        .expect("claim");
     let lease = again.first().expect("the task").lease.clone();
     let batch = [settle(lease.clone(), ended("unheard end"))];
     proxy.strike(Fault::LoseCommit("unheard end"));

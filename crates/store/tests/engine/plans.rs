@@ -38,7 +38,10 @@ async fn a_round(store: &Store) {
     register(store, "w", LONG).await;
     let mut claim = claim("w", 16);
     claim.oldest = 1;
-    let claimed = store.claim(&claim).await.expect("claim");
+    let claimed = store
+        .claim(&claim, &mut store::Taken::default())
+        .await
+        .expect("claim");
     assert_eq!(claimed.len(), 16);
     let first: Vec<i64> = claimed.iter().map(|c| i64::from(c.info.priority.get())).collect();
     assert_eq!(
@@ -48,7 +51,10 @@ async fn a_round(store: &Store) {
     );
     let leases: Vec<Lease> = claimed.iter().map(|c| c.lease.clone()).collect();
     store.heartbeat("w", LONG, &leases).await.expect("heartbeat");
-    store.release_strays("w", &leases).await.expect("look for strays");
+    store
+        .release_strays("w", &[], &leases)
+        .await
+        .expect("look for strays");
     store.next_due(&claim).await.expect("look for what is due");
     store.wake_waiters(&claim.agents).await.expect("wake");
     store
@@ -102,4 +108,108 @@ async fn a_workers_round_reads_its_own_live_rows_alone() {
     assert_eq!(scanned, 0, "no scan of the whole table");
     assert!(fetched > 16, "the numbers are counted at all: {fetched}");
     assert!(fetched < 1000, "{fetched} rows were looked at for 16 tasks");
+}
+
+/// Rows of `tasks` that one claim under rules reads: looked up by indexes, and all entries of these that it went through.
+async fn read_by_a_limited_claim(saturated: u32) -> (i64, i64, i64) {
+    let db = postgres::database().await;
+    db.sql(&format!(
+        "INSERT INTO repos (id) VALUES ('full'), ('resting'), ('free');
+         UPDATE repos SET status = 'paused' WHERE id = 'resting';
+         INSERT INTO longshore.queue_rules (kind, name, max_running) VALUES ('repo', 'full', 2);
+         INSERT INTO longshore.queue_rules (kind, name, paused_at) VALUES ('type', 'fix_build', now());
+         INSERT INTO tasks (task_type, assigned_to, repo_id, priority)
+         SELECT 'deploy', 'devops', 'full', 10 FROM generate_series(1, {saturated});
+         INSERT INTO tasks (task_type, assigned_to, repo_id, priority)
+         SELECT 'deploy', 'devops', 'resting', 10 FROM generate_series(1, {saturated} / 2);
+         INSERT INTO tasks (task_type, repo_id, priority) SELECT 'fix_build', 'free', 10 FROM generate_series(1, {saturated} / 2);
+         INSERT INTO tasks (task_type, assigned_to, repo_id, priority)
+         SELECT 'deploy', 'devops', 'free', 1 + n % 3 FROM generate_series(1, 40) n;
+         ANALYZE"
+    ))
+    .await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    let mut claim = claim("w", 8);
+    claim.oldest = 2;
+    // The first fills the limit; the second is the one that is judged.
+    assert_eq!(
+        store
+            .claim(&claim, &mut store::Taken::default())
+            .await
+            .expect("claim")
+            .len(),
+        8
+    );
+    store.close().await;
+    all_gone(&db).await;
+    let entries =
+        "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relid = 'tasks'::regclass";
+    let number = |text: Option<String>| text.unwrap_or_default().parse::<i64>().expect("a number");
+    let (scanned, fetched) = read(&db).await;
+    let before = number(db.value(entries).await);
+    let store = db.worker_store().await;
+    assert_eq!(
+        store
+            .claim(&claim, &mut store::Taken::default())
+            .await
+            .expect("claim")
+            .len(),
+        8
+    );
+    store.close().await;
+    all_gone(&db).await;
+    let (s, f) = read(&db).await;
+    (s - scanned, f - fetched, number(db.value(entries).await) - before)
+}
+
+#[tokio::test]
+async fn what_a_limit_or_a_pause_holds_back_is_not_read() {
+    let (_, few_rows, few_entries) = read_by_a_limited_claim(10).await;
+    let (scanned, rows, entries) = read_by_a_limited_claim(20_000).await;
+    assert_eq!(scanned, 0, "no scan of the whole table");
+    assert!(
+        rows > 8 && entries > 8,
+        "the numbers are counted at all: {rows}, {entries}"
+    );
+    assert!(
+        rows <= few_rows + 60 && entries <= few_entries + 60,
+        "{rows} rows and {entries} entries instead of {few_rows} and {few_entries} with ten pending"
+    );
+}
+
+#[tokio::test]
+async fn how_far_a_task_is_costs_the_same_however_many_steps_it_has() {
+    let db = postgres::database().await;
+    let store = db.store().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, status) VALUES ('long', 'x', 'waiting'), ('new', 'x', 'pending');
+         INSERT INTO longshore.task_steps (task_id, scope, seq, key, kind, attempt, started_at, done_at)
+         SELECT 'long', scope, n, scope || n, 'step', 1, now() + n * interval '1 s' + more, CASE WHEN n < last THEN now() END
+           FROM (VALUES ('run', 20000, interval '0'), ('run/canary', 300, interval '1 year'), ('run/b', 1, interval '0')) AS s(scope, last, more),
+                generate_series(0, last) AS n;
+         ANALYZE longshore.task_steps",
+    )
+    .await;
+    let ids = ["long", "new"].map(TaskId::from);
+    for _ in 0..10 {
+        let mut progress = store.progress(&ids).await.expect("progress");
+        progress.sort_by(|a, b| a.task.id.cmp(&b.task.id));
+        let told: Vec<_> = progress
+            .iter()
+            .map(|progress| (progress.steps_done, progress.step.as_deref()))
+            .collect();
+        assert_eq!(told, [(20301, Some("run/canary300")), (0, None)]);
+    }
+    store.close().await;
+    all_gone(&db).await;
+    let fetched = db
+        .value("SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_user_tables WHERE relid = 'longshore.task_steps'::regclass")
+        .await
+        .expect("a count");
+    let fetched: i64 = fetched.parse().expect("a number");
+    assert!(
+        fetched < 100 + 20_303,
+        "{fetched} rows were read, of which ANALYZE's count for all"
+    );
 }

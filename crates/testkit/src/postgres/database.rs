@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _, ValueRef as _};
 use store::{Config, Store};
 
-use super::{ManualClock, Notifications, Postgres};
+use super::{Changes, ManualClock, Notifications, Postgres};
 
 /// A database of one test. It goes with its server.
 pub struct Database {
@@ -71,6 +71,15 @@ impl Database {
             .unwrap_or_else(|error| panic!("{error}\nin: {text}"))
     }
 
+    /// Lists the tasks that SQL put into the hands of a worker as its claim would have.
+    pub async fn claimed(&self) {
+        self.sql(
+            "INSERT INTO longshore.claims (worker_id, tasks)
+             SELECT worker_id, array_agg(id) FROM tasks WHERE worker_id IS NOT NULL GROUP BY worker_id",
+        )
+        .await;
+    }
+
     /// As [`Database::sql`]; an error is the server's message with its SQLSTATE, detail and constraint.
     pub async fn try_sql(&self, text: &str) -> Result<Vec<Row>, String> {
         let mut connection = PgConnection::connect(&self.url)
@@ -104,6 +113,11 @@ impl Database {
     /// Counts the wake-ups that statements on the table send from now on.
     pub async fn notifications(&self) -> Notifications {
         Notifications::listen(&self.url).await
+    }
+
+    /// Hears of what is done to tasks from now on, by workers as well.
+    pub async fn changes(&self) -> Changes {
+        Changes::listen(&self.url).await
     }
 
     /// Stops this database's clock at `start`; from now on only the test moves it.

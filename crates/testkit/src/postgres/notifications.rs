@@ -29,3 +29,31 @@ impl Notifications {
         count
     }
 }
+
+/// Hears of every statement that changes tasks, whoever makes it: workers do not tell each other what they write.
+pub struct Changes(PgListener);
+
+const CHANGED: &str = "longshore_test_changed";
+
+impl Changes {
+    pub(super) async fn listen(url: &str) -> Self {
+        super::database::run(
+            url,
+            &format!(
+                "CREATE OR REPLACE FUNCTION {CHANGED}() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN PERFORM pg_notify('{CHANGED}', ''); RETURN NULL; END $$;
+                 CREATE OR REPLACE TRIGGER {CHANGED} AFTER INSERT OR UPDATE OR DELETE ON tasks
+                    FOR EACH STATEMENT EXECUTE FUNCTION {CHANGED}()"
+            ),
+        )
+        .await;
+        let mut listener = PgListener::connect(url).await.expect("open a listening session");
+        listener.listen(CHANGED).await.expect("listen");
+        Self(listener)
+    }
+
+    /// Waits for a change that was committed since the last one that this told of, or since it listens.
+    pub async fn next(&mut self) {
+        self.0.recv().await.expect("a notification");
+    }
+}

@@ -113,6 +113,71 @@ async fn however_our_own_child_ends_the_parent_wakes() {
 }
 
 #[tokio::test]
+async fn what_is_cancelled_with_its_parent_tells_by_whom() {
+    let db = postgres::database().await;
+    let handler = Scripted::default();
+    let worker = start(&db, &handler, fast()).await;
+    let told = async |task: &str| {
+        db.value(&format!(
+            "SELECT string_agg(summary, ' | ' ORDER BY id) FROM longshore.task_events
+              WHERE task_id = {task} AND kind = 'cancel asked'"
+        ))
+        .await
+    };
+    for (top, by) in [("p1", Some("ada")), ("p2", None)] {
+        insert(&db, top, "parent:parent:hang").await;
+        handler.entered.notified().await;
+        let middle = db.value(&format!("SELECT {}", child(top))).await.unwrap();
+        parked(&db, &middle).await;
+        match by {
+            Some(by) => {
+                let store = db.store().await.by(by);
+                store.cancel_task(&top.into()).await.unwrap();
+            }
+            None => {
+                db.sql(&format!(
+                    "UPDATE tasks SET status = 'cancelled' WHERE id = '{top}'"
+                ))
+                .await;
+            }
+        }
+        until(
+            &db,
+            "bool_and(status = 'cancelled' AND completed_at IS NOT NULL) FROM tasks",
+        )
+        .await;
+        let by = by.map_or_else(String::new, |by| format!(" by {by},"));
+        assert_eq!(
+            told(&child(top)).await,
+            Some(format!("Cancelled{by} with its parent {top}"))
+        );
+        assert_eq!(
+            told(&child(&middle)).await,
+            Some(format!("Cancelled{by} with its parent {middle}"))
+        );
+    }
+    // Who asked once did not ask again.
+    let store = db.store().await;
+    store.retry_task(&"p1".into()).await.unwrap();
+    handler.entered.notified().await;
+    db.sql("UPDATE tasks SET status = 'cancelled' WHERE id = 'p1'")
+        .await;
+    let newest = "(SELECT id FROM tasks WHERE parent_task_id = 'p1' ORDER BY created_at DESC LIMIT 1)";
+    until(
+        &db,
+        &format!(
+            "EXISTS (SELECT FROM longshore.task_events WHERE task_id = {newest} AND kind = 'cancel asked')"
+        ),
+    )
+    .await;
+    assert_eq!(
+        told(newest).await.as_deref(),
+        Some("Cancelled with its parent p1")
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_parent_of_several_goes_on_when_the_last_has_ended() {
     let db = postgres::database().await;
     let worker = start(&db, &Scripted::default(), fast()).await;
@@ -135,5 +200,41 @@ async fn a_parent_of_several_goes_on_when_the_last_has_ended() {
     );
     db.sql(&end("ASC")).await;
     until_status(&db, "p", "completed").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_would_wait_for_itself_by_a_dedupe_key_fails_and_says_so() {
+    let db = postgres::database().await;
+    let worker = start(&db, &Scripted::default(), fast()).await;
+    db.sql(
+        r#"INSERT INTO tasks (id, task_type, assigned_to, payload, dedupe_key)
+           VALUES ('itself', 'scripted', 'devops', '{"script": "parent by key:say"}', 'the only one')"#,
+    )
+    .await;
+    until_status(&db, "itself", "failed").await;
+    let error = db
+        .value("SELECT error FROM tasks WHERE id = 'itself'")
+        .await
+        .unwrap();
+    assert!(error.contains("that of the task itself"), "{error}");
+    assert!(error.contains("keys of their own"), "{error}");
+    // The child asks for its parent.
+    db.sql(
+        r#"INSERT INTO tasks (id, task_type, assigned_to, payload, dedupe_key)
+           VALUES ('above', 'scripted', 'devops', '{"script": "parent:parent by key:say"}', 'the only one')"#,
+    )
+    .await;
+    until_status(&db, "above", "completed").await;
+    assert_eq!(summary(&db, "above").await, "child failed");
+    let error = db
+        .value("SELECT error FROM tasks WHERE parent_task_id = 'above'")
+        .await
+        .unwrap();
+    assert!(
+        error.contains("that of task above, of which it is a part"),
+        "{error}"
+    );
+    assert_eq!(db.value("SELECT count(*) FROM tasks").await.as_deref(), Some("3"));
     worker.stop().await;
 }

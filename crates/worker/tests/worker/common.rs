@@ -78,6 +78,17 @@ impl Handler for Scripted {
                     format!("child {}", outcome.status),
                 ))
             }
+            "parent by key" => {
+                let child = NewTask::new("scripted", serde_json::json!({ "script": argument }))
+                    .assigned_to("devops")
+                    .dedupe_key("the only one");
+                let child = cx.spawn("child", child).await?;
+                let outcome = cx.await_child(&child).await?;
+                match outcome.error {
+                    Some(error) => Err(Error::rejected(format!("the child failed: {error}")).into()),
+                    None => Ok(Report::new(Verdict::Succeeded, "the child did it")),
+                }
+            }
             "parent of theirs" => {
                 let child = NewTask::new("knit", serde_json::json!({})).assigned_to("builder");
                 let child = cx.spawn("child", child).await?;

@@ -180,6 +180,7 @@ async fn a_dead_workers_task_is_taken_over_when_its_lease_is_over() {
          VALUES ('orphan', 'scripted', 'devops', 'in_progress', 'dead', 1, 1)",
     )
     .await;
+    db.claimed().await;
     let worker = start(&db, &handler, fast()).await;
     until_status(&db, "orphan", "completed").await;
     let row = db.sql("SELECT attempt, crashes FROM tasks").await;

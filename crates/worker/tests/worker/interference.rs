@@ -155,6 +155,7 @@ async fn what_was_begun_and_put_back_by_hand_is_undone_when_it_is_cancelled() {
          VALUES ('begun', 'run', 0, 'approval', 'signal', NULL, 1)",
     )
     .await;
+    db.claimed().await;
     let store = db.store().await;
     assert_eq!(
         store

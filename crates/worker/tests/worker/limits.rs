@@ -211,6 +211,7 @@ async fn a_started_task_of_an_unknown_version_is_held_after_its_time_and_its_can
                 claimed_at = longshore.utc_now() WHERE id = 'young'",
     )
     .await;
+    db.claimed().await;
     let config = Config {
         housekeeping: Duration::from_millis(50),
         ..fast()
@@ -251,6 +252,7 @@ async fn a_task_that_kills_its_workers_is_held_and_locks_of_gone_tasks_are_freed
          INSERT INTO longshore.resource_locks (resource, task_id) VALUES ('shared', 'no such task')",
     )
     .await;
+    db.claimed().await;
     insert(&db, "next", "lock").await;
     let config = Config {
         housekeeping: Duration::from_millis(50),

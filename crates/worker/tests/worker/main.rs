@@ -10,4 +10,5 @@ mod network;
 mod old;
 mod pooler;
 mod raw;
+mod rules;
 mod surroundings;

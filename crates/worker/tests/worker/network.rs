@@ -30,7 +30,7 @@ async fn a_task_whose_claim_was_not_answered_is_handed_back_by_the_worker_that_l
     let proxy = Proxy::before(&db).await;
     let worker = start(proxy.config(db.url()), fast()).await;
     // The claim's answer carries the payload.
-    proxy.strike(Fault::LoseCommit("unheard of"));
+    proxy.strike(Fault::LoseAnswer("unheard of"));
     insert(&db, "t", "unheard of").await;
     proxy.struck().await;
     until_status(&db, "t", "completed").await;

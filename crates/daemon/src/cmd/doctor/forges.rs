@@ -21,6 +21,8 @@ pub async fn look(settings: &Settings, found: &mut Findings) {
         .timeout(LIMIT)
         // A redirect may lead to another host, and the token would go with it.
         .redirect(reqwest::redirect::Policy::none())
+        // Workers know no proxy but a configured one, and the environment's would be shown the token.
+        .no_proxy()
         .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
         .build();
     let client = match client {

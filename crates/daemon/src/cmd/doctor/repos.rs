@@ -1,10 +1,13 @@
 //! The repositories: on a forge that has a token, with settings that handlers can read.
 
-use domain::{Repo, RepoStatus};
+use adapter_forge::Forges;
+use domain::{ErrorKind, Repo, RepoRef, RepoStatus};
+use secrecy::ExposeSecret;
 use store::Store;
 
 use super::Findings;
-use crate::config::Settings;
+use crate::config::{Secret, Settings};
+use crate::wiring;
 
 pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
     let repos = match store.repos().await {
@@ -26,9 +29,27 @@ pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
         );
         return;
     }
+    let forges = match Forges::new(&wiring::forge_config(settings)) {
+        Ok(forges) => forges,
+        Err(error) => {
+            found.error(
+                "repos",
+                &error,
+                "Correct `gitlab` and `github` in the configuration",
+            );
+            return;
+        }
+    };
     let mut faulty = 0;
     for repo in &active {
-        if let Some((what, next)) = fault(settings, repo) {
+        if repo.at.provider == "local" {
+            faulty += 1;
+            found.warn(
+                "repos",
+                format!("{} ({}) {LOCAL}", repo.name, repo.id),
+                LOCAL_NEXT,
+            );
+        } else if let Some((what, next)) = fault(settings, &forges, repo) {
             faulty += 1;
             found.fail("repos", format!("{} ({}): {what}", repo.name, repo.id), next);
         }
@@ -46,8 +67,12 @@ pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
     }
 }
 
+const LOCAL: &str = "has the provider `local`, a folder of tickets that `longshore dev` alone works on";
+const LOCAL_NEXT: &str =
+    "Nothing, if this is the database of a `longshore dev`; else set its provider to `gitlab` or `github`";
+
 /// What keeps a repository from being worked on, and what to do.
-fn fault(settings: &Settings, repo: &Repo) -> Option<(String, String)> {
+fn fault(settings: &Settings, forges: &Forges, repo: &Repo) -> Option<(String, String)> {
     let add = "Correct its row in the table `repos`, or add it anew with `longshore repos add` and a name of its own";
     if repo.at.project.is_empty() {
         return Some(("it names no project".to_owned(), add.to_owned()));
@@ -62,22 +87,40 @@ fn fault(settings: &Settings, repo: &Repo) -> Option<(String, String)> {
             .map_or_else(|| error.what.clone(), |cause| format!("{}: {cause}", error.what));
         return Some((why, "docs/fix-build.md lists the keys of `fix_build`".to_owned()));
     }
-    let token = match repo.at.provider.as_str() {
-        "github" => ("GITHUB_TOKEN", &settings.github.token),
-        _ => ("GITLAB_TOKEN", &settings.gitlab.token),
+    let (key, name, token) = match repo.at.provider.as_str() {
+        "github" => ("github", "GITHUB_TOKEN", &settings.github.token),
+        "gitlab" | "" => ("gitlab", "GITLAB_TOKEN", &settings.gitlab.token),
+        // The error of the adapter names those that it knows.
+        _ => {
+            let error = forges.check(&repo.at).err()?;
+            return Some((error.what, error.next.unwrap_or_else(|| add.to_owned())));
+        }
     };
-    match token {
-        (name, None) => Some((
-            format!("it is on {}, for which there is no token", repo.at.provider),
+    let is_blank = |token: &Secret| token.secret().expose_secret().trim().is_empty();
+    if token.as_ref().is_none_or(is_blank) {
+        return Some((
+            format!("it is on {key}, for which there is no token"),
             format!("Set {name}"),
-        )),
-        _ => None,
+        ));
     }
+    let error = forges.check(&repo.at).err()?;
+    // The one instance of its kind can be used, so that it is not the one that the repository is on.
+    let of_its_kind = RepoRef {
+        url: String::new(),
+        ..repo.at.clone()
+    };
+    let next = match error.next {
+        Some(next) if error.kind != ErrorKind::Denied || forges.check(&of_its_kind).is_err() => next,
+        _ => format!(
+            "longshore works with one instance of each kind: set `{key}.url` to this one with its token, or leave the repository to another longshore"
+        ),
+    };
+    Some((error.what, next))
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::{Autonomy, RepoRef};
+    use domain::Autonomy;
     use serde_json::{Value, json};
 
     use super::*;
@@ -102,7 +145,10 @@ mod tests {
     #[test]
     fn a_repository_needs_a_token_and_settings_that_can_be_read() {
         let mut settings = Settings::default();
-        let what = |settings: &Settings, repo: &Repo| fault(settings, repo).map(|(what, _)| what);
+        let what = |settings: &Settings, repo: &Repo| {
+            let forges = Forges::new(&wiring::forge_config(settings)).unwrap();
+            fault(settings, &forges, repo).map(|(what, _)| what)
+        };
         assert!(what(&settings, &repo(json!({}))).unwrap().contains("no token"));
         settings.gitlab.token = Some("glpat-0123456789".into());
         assert_eq!(what(&settings, &repo(json!({}))), None);
@@ -113,5 +159,51 @@ mod tests {
         );
         let wrong = repo(json!({"fix_build": {"retries": 1}}));
         assert!(what(&settings, &wrong).unwrap().contains("fix_build"));
+        let at = |url: &str| {
+            let mut repo = repo(json!({}));
+            repo.at.url = url.to_owned();
+            repo
+        };
+        assert_eq!(what(&settings, &at("https://gitlab.com/shop/checkout")), None);
+        let elsewhere = at("https://git.example.com/shop/checkout");
+        assert!(what(&settings, &elsewhere).unwrap().contains("git.example.com"));
+        settings.gitlab.url = Some("https://git.example.com".parse().unwrap());
+        assert_eq!(what(&settings, &elsewhere), None);
+        assert!(
+            what(&settings, &at("https://gitlab.com/shop/checkout"))
+                .unwrap()
+                .contains("gitlab.com")
+        );
+    }
+    #[test]
+    fn what_to_do_fits_what_is_wrong() {
+        let mut settings = Settings::default();
+        settings.gitlab.token = Some("glpat-0123456789".into());
+        settings.github.token = Some("  ".into());
+        let next = |provider: &str, url: &str| {
+            let mut repo = repo(json!({}));
+            (repo.at.provider, repo.at.url) = (provider.to_owned(), url.to_owned());
+            let forges = Forges::new(&wiring::forge_config(&settings)).unwrap();
+            fault(&settings, &forges, &repo).map(|(_, next)| next)
+        };
+        assert_eq!(next("", ""), None);
+        for (provider, url, says) in [
+            (
+                "gitlab",
+                "https://git.example.com/shop/checkout",
+                "one instance of each kind: set `gitlab.url`",
+            ),
+            ("gitlab", "git.example.com", "Write it like https://"),
+            ("github", "", "Set GITHUB_TOKEN"),
+            (
+                "github",
+                "https://git.example.com/shop/checkout",
+                "Set GITHUB_TOKEN",
+            ),
+            ("bitbucket", "", "provider to `gitlab`, `github`"),
+        ] {
+            let told = next(provider, url).unwrap();
+            assert!(told.contains(says), "{provider} {url}: {told}");
+        }
     }
 }

@@ -164,6 +164,7 @@ pub fn tickets_config(settings: &Settings) -> tickets::Config {
     tickets::Config {
         labels: tickets.labels.clone().into_iter().collect(),
         per_minute: tickets.notes_per_minute,
+        lease: settings.worker.lease.0,
         ..tickets::Config::default()
     }
 }

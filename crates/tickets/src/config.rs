@@ -17,6 +17,8 @@ pub struct Config {
     pub per_minute: u32,
     /// A row stays a drainer's for so long after the drainer was last heard of.
     pub lease: Duration,
+    /// A create is sent within so long of having been written down, or not at all.
+    pub prompt: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
     /// The first delay after an error that passes; it doubles up to `most_delay`.
@@ -38,6 +40,7 @@ impl Default for Config {
             per_host: 4,
             per_minute: 50,
             lease: Duration::from_secs(30),
+            prompt: Duration::from_secs(1),
             poll: Duration::from_secs(2),
             first_delay: Duration::from_secs(2),
             most_delay: Duration::from_secs(15 * 60),

@@ -1,5 +1,5 @@
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{Error, ErrorKind, redact};
 use ports::{Note, NoteId};
@@ -59,6 +59,7 @@ impl Drainer {
         if due.moment == 0 && due.labelled_revision < told.revision {
             let change = self.config.labels_for(&told.report);
             if !change.is_empty() {
+                self.may_write(due)?;
                 self.ask(due, self.tickets.change_labels(&due.ticket, &change))
                     .await
                     .map_err(|error| Stop::Ticket {
@@ -106,10 +107,16 @@ impl Drainer {
     }
 
     async fn create(&self, due: &Due) -> Result<Told, Stop> {
+        let began = Instant::now();
         // From here on the note may be there.
         let Some(told) = self.queue.begin_post(due).await.map_err(Stop::Store)? else {
             return Err(Stop::Over);
         };
+        // Later it could take effect when others take it for over.
+        if began.elapsed() > self.config.prompt {
+            ours(self.queue.put_off(due, self.config.prompt, true, None).await)?;
+            return Err(Stop::Over);
+        }
         let body = self.body(due, &told);
         let note = self
             .ask(due, self.tickets.create_note(&due.ticket, &body))
@@ -146,9 +153,14 @@ impl Drainer {
         }
     }
 
+    /// So long after a create was written down it has taken effect, or never will.
+    fn over_after(&self, due: &Due) -> Duration {
+        self.config.prompt + self.tickets.limits(&due.ticket).request_timeout + MARGIN
+    }
+
     /// Looks for the note that an earlier create may have written, once that create can take effect no more.
     async fn settle_doubt(&self, due: &Due, since: Duration) -> Result<Option<Note>, Stop> {
-        let certain = self.tickets.limits(&due.ticket).request_timeout + MARGIN;
+        let certain = self.over_after(due);
         if since < certain {
             ours(self.queue.put_off(due, certain - since, false, None).await)?;
             return Err(Stop::Over);
@@ -167,6 +179,7 @@ impl Drainer {
     async fn edit(&self, due: &Due, note: NoteId) -> Result<Told, Stop> {
         let told = due.told.clone();
         let body = self.body(due, &told);
+        self.may_write(due)?;
         match self
             .ask(due, self.tickets.edit_note(&due.ticket, note, &body))
             .await
@@ -203,6 +216,16 @@ impl Drainer {
             Kind::Living => render::living(&subject, limit),
             Kind::Moment(number) => render::moment(&subject, number, due.living_url.as_deref(), limit),
         }
+    }
+
+    /// Not when another drainer could have the row before our write is over: it would put what is older over what is newer.
+    fn may_write(&self, due: &Due) -> Result<(), Stop> {
+        let lasts = self.tickets.limits(&due.ticket).request_timeout;
+        if due.clock.left() < lasts.min(self.config.lease / 2) {
+            tracing::info!(task.id = %due.task, "the lease of a comment is nearly over; it is left to the next drainer");
+            return Err(Stop::Over);
+        }
+        Ok(())
     }
 
     /// One request, given up when it could no longer take effect.
@@ -256,7 +279,7 @@ impl Drainer {
                 .await
                 .map_err(Stop::Store)?;
         } else if create && error.is_in_doubt() {
-            delay = self.tickets.limits(&due.ticket).request_timeout + MARGIN;
+            delay = self.over_after(due);
         }
         tracing::info!(task.id = %due.task, error = %said, delay_ms = delay.as_millis() as u64, "a comment is put off");
         ours(

@@ -45,7 +45,7 @@ impl Heartbeat {
                 tokio::time::timeout(left, self.store.heartbeat(&self.worker, self.lease, &leases)).await;
             match beat {
                 Ok(Ok(Beat::Alive { cancelled, lost })) => {
-                    self.running.lease.prolong(asked + self.lease);
+                    self.running.lease.prolong(asked, self.lease);
                     wait = soon();
                     cancelled.iter().for_each(|task| self.running.cancel(task));
                     for lease in lost {

@@ -136,7 +136,7 @@ impl Worker {
             let asked = std::time::Instant::now();
             match self.store.register_worker(&row, self.config.lease).await {
                 Ok(()) => {
-                    running.lease.prolong(asked + self.config.lease);
+                    running.lease.prolong(asked, self.config.lease);
                     info!(worker.id = %row.id, agents = ?row.agents, serves = ?row.serves, "The worker is ready");
                     return Ok(Some(row));
                 }

@@ -44,8 +44,8 @@ async fn pause(point: &Point, end: LeaseEnd) -> (bool, Came) {
     let second = end.worker(&bench);
     bench
         .until("the second worker has done the rest", async || {
-            bench.end_note_leases(&held).await;
             if end == LeaseEnd::Table {
+                bench.end_note_leases(&held).await;
                 // Whatever else it was in the middle of: Postgres would end that after as long as the lease was.
                 bench.end_silent(&sessions).await;
             }
@@ -82,7 +82,11 @@ async fn pause(point: &Point, end: LeaseEnd) -> (bool, Came) {
         .requests()
         .into_iter()
         .skip(asked)
-        .filter(|request| request.method != "GET")
+        // Of comments a worker knows by its clock alone that it may write them: a wrong belief can cost a duplicate, which it
+        // takes away again. How many stand is compared below.
+        .filter(|request| {
+            request.method != "GET" && (end == LeaseEnd::Time || !request.path.contains("/notes"))
+        })
         .collect();
     assert!(later.is_empty(), "{point}: it asked for more: {later:?}");
     assert_eq!(bench.done().await, came, "{point}");

@@ -21,8 +21,8 @@ pub struct WorkerRow {
     pub serves: Vec<String>,
 }
 
-/// Until when a worker's lease holds at most, by its own clock; shared by all that run under it. Without an end until it is
-/// prolonged for the first time.
+/// Until when a lease holds at most, by its holder's own clock; shared by all that happens under it. Without an end until it
+/// is prolonged for the first time.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseClock(Arc<Mutex<Option<Instant>>>);
 
@@ -31,9 +31,9 @@ impl LeaseClock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `until` counts from before Postgres was asked, so that the lease is over here at the latest when it is there.
-    pub fn prolong(&self, until: Instant) {
-        *self.until() = Some(until);
+    /// `asked` is before Postgres was, so that the lease is over here at the latest when it is there.
+    pub fn prolong(&self, asked: Instant, lease: Duration) {
+        *self.until() = asked.checked_add(lease);
     }
 
     pub fn end(&self) {

@@ -1,5 +1,5 @@
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::{Report, Result, TaskId, TicketRef, Verdict};
@@ -11,9 +11,9 @@ use sqlx::{PgPool, Postgres, Row, Transaction};
 use uuid::Uuid;
 
 use super::number;
-use crate::Store;
 use crate::error::SqlResult;
 use crate::limit::within;
+use crate::{LeaseClock, Store};
 
 /// The drainer's side of the outbox. Every write names the lease that its row was taken under and answers `false`,
 /// having written nothing, when another drainer has taken the row since.
@@ -48,6 +48,8 @@ pub struct Due {
     pub attempts: u32,
     /// Since the first of them.
     pub failing_for: Duration,
+    /// Until when the row is ours at most, by our own clock.
+    pub clock: LeaseClock,
     pub(super) lease: Uuid,
 }
 
@@ -90,6 +92,7 @@ impl Outbox {
     pub async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
         const DOING: &str = "take notes for tickets";
         let token = Uuid::new_v4();
+        let asked = Instant::now();
         let mut tx = self.begin(DOING).await?;
         let rows = sqlx::query(
             "WITH RECURSIVE hosts AS (
@@ -125,28 +128,43 @@ impl Outbox {
         .await
         .doing(DOING)?;
         tx.commit().await.doing(DOING)?;
-        rows.iter()
+        let taken: Vec<Due> = rows
+            .iter()
             .map(Due::read)
             .collect::<sqlx::Result<_>>()
-            .doing("read the outbox")
+            .doing("read the outbox")?;
+        for due in &taken {
+            due.clock.prolong(asked, lease);
+        }
+        Ok(taken)
     }
 
     /// Keeps rows ours for another `lease`.
     pub async fn renew(&self, rows: &[Due], lease: Duration) -> Result<()> {
         const DOING: &str = "keep notes for tickets";
         let tokens: Vec<Uuid> = rows.iter().map(|row| row.lease).collect();
+        let asked = Instant::now();
         let mut tx = self.begin(DOING).await?;
-        sqlx::query(
+        let kept: Vec<(String, i32, Uuid)> = sqlx::query_as(
             "UPDATE longshore.ticket_outbox SET lease_until = clock_timestamp() + make_interval(secs => $2)
-              WHERE lease = ANY ($1)",
+              WHERE lease = ANY ($1) RETURNING task_id, moment, lease",
         )
         .bind(tokens)
         .bind(lease.as_secs_f64())
         .persistent(false)
-        .execute(&mut *tx)
+        .fetch_all(&mut *tx)
         .await
         .doing(DOING)?;
-        tx.commit().await.doing(DOING)
+        tx.commit().await.doing(DOING)?;
+        for row in rows {
+            let is_it = |(task, moment, token): &(String, i32, Uuid)| {
+                task == row.task.as_str() && *moment == number(row.moment) && *token == row.lease
+            };
+            if kept.iter().any(is_it) {
+                row.clock.prolong(asked, lease);
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a create is about to be sent, and answers what it has to say by now; `None` when the row is no
@@ -329,6 +347,7 @@ impl Due {
             gone: row.try_get("gone")?,
             attempts: row.try_get::<i32, _>("attempts")?.max(0) as u32,
             failing_for: seconds("failing_s")?.unwrap_or_default(),
+            clock: LeaseClock::default(),
             lease: row.try_get("lease")?,
         })
     }

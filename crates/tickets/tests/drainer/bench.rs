@@ -1,18 +1,23 @@
 //! A database with the manual clock, a fake far side, and drainers that die where they are told to.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::{LabelChange, RepoRef, Report, Result, TicketKind, TicketRef, Verdict};
+use futures_util::poll;
 use ports::fake::{FakeTickets, TicketOp};
 use ports::{Note, NoteId, Ticket, TicketLimits, Tickets};
-use store::Store;
 use store::outbox::{Due, Outbox, Sweep, Told};
+use store::{LeaseClock, Store};
 use testkit::postgres::{Database, ManualClock, Postgres};
 use tickets::{Config, Drainer, Queue};
 use tokio::sync::Notify;
+
+const REQUEST: Duration = Duration::from_millis(200);
+const PROMPT: Duration = Duration::from_millis(50);
 
 /// Die at the Nth place, counted over all calls: two for each, before it and after it.
 #[derive(Clone, Copy)]
@@ -39,7 +44,7 @@ impl Bench {
         let tickets = FakeTickets::new();
         tickets.set_limits(TicketLimits {
             note_chars: 10_000,
-            request_timeout: Duration::from_millis(200),
+            request_timeout: REQUEST,
         });
         let repo = RepoRef {
             provider: "forge".into(),
@@ -152,6 +157,7 @@ impl Bench {
         let config = Config {
             labels: labels.into(),
             per_minute: 1_000_000,
+            prompt: PROMPT,
             ..Config::default()
         };
         Drainer::over(queue, tickets, config)
@@ -217,6 +223,33 @@ impl Bench {
         self.clock.advance(Duration::from_secs(2)).await;
     }
 
+    /// Runs a drainer that stands still there for longer than any lease and any request, while others do all that is left
+    /// to do; then it goes on. Answers what it asked of the far side afterwards, but for looks.
+    pub async fn stall(&self, at: CrashAt) -> Vec<TicketOp> {
+        let deaths = Deaths::at(at.0);
+        let drainer = self.mortal(&deaths);
+        let mut work = pin!(async { while drainer.drain_once().await.unwrap() > 0 {} });
+        tokio::select! {
+            () = deaths.died.notified() => {}
+            () = &mut work => return Vec::new(),
+        }
+        let stalled = Instant::now();
+        self.drain().await;
+        let asked = self.tickets.calls().len();
+        deaths.taken().iter().for_each(LeaseClock::end);
+        while stalled.elapsed() <= REQUEST.max(PROMPT) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A request that it stood in is over, before anything else happens.
+        if poll!(&mut work).is_pending() {
+            deaths.wakes.notify_one();
+            work.await;
+        }
+        let mut later = self.tickets.calls().split_off(asked);
+        later.retain(|op| !matches!(op, TicketOp::Ticket | TicketOp::OwnNotes));
+        later
+    }
+
     fn mortal(&self, deaths: &Arc<Deaths>) -> Drainer {
         self.drainer_with(
             Arc::new(MortalQueue {
@@ -235,6 +268,9 @@ struct Deaths {
     at: usize,
     seen: AtomicUsize,
     died: Notify,
+    wakes: Notify,
+    /// The leases of all rows that were taken.
+    clocks: Mutex<Vec<LeaseClock>>,
 }
 
 impl Deaths {
@@ -243,14 +279,20 @@ impl Deaths {
             at,
             seen: AtomicUsize::new(0),
             died: Notify::new(),
+            wakes: Notify::new(),
+            clocks: Mutex::default(),
         })
     }
 
-    /// A place to die: whoever awaits it there never comes back.
+    fn taken(&self) -> MutexGuard<'_, Vec<LeaseClock>> {
+        self.clocks.lock().unwrap()
+    }
+
+    /// A place to die: whoever awaits it there comes back when it is woken, if ever.
     async fn place(&self) {
         if self.seen.fetch_add(1, Ordering::SeqCst) == self.at {
             self.died.notify_one();
-            std::future::pending::<()>().await;
+            self.wakes.notified().await;
         }
     }
 
@@ -333,7 +375,14 @@ struct MortalQueue {
 #[async_trait]
 impl Queue for MortalQueue {
     async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
-        self.deaths.around(self.inner.take(per_host, busy, lease)).await
+        let take = async {
+            let taken = self.inner.take(per_host, busy, lease).await?;
+            self.deaths
+                .taken()
+                .extend(taken.iter().map(|due| due.clock.clone()));
+            Ok(taken)
+        };
+        self.deaths.around(take).await
     }
     async fn renew(&self, rows: &[Due], lease: Duration) -> Result<()> {
         self.deaths.around(self.inner.renew(rows, lease)).await

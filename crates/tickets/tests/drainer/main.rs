@@ -88,6 +88,36 @@ async fn killed_at_every_point_once_and_twice_one_note_stands() {
     }
 }
 
+/// A process that was stopped, or a machine that slept: what it was about to do has been done by others since.
+#[tokio::test]
+async fn stalled_at_any_point_until_others_have_done_it_a_drainer_writes_nothing_more() {
+    let bench = Bench::new().await;
+    let points = bench.points().await;
+    for point in 0..2 * points {
+        let id = format!("s{point}");
+        bench.fresh_ticket();
+        bench.running(&id).await;
+        bench
+            .tell(&id, &report(Verdict::Running, "reading the log"))
+            .await;
+        // An odd one has a note already, which is edited.
+        if point % 2 == 1 {
+            bench.drain().await;
+        }
+        bench.end(&id, &report(Verdict::Failed, "it broke")).await;
+        let later = bench.stall(CrashAt(point / 2)).await;
+        assert!(later.is_empty(), "stalled at {point}: {later:?}");
+        bench.drain().await;
+        let notes = bench.notes();
+        assert_eq!(notes.len(), 1 + point % 2, "stalled at {point}: {notes:#?}");
+        assert!(
+            notes[0].body.contains("it broke"),
+            "stalled at {point}: {}",
+            notes[0].body
+        );
+    }
+}
+
 #[tokio::test]
 async fn two_drainers_at_once_write_one_note_for_each_task() {
     let bench = Bench::new().await;

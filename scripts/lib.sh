@@ -110,7 +110,7 @@ need_postgres() {
         fedora) elsewhere='sudo dnf install postgresql-server' ;;
         arch) elsewhere='sudo pacman -S postgresql' ;;
         alpine) elsewhere='sudo apk add postgresql' ;;
-        *) elsewhere='install the PostgreSQL server programs (initdb, postgres), version 13 or newer' ;;
+        *) elsewhere='install the PostgreSQL server programs (initdb, postgres), version 15 or newer' ;;
     esac
     # Only the programs are wanted: longshore keeps a private server, so Debian need not start one of its own. Who may
     # not install them is told so by `install` below.

@@ -43,6 +43,29 @@ impl Handler for Punctual {
     }
 }
 
+/// Milliseconds from the return of each enqueue call to the start of what it put there.
+async fn each(
+    pickups: u32,
+    started: &mut mpsc::UnboundedReceiver<Instant>,
+    mut enqueue: impl AsyncFnMut() -> Result<()>,
+) -> Result<Vec<f64>> {
+    let mut waits = Vec::new();
+    // The first ones open connections and prepare statements.
+    for counted in std::iter::repeat_n(false, 10).chain(std::iter::repeat_n(true, pickups as usize)) {
+        tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE_MS))).await;
+        enqueue().await?;
+        let returned = Instant::now();
+        let started = tokio::time::timeout(PATIENCE, started.recv())
+            .await
+            .map_err(|_| format!("a task was not started within {PATIENCE:?}"))?
+            .ok_or("whoever takes tasks is gone")?;
+        if counted {
+            waits.push(started.saturating_duration_since(returned).as_secs_f64() * 1e3);
+        }
+    }
+    Ok(waits)
+}
+
 /// Milliseconds of each pickup, on this process's monotonic clock. A handler that starts before the call has even
 /// returned counts as 0.
 pub async fn measure(database: &Database, pickups: u32, slots: u32) -> Result<Vec<f64>> {
@@ -53,22 +76,12 @@ pub async fn measure(database: &Database, pickups: u32, slots: u32) -> Result<Ve
         ..store::Config::new(&database.url)
     })
     .await?;
-    let mut waits = Vec::new();
-    // The first ones open connections and prepare statements.
-    for counted in std::iter::repeat_n(false, 10).chain(std::iter::repeat_n(true, pickups as usize)) {
-        let pause = rand::random_range(PAUSE_MS);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        desk.create_task(&NewTask::new("deploy", json!({"instruction": "nothing"})))
-            .await?;
-        let returned = Instant::now();
-        let started = tokio::time::timeout(PATIENCE, started.recv())
-            .await
-            .map_err(|_| format!("a task was not started within {PATIENCE:?}"))?
-            .ok_or("the worker is gone")?;
-        if counted {
-            waits.push(started.saturating_duration_since(returned).as_secs_f64() * 1e3);
-        }
-    }
+    let waits = each(pickups, &mut started, async || {
+        let task = NewTask::new("deploy", json!({"instruction": "nothing"}));
+        desk.create_task(&task).await?;
+        Ok(())
+    })
+    .await?;
     crew.finish().await?;
     desk.close().await;
     Ok(waits)
@@ -101,9 +114,7 @@ pub async fn bare(server: &Server, pickups: u32) -> Result<Vec<f64>> {
             }
         }
     });
-    let mut waits = Vec::new();
-    for counted in std::iter::repeat_n(false, 10).chain(std::iter::repeat_n(true, pickups as usize)) {
-        tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE_MS))).await;
+    let waits = each(pickups, &mut started, async || {
         sqlx::query(
             "WITH made AS (INSERT INTO t (task_type, payload) VALUES ('deploy', $1) RETURNING id)
              SELECT pg_notify($2, '') FROM made",
@@ -112,15 +123,9 @@ pub async fn bare(server: &Server, pickups: u32) -> Result<Vec<f64>> {
         .bind(CHANNEL)
         .execute(&mut desk)
         .await?;
-        let returned = Instant::now();
-        let started = tokio::time::timeout(PATIENCE, started.recv())
-            .await
-            .map_err(|_| format!("a row was not taken within {PATIENCE:?}"))?
-            .ok_or("whoever takes rows is gone")?;
-        if counted {
-            waits.push(started.saturating_duration_since(returned).as_secs_f64() * 1e3);
-        }
-    }
+        Ok(())
+    })
+    .await?;
     worker.abort();
     server.forget(CHANNEL).await?;
     Ok(waits)

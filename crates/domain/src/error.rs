@@ -100,7 +100,12 @@ impl Error {
         let mut current = Some(cause);
         while let Some(error) = current {
             let message = error.to_string();
-            if self.causes.last() != Some(&message) {
+            // Many an error ends with what its source says.
+            if !self
+                .causes
+                .last()
+                .is_some_and(|before| before.ends_with(&message))
+            {
                 self.causes.push(message);
             }
             current = error.source();
@@ -167,6 +172,29 @@ mod tests {
         assert_eq!(
             outer.to_string(),
             "could not diagnose pipeline 4: could not read the log of job 17: connection refused. Try again later"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_the_one_before_ends_with_is_not_said_again() {
+        #[derive(Debug)]
+        struct Outer(std::io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "error communicating with the database: {}", self.0)
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let lower = Outer(std::io::Error::other("connection refused"));
+        assert_eq!(
+            Error::unavailable("could not reach Postgres")
+                .because(&lower)
+                .to_string(),
+            "could not reach Postgres: error communicating with the database: connection refused"
         );
     }
 

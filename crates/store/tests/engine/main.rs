@@ -2,6 +2,7 @@
 
 mod claims;
 mod common;
+mod held_back;
 mod network;
 mod outcomes;
 mod plans;

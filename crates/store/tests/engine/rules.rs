@@ -12,15 +12,15 @@ use testkit::postgres::{self, Database};
 
 use crate::common::{LONG, claim, register};
 
-fn of_type(name: &str) -> Scope {
+pub(crate) fn of_type(name: &str) -> Scope {
     Scope::Type(name.to_owned())
 }
 
-fn of_repo(id: &str) -> Scope {
+pub(crate) fn of_repo(id: &str) -> Scope {
     Scope::Repo(id.to_owned())
 }
 
-async fn limit(store: &Store, scope: &Scope, most: u32) {
+pub(crate) async fn limit(store: &Store, scope: &Scope, most: u32) {
     let change = RuleChange {
         max_running: Some(Some(most)),
         by: "a test".to_owned(),
@@ -29,7 +29,7 @@ async fn limit(store: &Store, scope: &Scope, most: u32) {
     store.set_rule(scope, &change).await.expect("a limit");
 }
 
-async fn pause(store: &Store, scope: &Scope, paused: bool) {
+pub(crate) async fn pause(store: &Store, scope: &Scope, paused: bool) {
     let change = RuleChange {
         paused: Some(paused),
         reason: Some("a test".to_owned()),
@@ -40,7 +40,7 @@ async fn pause(store: &Store, scope: &Scope, paused: bool) {
 }
 
 /// Repositories `a` and `b`, and a worker that serves `deploy` and `fix_build`.
-async fn house() -> (Database, Store) {
+pub(crate) async fn house() -> (Database, Store) {
     let db = postgres::database().await;
     db.sql("INSERT INTO repos (id, gitlab_project_id) VALUES ('a', 'group/a'), ('b', 'group/b')")
         .await;
@@ -50,7 +50,7 @@ async fn house() -> (Database, Store) {
 }
 
 /// Pending tasks of a type and repository; none where it is empty.
-async fn pending(db: &Database, name: &str, task_type: &str, repo: &str, number: u32) {
+pub(crate) async fn pending(db: &Database, name: &str, task_type: &str, repo: &str, number: u32) {
     db.sql(&format!(
         "INSERT INTO tasks (id, task_type, assigned_to, repo_id, created_at, run_at)
          SELECT '{name} ' || n, '{task_type}', 'devops', nullif('{repo}', ''), at, at
@@ -59,14 +59,14 @@ async fn pending(db: &Database, name: &str, task_type: &str, repo: &str, number:
     .await;
 }
 
-async fn take(store: &Store, limit: u32) -> Vec<Claimed> {
+pub(crate) async fn take(store: &Store, limit: u32) -> Vec<Claimed> {
     store
         .claim(&claim("w", limit), &mut store::Taken::default())
         .await
         .expect("claim")
 }
 
-fn ids(claimed: &[Claimed]) -> Vec<&str> {
+pub(crate) fn ids(claimed: &[Claimed]) -> Vec<&str> {
     let mut ids: Vec<&str> = claimed.iter().map(|claimed| claimed.info.id.as_str()).collect();
     ids.sort_unstable();
     ids
@@ -319,60 +319,6 @@ async fn what_goes_on_needs_a_place_and_comes_before_what_starts() {
         "d 4",
         "what was begun comes first, and nothing starts"
     );
-}
-
-#[tokio::test]
-async fn what_was_begun_and_finds_no_place_tells_which_limit_and_since_when() {
-    let (db, store) = house().await;
-    let clock = db
-        .manual_clock("2026-01-29T10:31:00Z".parse().expect("a moment"))
-        .await;
-    pending(&db, "d", "deploy", "a", 4).await;
-    let begun = take(&store, 3).await;
-    let leases: Vec<Lease> = begun[1..].iter().map(|claimed| claimed.lease.clone()).collect();
-    store.release(&leases).await.expect("hand them back");
-    store.cancel_task(&"d 3".into()).await.expect("cancel");
-    let held = async |id: &str| {
-        let task = store.task(&id.into()).await.expect("a task");
-        task.held_back.map(|held| (held.by, held.why))
-    };
-    for parked in ["d 2", "d 3"] {
-        assert_eq!(held(parked).await, None, "no limit");
-    }
-    limit(&store, &of_repo("a"), 1).await;
-    clock.advance(Duration::from_secs(600)).await;
-    let full = "1 of 1 places for tasks of its repository are taken";
-    for (id, why) in [
-        ("d 1", None),
-        (
-            "d 2",
-            Some(format!("{full}; it is due since 2026-01-29 10:31 UTC")),
-        ),
-        ("d 3", Some(full.to_owned())),
-        ("d 4", Some(full.to_owned())),
-    ] {
-        assert_eq!(held(id).await, why.map(|why| (HeldBy::Limit, why)), "{id}");
-    }
-    assert!(take(&store, 9).await.is_empty());
-
-    // What waits for something of its own says that, and what is let go on says nothing.
-    db.sql("UPDATE tasks SET run_at = '2026-01-29 10:42' WHERE id = 'd 2'")
-        .await;
-    assert_eq!(held("d 2").await, None, "not due yet");
-    clock.advance(Duration::from_secs(60)).await;
-    let (_, why) = held("d 2").await.expect("it is due");
-    assert!(why.ends_with("since 2026-01-29 10:42 UTC"), "{why}");
-    pause(&store, &of_type("deploy"), true).await;
-    assert_eq!(
-        held("d 2").await,
-        Some((HeldBy::Limit, why)),
-        "no pause is about it"
-    );
-    limit(&store, &of_repo("a"), 9).await;
-    for (id, by) in [("d 2", None), ("d 3", None), ("d 4", Some(HeldBy::Pause))] {
-        assert_eq!(held(id).await.map(|(by, _)| by), by, "{id}");
-    }
-    assert_eq!(ids(&take(&store, 9).await), ["d 2", "d 3"]);
 }
 
 #[tokio::test]

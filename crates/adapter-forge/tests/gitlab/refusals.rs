@@ -2,38 +2,14 @@
 
 use std::time::Duration;
 
-use adapter_forge::{Config, Forges, HostConfig, Provider};
 use domain::{ErrorKind, Idem, RepoRef};
 use futures_util::StreamExt;
-use ports::conformance::forge::{JobSeed, PipelineSeed};
-use ports::{Forge, JobStatus, Tickets};
+use ports::{Forge, Tickets};
 use serde_json::json;
 use testkit::gitlab::{FakeGitlab, Role, Scope, TOKEN};
 use testkit::peer::{Fault, When};
 
-const PROJECT: &str = "group/app";
-
-fn host(fake: &FakeGitlab) -> HostConfig {
-    let mut host = HostConfig::new(Provider::Gitlab);
-    host.url = Some(fake.url().parse().expect("the fake's address"));
-    host.token = Some(TOKEN.into());
-    host.timeout = Duration::from_secs(30);
-    host.requests_per_minute = 100_000;
-    host
-}
-
-fn forges(hosts: Vec<HostConfig>) -> Forges {
-    Forges::new(&Config { hosts, local: None }).expect("a usable configuration")
-}
-
-fn failed(names: &[&str]) -> PipelineSeed {
-    PipelineSeed::failed(
-        names
-            .iter()
-            .map(|name| JobSeed::new(name, JobStatus::Failed))
-            .collect(),
-    )
-}
+use crate::{PROJECT, failed, forges, host};
 
 #[tokio::test]
 async fn a_body_of_commands_alone_is_refused_in_clear_words() {

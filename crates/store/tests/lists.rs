@@ -112,6 +112,28 @@ async fn large_payloads_and_results_are_left_out_of_lists_alone() {
     assert!(whole.result.unwrap()["data"].is_string());
 }
 
+/// Postgres keeps repetitions and large numbers in a hundredth of their text.
+#[tokio::test]
+async fn what_is_large_as_text_alone_is_left_out_of_lists_too() {
+    let (db, store) = start().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, payload) VALUES
+             ('text', 'x', jsonb_build_object('log', repeat('z', 300000))),
+             ('numbers', 'x', jsonb_build_object('a', (SELECT jsonb_agg(1e308) FROM generate_series(1, 200)))),
+             ('small', 'x', jsonb_build_object('log', repeat('z', 16000)))",
+    )
+    .await;
+    let packed = "SELECT max(pg_column_size(payload)) < 4096 FROM tasks";
+    assert_eq!(db.value(packed).await.as_deref(), Some("t"));
+    let mut left_out: Vec<String> = Vec::new();
+    for task in store.page(&TaskFilter::default(), None).await.unwrap().tasks {
+        assert_eq!(task.omitted, task.payload.is_none(), "{task:?}");
+        left_out.extend(task.omitted.then(|| task.id.to_string()));
+    }
+    left_out.sort();
+    assert_eq!(left_out, ["numbers", "text"]);
+}
+
 #[tokio::test]
 async fn what_is_over_costs_neither_lists_nor_counts_nor_dead_letters() {
     let (db, store) = start().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::{ErrorKind, NewTask, Priority, TaskId, TaskStatus};
 use serde_json::json;
-use store::{Delivery, Received, Store, TaskFilter};
+use store::{Bulk, BulkFilter, Delivery, Received, Store, TaskFilter};
 use testkit::postgres::{self, Database, Postgres};
 use tokio::sync::Notify;
 
@@ -134,6 +134,38 @@ async fn a_task_that_never_began_is_cancelled_at_once_and_started_ones_are_asked
         store.cancel_task(&"nobody".into()).await.unwrap_err().kind,
         ErrorKind::NotFound
     );
+}
+
+#[tokio::test]
+async fn an_unassigned_task_that_no_worker_serves_is_left_alone_in_clear_words() {
+    let (db, store) = start().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, status) VALUES ('mistyped', 'fix_buld', 'pending'), ('broken', 'fix_buld', 'failed');
+         INSERT INTO longshore.workers (id, host, pid, agents, serves, lease_until)
+         VALUES ('w', 'h', 1, '{devops}', '{fix_build/1}', clock_timestamp() + interval '1 day')",
+    )
+    .await;
+    let refused = [
+        store.cancel_task(&"mistyped".into()).await.map(|_| ()),
+        store.retry_task(&"broken".into()).await.map(|_| ()),
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("fix_buld, which no worker of ours serves"),
+            "{error}"
+        );
+    }
+    for bulk in [Bulk::Cancel, Bulk::Retry] {
+        let done = store
+            .bulk(bulk, &BulkFilter::default(), None, false)
+            .await
+            .unwrap();
+        assert_eq!((done.matched, done.changed), (1, 0), "{done:?}");
+        assert!(done.skipped[0].why.contains("fix_buld"), "{done:?}");
+    }
 }
 
 #[tokio::test]

@@ -153,17 +153,18 @@ impl Store {
         if ours == Some(true) {
             return Ok(task);
         }
-        let whose = task.assigned_to.as_ref().map_or_else(
-            || {
-                format!(
-                    "is of the type {}, which no worker of ours serves",
-                    task.task_type
-                )
-            },
-            |agent| format!("belongs to the agent {agent}"),
-        );
-        Err(Error::denied(format!("could not {doing}: {id} {whose}"))
-            .next("Ask the program that works for that agent; longshore changes only its own tasks"))
+        let (whose, next) = match &task.assigned_to {
+            Some(agent) => (
+                format!("belongs to the agent {agent}"),
+                "Ask the program that works for that agent; longshore changes only its own tasks".to_owned(),
+            ),
+            None => (
+                format!("is of the type {}, which no worker of ours serves", task.task_type),
+                "Start a worker that serves it; or, where nobody does, write status = 'cancelled' into the row yourself"
+                    .to_owned(),
+            ),
+        };
+        Err(Error::denied(format!("could not {doing}: {id} {whose}")).next(next))
     }
 
     pub(crate) async fn add_event_by_hand(

@@ -18,7 +18,7 @@ pub(super) struct Ours {
 /// and of a type that we serve. What somebody else took from us may still name our worker. `$1` and `$2` are [`Ours`].
 macro_rules! is_ours {
     () => {
-        "(t.assigned_to = ANY ($1)
+        "(coalesce(t.assigned_to = ANY ($1), false)
           OR t.assigned_to IS NULL
              AND (t.worker_id IS NOT NULL OR t.wait IS NOT NULL
                   OR t.status IN ('pending', 'waiting', 'failed', 'cancelled', 'completed')

@@ -38,11 +38,18 @@ pub struct TaskRow {
     pub held_back: Option<HeldBack>,
 }
 
-/// Payloads and results larger than this, in bytes as Postgres keeps them, are left out of lists: about 8 KiB of
-/// ordinary JSON.
+/// Payloads and results of more than 16 KiB as text are left out of lists. What is large as Postgres keeps it, compressed, need
+/// not be unpacked to know.
 macro_rules! large {
     ($column:literal) => {
-        concat!("coalesce(pg_column_size(", $column, ") > 4096, false)")
+        concat!(
+            "CASE WHEN pg_column_size(",
+            $column,
+            ") > 4096 THEN true
+                  ELSE coalesce(octet_length(",
+            $column,
+            "::text) > 16384, false) END"
+        )
     };
 }
 pub(crate) use large;

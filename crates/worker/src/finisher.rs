@@ -33,6 +33,24 @@ async fn write(store: &Store, batch: &mut Vec<Waiting>) {
     }
 }
 
+/// What is ready, and what the tasks bring that can go on at once: one that ends seldom ends alone. False when no more
+/// will come.
+async fn gather(receiver: &Mutex<mpsc::Receiver<Waiting>>, batch: &mut Vec<Waiting>) -> bool {
+    let mut receiver = receiver.lock().await;
+    let mut before = 0;
+    receiver.recv_many(batch, BATCH).await;
+    while batch.len() > before && batch.len() < BATCH {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(next) = receiver.try_recv()
+        {
+            batch.push(next);
+        }
+    }
+    !batch.is_empty()
+}
+
 impl Finisher {
     pub(crate) fn start(store: Store) -> Self {
         let (sender, receiver) = mpsc::channel::<Waiting>(2 * LANES * BATCH);
@@ -41,7 +59,7 @@ impl Finisher {
             let (store, receiver) = (store.clone(), receiver.clone());
             tokio::spawn(async move {
                 let mut batch = Vec::with_capacity(BATCH);
-                while receiver.lock().await.recv_many(&mut batch, BATCH).await > 0 {
+                while gather(&receiver, &mut batch).await {
                     write(&store, &mut batch).await;
                 }
             });

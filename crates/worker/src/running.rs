@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::TaskId;
 use durable::{CancelFlag, Lease};
-use store::LeaseClock;
+use store::{Claimed, LeaseClock};
 use tokio::task::AbortHandle;
 
 /// The tasks that this worker runs right now, and the lease that they run under.
@@ -31,6 +31,26 @@ struct Open {
 }
 
 impl Entries {
+    fn add(&mut self, lease: Lease, claim: i64, cancel: CancelFlag) -> bool {
+        self.claims.entry(claim).or_default().left += 1;
+        let old = self.tasks.get(&lease.task).map(|entry| entry.lease.clone());
+        let old = old.and_then(|old| self.take(&old, false));
+        let (entry, is_new) = match old {
+            Some(old) if old.lease == lease => (Entry { claim, ..old }, false),
+            _ => (
+                Entry {
+                    lease,
+                    claim,
+                    cancel,
+                    abort: None,
+                },
+                true,
+            ),
+        };
+        self.tasks.insert(entry.lease.task.clone(), entry);
+        is_new
+    }
+
     fn take(&mut self, lease: &Lease, lost: bool) -> Option<Entry> {
         if self.tasks.get(&lease.task)?.lease != *lease {
             return None;
@@ -63,37 +83,34 @@ impl Running {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False when it runs already: a claim that Postgres lost in a crash and we did not was made anew.
-    pub(crate) fn add(&self, lease: Lease, claim: i64, cancel: CancelFlag) -> bool {
+    /// Answers those that are new, with the flag of their cancel. One that runs already is not: a claim that Postgres lost in a
+    /// crash and we did not was made anew.
+    pub(crate) fn add(&self, claimed: Vec<Claimed>) -> Vec<(Claimed, CancelFlag)> {
         let mut entries = self.entries();
-        entries.claims.entry(claim).or_default().left += 1;
-        let old = entries.tasks.get(&lease.task).map(|entry| entry.lease.clone());
-        let old = old.and_then(|old| entries.take(&old, false));
-        let (entry, is_new) = match old {
-            Some(old) if old.lease == lease => (Entry { claim, ..old }, false),
-            _ => (
-                Entry {
-                    lease,
-                    claim,
-                    cancel,
-                    abort: None,
-                },
-                true,
-            ),
-        };
-        entries.tasks.insert(entry.lease.task.clone(), entry);
-        is_new
+        let mut new = Vec::with_capacity(claimed.len());
+        for claimed in claimed {
+            let cancel = CancelFlag::default();
+            if claimed.cancelled {
+                cancel.raise();
+            }
+            if entries.add(claimed.lease.clone(), claimed.claim, cancel.clone()) {
+                new.push((claimed, cancel));
+            }
+        }
+        new
     }
 
-    /// Makes a spawned task abortable, unless it has ended already.
-    pub(crate) fn attach(&self, lease: &Lease, abort: AbortHandle) {
-        if let Some(entry) = self
-            .entries()
-            .tasks
-            .get_mut(&lease.task)
-            .filter(|entry| entry.lease == *lease)
-        {
-            entry.abort = Some(abort);
+    /// Makes spawned tasks abortable, unless they have ended already.
+    pub(crate) fn attach(&self, spawned: Vec<(Lease, AbortHandle)>) {
+        let mut entries = self.entries();
+        for (lease, abort) in spawned {
+            if let Some(entry) = entries
+                .tasks
+                .get_mut(&lease.task)
+                .filter(|entry| entry.lease == lease)
+            {
+                entry.abort = Some(abort);
+            }
         }
     }
 
@@ -169,7 +186,7 @@ mod tests {
     fn a_claim_is_over_with_its_last_task_unless_a_lease_was_lost() {
         let running = Running::default();
         for (task, claim) in [("a", 1), ("b", 1), ("c", 2), ("d", 2)] {
-            assert!(running.add(lease(task), claim, CancelFlag::default()));
+            assert!(running.entries().add(lease(task), claim, CancelFlag::default()));
         }
         running.remove(&lease("a"), false);
         running.remove(&lease("c"), true);

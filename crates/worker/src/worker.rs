@@ -2,8 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::Result;
-use durable::CancelFlag;
+use domain::{Error, Result};
 use store::{Claim, Claimed, Hearing, Recorder, Served, Store, Taken, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -27,6 +26,12 @@ const WORTHWHILE: u32 = 8;
 
 /// ...but a slot is free for so long at most.
 const LINGER: Duration = Duration::from_millis(5);
+
+/// The most that one claim takes: while Postgres looks for the next ones, these are begun...
+const CHUNK: u32 = 500;
+
+/// ...for so many claims before anything else is looked at.
+const IN_A_ROW: u32 = 16;
 
 /// How long a release at the very end may take before the lease's end does the same.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -250,8 +255,7 @@ impl Worker {
     }
 
     fn free(&self, running: &Running) -> u32 {
-        let running = u32::try_from(running.len()).unwrap_or(u32::MAX);
-        self.config.slots.saturating_sub(running)
+        self.config.slots.saturating_sub(count(running.len()))
     }
 
     /// Begins what was just written to the table, as far as the oldest task need not come first. False when it is not known
@@ -266,6 +270,7 @@ impl Worker {
         let claim = self.claim_for(worker, limit, Vec::new());
         match self.store.claim_fresh(&claim).await {
             Ok(claimed) => {
+                self.note(&claimed);
                 self.start(claimed, running, tasks);
                 true
             }
@@ -276,20 +281,20 @@ impl Worker {
         }
     }
 
-    /// Runs what was claimed.
-    fn start(&self, claimed: Vec<Claimed>, running: &Running, tasks: &mut JoinSet<()>) {
+    fn note(&self, claimed: &[Claimed]) {
         self.claimed.fetch_add(claimed.len() as u64, Ordering::Relaxed);
         metrics::counter!("longshore_tasks_claimed_total").increment(claimed.len() as u64);
+        let waits = metrics::histogram!("longshore_task_wait_seconds");
         for claimed in claimed {
-            metrics::histogram!("longshore_task_wait_seconds").record(claimed.waited.as_secs_f64());
-            let cancel = CancelFlag::default();
-            if claimed.cancelled {
-                cancel.raise();
-            }
+            waits.record(claimed.waited.as_secs_f64());
+        }
+    }
+
+    /// Runs what was claimed.
+    fn start(&self, claimed: Vec<Claimed>, running: &Running, tasks: &mut JoinSet<()>) {
+        let mut begun = Vec::with_capacity(claimed.len());
+        for (claimed, cancel) in running.add(claimed) {
             let lease = claimed.lease.clone();
-            if !running.add(lease.clone(), claimed.claim, cancel.clone()) {
-                continue;
-            }
             let (runner, ended, own) = (self.runner.clone(), running.clone(), lease.clone());
             let abort = tasks.spawn(async move {
                 let lost = runner.run(claimed, cancel, &ended.lease).await;
@@ -298,8 +303,9 @@ impl Worker {
                 }
                 ended.remove(&own, lost);
             });
-            running.attach(&lease, abort);
+            begun.push((lease, abort));
         }
+        running.attach(begun);
     }
 
     /// Fills the free slots. Answers nothing when it is not known whether tasks were claimed.
@@ -326,12 +332,19 @@ impl Worker {
                 full: true,
             });
         }
-        let claim = self.claim_for(worker, free, running.take_over());
-        match self.store.claim(&claim, taken).await {
-            Ok(claimed) => {
-                let full = claimed.len() >= free as usize;
+        let mut claim = self.claim_for(worker, free.min(CHUNK), running.take_over());
+        let mut found = self.store.claim(&claim, taken).await;
+        for left in (0..IN_A_ROW).rev() {
+            let claimed = found.inspect_err(could_not_claim).ok()?;
+            self.note(&claimed);
+            let full = claimed.len() >= claim.limit as usize;
+            let free = self.free(running).saturating_sub(count(claimed.len()));
+            let goes_on = full && free > 0 && free >= self.config.slots.div_ceil(WORTHWHILE);
+            if !goes_on || left == 0 {
                 self.start(claimed, running, tasks);
-                let pause = if full {
+                let pause = if goes_on {
+                    Duration::ZERO
+                } else if full {
                     slow()
                 } else {
                     match self.store.next_due(&claim).await {
@@ -340,13 +353,15 @@ impl Worker {
                         Err(_) => self.config.poll,
                     }
                 };
-                Some(Looked { pause, full })
+                return Some(Looked { pause, full });
             }
-            Err(error) => {
-                warn!(error = %error, "Could not claim tasks; trying again");
-                None
-            }
+            claim = self.claim_for(worker, free.min(CHUNK), running.take_over());
+            let begin = async { self.start(claimed, running, tasks) };
+            // In this order: the claim is sent before the tasks are begun.
+            (found, ()) = tokio::join!(biased; self.store.claim(&claim, taken), begin);
+            while tasks.try_join_next().is_some() {}
         }
+        None
     }
 
     fn claim_for(&self, worker: &str, free: u32, over: Vec<i64>) -> Claim {
@@ -433,6 +448,14 @@ impl Worker {
 fn oldest_among(claimed: u64, free: u32) -> u32 {
     let due = (claimed + u64::from(free)) / FAIR - claimed / FAIR;
     u32::try_from(due).unwrap_or(u32::MAX)
+}
+
+fn count(tasks: usize) -> u32 {
+    u32::try_from(tasks).unwrap_or(u32::MAX)
+}
+
+fn could_not_claim(error: &Error) {
+    warn!(error = %error, "Could not claim tasks; trying again");
 }
 
 #[cfg(test)]

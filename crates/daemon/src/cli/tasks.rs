@@ -18,8 +18,8 @@ pub struct CreateTask {
     /// They go in by the thousands, each batch whole or not at all; what is wrong is told with its line, and which lines are in.
     #[arg(long, value_name = "FILE|-", conflicts_with = "TaskFlags")]
     pub from: Option<PathBuf>,
-    /// Base address of a longshore API to send the task to
-    #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
+    /// Base address of a longshore API to send the task to [env: DASHBOARD_URL]
+    #[arg(long, value_name = "URL")]
     pub dashboard_url: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use store::{DeadFilter, DeadGroup, Store};
 
 use crate::cli::ListDead;
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, Paint, harmless, moment, quoted};
+use crate::output::{Output, Paint, cell, moment, quoted};
 
 /// Groups in one answer.
 const GROUPS: u32 = 100;
@@ -22,19 +22,19 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
         if dead.groups.is_empty() {
             return "Nothing failed, and nothing is held.".to_owned();
         }
-        let mut table = out.table(&["STATE", "TYPE", "COUNT", "LAST SEEN", "NEWEST", "ERROR"]);
+        let mut table = out.table(&["STATE", "TYPE", "COUNT", "LAST SEEN", "NEWEST", "ERROR"], 5);
         for group in &dead.groups {
             let newest = group.task_ids.first().map(|id| id.as_str()).unwrap_or_default();
             table.add_row([
                 out.status_cell(&group.state),
-                harmless(&group.task_type).into(),
+                cell(&group.task_type).into(),
                 out.number_cell(group.count),
                 moment(group.last_seen).into(),
-                harmless(newest).into(),
-                harmless(&group.error).into(),
+                cell(newest).into(),
+                cell(&group.error).into(),
             ]);
         }
-        let mut text = format!("{}\n", table.trim_fmt());
+        let mut text = format!("{}\n", out.lines(table));
         if !dead.complete {
             text.push_str("Only the newest ten thousand were looked at.\n");
         }
@@ -50,12 +50,21 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// The command that tries a group again.
+/// The command that tries a group again. Where its error holds a secret that is not shown, the tasks themselves are named.
 fn again(group: &DeadGroup) -> String {
-    format!(
+    let by_error = format!(
         "longshore tasks retry --status {} --task-type {} --error {}",
         group.state,
         quoted(&group.task_type),
         quoted(&group.error)
-    )
+    );
+    if domain::redact(&by_error) == by_error {
+        return by_error;
+    }
+    let ids: Vec<String> = group.task_ids.iter().map(|id| quoted(id.as_str())).collect();
+    let newest = match usize::try_from(group.count) {
+        Ok(count) if count > ids.len() => "  (its newest)",
+        _ => "",
+    };
+    format!("longshore tasks retry {}{newest}", ids.join(" "))
 }

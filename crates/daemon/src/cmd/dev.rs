@@ -103,7 +103,9 @@ async fn serve_over(
     }
 }
 
+/// The database is this machine's own, made a moment ago: its address is shown whole.
 fn greet(settings: &Settings, at: SocketAddr, tickets: &Path, out: Output) -> Result<(), Error> {
+    let out = out.as_it_is();
     let url = settings.database.url.as_ref().map(|url| url.secret());
     let url = url.as_ref().map_or("", |url| url.expose_secret());
     if out.json {

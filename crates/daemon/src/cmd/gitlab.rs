@@ -11,7 +11,7 @@ use url::Url;
 use crate::cli::{GitlabCommand, Project, StateEvent, StateFilter};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint, harmless};
+use crate::output::{Output, Paint, cell, harmless};
 use crate::wiring::{self, As};
 
 pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Outcome {
@@ -162,7 +162,7 @@ fn human(answer: &Value, out: Output) -> String {
     match answer {
         Value::Array(issues) if issues.is_empty() => "No such issues.".to_owned(),
         Value::Array(issues) => {
-            let mut table = out.table(&["IID", "STATE", "TITLE", "LABELS"]);
+            let mut table = out.table(&["IID", "STATE", "TITLE", "LABELS"], 2);
             for issue in issues {
                 let labels: Vec<&str> = issue["labels"]
                     .as_array()
@@ -172,12 +172,12 @@ fn human(answer: &Value, out: Output) -> String {
                     .collect();
                 table.add_row([
                     issue["iid"].to_string(),
-                    harmless(issue["state"].as_str().unwrap_or("")),
-                    harmless(issue["title"].as_str().unwrap_or("")),
-                    harmless(&labels.join(", ")),
+                    cell(issue["state"].as_str().unwrap_or("")),
+                    cell(issue["title"].as_str().unwrap_or("")),
+                    cell(&labels.join(", ")),
                 ]);
             }
-            table.trim_fmt()
+            out.lines(table)
         }
         issue if issue["title"].is_string() => {
             let part = |name: &str| harmless(issue[name].as_str().unwrap_or(""));

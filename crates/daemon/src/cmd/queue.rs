@@ -8,7 +8,7 @@ use store::{Queue, QueueRule, RuleChange, Scope, Store};
 use crate::cli::{QueueCommand, What};
 use crate::config::{Settings, nearest};
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, harmless, moment};
+use crate::output::{Output, cell, harmless, moment};
 use crate::wiring::{self, As};
 
 /// `who` is at the command line.
@@ -158,23 +158,26 @@ fn table(queue: &Queue, out: &Output) -> String {
     if queue.rules.is_empty() && queue.resting.is_empty() {
         return "Nothing is limited or paused.".to_owned();
     }
-    let mut table = out.table(&["WHAT", "NAME", "RUNNING", "AT MOST", "PAUSED", "BY", "REASON"]);
+    let mut table = out.table(
+        &["WHAT", "NAME", "RUNNING", "AT MOST", "PAUSED", "BY", "REASON"],
+        6,
+    );
     for rule in &queue.rules {
         let pause = rule.paused.as_ref();
         table.add_row([
             rule.scope.kind().into(),
-            harmless(&rule.label).into(),
+            cell(&rule.label).into(),
             out.number_cell(rule.running),
             out.number_cell(rule.max_running.map_or_else(String::new, |most| most.to_string())),
             pause.map(|pause| moment(pause.at)).unwrap_or_default().into(),
-            harmless(pause.and_then(|pause| pause.by.as_deref()).unwrap_or("")).into(),
-            harmless(pause.and_then(|pause| pause.reason.as_deref()).unwrap_or("")).into(),
+            cell(pause.and_then(|pause| pause.by.as_deref()).unwrap_or("")).into(),
+            cell(pause.and_then(|pause| pause.reason.as_deref()).unwrap_or("")).into(),
         ]);
     }
     for repo in &queue.resting {
         table.add_row([
             "repo".to_owned(),
-            harmless(&repo.label),
+            cell(&repo.label),
             String::new(),
             String::new(),
             "yes".to_owned(),
@@ -182,5 +185,5 @@ fn table(queue: &Queue, out: &Output) -> String {
             format!("its row in repos says {}", repo.status),
         ]);
     }
-    table.trim_fmt()
+    out.lines(table)
 }

@@ -7,7 +7,7 @@ use store::{NewRepo, Store};
 use crate::cli::{RepoAdd, ReposCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, harmless};
+use crate::output::{Output, cell, harmless};
 use crate::wiring::{self, As};
 
 pub async fn run(command: ReposCommand, settings: &Settings, out: Output) -> Outcome {
@@ -87,17 +87,17 @@ async fn list(store: &Store, out: Output) -> Outcome {
         if repos.is_empty() {
             return "No repositories yet. `longshore repos add --project group/name` adds one.".to_owned();
         }
-        let mut table = out.table(&["ID", "NAME", "FORGE", "PROJECT", "STATE"]);
+        let mut table = out.table(&["ID", "NAME", "FORGE", "PROJECT", "STATE"], 1);
         for repo in &repos {
             table.add_row([
-                harmless(&repo.id),
-                harmless(&repo.name),
-                harmless(&format!("{} {}", repo.at.provider, repo.at.url)),
-                harmless(&repo.at.project),
+                cell(&repo.id),
+                cell(&repo.name),
+                cell(&format!("{} {}", repo.at.provider, repo.at.url)),
+                cell(&repo.at.project),
                 repo.status.to_string(),
             ]);
         }
-        table.trim_fmt()
+        out.lines(table)
     })?;
     Ok(Exit::Done)
 }
@@ -119,7 +119,9 @@ fn text(repo: &Repo) -> String {
     } else {
         &repo.at.url
     };
-    let settings = serde_json::to_string_pretty(&repo.settings).unwrap_or_default();
+    let mut settings = repo.settings.clone();
+    domain::redact_json(&mut settings);
+    let settings = serde_json::to_string_pretty(&settings).unwrap_or_default();
     harmless(&format!(
         "{}\n{:<16} {}\n{:<16} {}\n{:<16} {} ({at})\n{:<16} {}\n{:<16} {}\n{:<16} {}\n{:<16} {settings}",
         repo.name,

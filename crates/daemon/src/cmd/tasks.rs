@@ -9,7 +9,7 @@ use super::{bulk, dead, decide, watch};
 use crate::cli::{ListTasks, TasksCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint, harmless, moment};
+use crate::output::{Output, Paint, cell, harmless, indented, moment, shown};
 use crate::wiring::{self, As};
 
 /// Longest headline in a list, in characters.
@@ -63,19 +63,19 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         if tasks.is_empty() {
             return format!("None so far.\n{more}");
         }
-        let mut table = out.table(&["ID", "STATE", "TYPE", "PRIORITY", "FOR", "CREATED", "WHAT"]);
+        let mut table = out.table(&["ID", "STATE", "TYPE", "PRIORITY", "FOR", "CREATED", "WHAT"], 6);
         for (task, view) in tasks.iter().zip(&views) {
             table.add_row([
-                harmless(&view.id).into(),
+                cell(&view.id).into(),
                 out.status_cell(&state(task)),
-                harmless(&view.task_type).into(),
+                cell(&view.task_type).into(),
                 out.number_cell(view.priority),
-                harmless(view.assigned_to.as_deref().unwrap_or("")).into(),
+                cell(view.assigned_to.as_deref().unwrap_or("")).into(),
                 moment(task.created_at).into(),
                 headline(task).into(),
             ]);
         }
-        format!("{}\n{more}", table.trim_fmt())
+        format!("{}\n{more}", out.lines(table))
     })?;
     Ok(Exit::Done)
 }
@@ -99,7 +99,7 @@ pub fn headline(task: &TaskRow) -> String {
         .as_ref()
         .and_then(|payload| payload["instruction"].as_str());
     let text = task.error.as_deref().or(result).or(asked).unwrap_or("");
-    let line = harmless(text.lines().next().unwrap_or(""));
+    let line = shown(text.lines().next().unwrap_or(""));
     match line.char_indices().nth(HEADLINE) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -112,12 +112,12 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
     out.answer(&detail, |out| {
         let mut text = format!(
             "{} {}\n",
-            out.paint(Paint::Bold, &harmless(&view.task_type)),
-            harmless(&view.id)
+            out.paint(Paint::Bold, &cell(&view.task_type)),
+            cell(&view.id)
         );
         let mut fact = |name: &str, value: Option<&str>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                text.push_str(&format!("{:<12} {}\n", format!("{name}:"), harmless(value)));
+                text.push_str(&format!("{:<12} {}\n", format!("{name}:"), indented(value, 13)));
             }
         };
         fact("State", Some(&state(&task)));
@@ -173,8 +173,8 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
             text.push_str(&format!(
                 "  {}  {}: {}\n",
                 clock(&event.at),
-                event.kind,
-                harmless(&event.summary)
+                cell(&event.kind),
+                indented(&event.summary, 4)
             ));
         }
         text
@@ -197,7 +197,7 @@ fn step_line(step: &StepView, out: &Output) -> String {
         "run" => String::new(),
         scope => format!("{scope}: "),
     };
-    let key = harmless(&format!("{scope}{}", step.key));
+    let key = cell(&format!("{scope}{}", step.key));
     let until = match (&step.done_at, &step.deadline) {
         (None, Some(deadline)) => format!(" until {deadline}"),
         _ => String::new(),
@@ -205,7 +205,7 @@ fn step_line(step: &StepView, out: &Output) -> String {
     let why = step
         .error
         .as_ref()
-        .map_or_else(String::new, |error| format!(": {}", harmless(error)));
+        .map_or_else(String::new, |error| format!(": {}", indented(error, 4)));
     let word = out.paint(paint, &format!("{word:<6}"));
     format!("  {}  {word}  {key}{until}{why}\n", clock(&step.started_at))
 }

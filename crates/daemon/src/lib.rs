@@ -58,11 +58,13 @@ pub fn run(handlers: impl FnOnce(Registry) -> Result<Registry, Error> + 'static)
 
 fn start(args: &[OsString], form: cli::Form, handlers: Handlers) -> exit::Exit {
     let env = config::Environment::of(std::env::vars_os());
-    let out = output::Output::new(form.json, form.color, env.get("NO_COLOR").is_some());
+    let no_color = env.get("NO_COLOR").is_some();
+    let out = output::Output::new(form.json, form.color, no_color);
     let mut cli = match cli::read(args, form, out) {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
+    let out = output::Output::new(cli.global.json, cli.global.color, no_color);
     if cli.global.config.is_none() {
         // A path need not be text.
         let named = std::env::var_os(config::FILE_VARIABLE).filter(|path| !path.is_empty());

@@ -2,6 +2,7 @@
 
 use store::{DeadFilter, DeadGroup, Store};
 
+use super::repos::id_of;
 use crate::cli::ListDead;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Output, Paint, cell, moment, quoted};
@@ -13,7 +14,7 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
     let filter = DeadFilter {
         task_type: wanted.task_type,
         assigned_to: wanted.agent,
-        repo_id: wanted.repo_id,
+        repo_id: id_of(store, wanted.repo_id).await?,
         created_after: wanted.created_after,
         limit: GROUPS,
     };

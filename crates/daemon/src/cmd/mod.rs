@@ -27,7 +27,7 @@ mod worker;
 use clap::CommandFactory;
 use domain::Error;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Color, Command};
 use crate::config::{Environment, Loaded, Settings, Sources, load};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
@@ -75,7 +75,8 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
         quieten(&mut settings);
     }
     wiring::install_redaction(&settings);
-    logging::install(&settings, sources.env.get("NO_COLOR").is_some());
+    let no_color = cli.global.color == Color::Never || sources.env.get("NO_COLOR").is_some();
+    logging::install(&settings, no_color);
     // Two providers are linked in by our dependencies; naming one here keeps TLS from panicking. A second
     // call is refused, and changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -85,6 +86,10 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
         .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
     runtime.block_on(async {
         match cli.command {
+            Command::Dev(_) if cli.global.database_url.is_some() => Err(Failure(
+                Error::invalid("`dev` brings a database of its own; --database-url cannot stand beside it")
+                    .next("Leave it out; `longshore worker --with-api` works on the database that it names"),
+            )),
             Command::Dev(command) => dev::run(command, settings, handlers, out).await,
             Command::Worker(command) => worker::run(command, &settings, handlers).await,
             Command::Serve(_) => serve::run(&settings).await,

@@ -1,10 +1,11 @@
 //! `longshore tasks list|show|cancel|retry`; `watch`, `dead` and changes by filter stand on their own.
 
 use api::{StepView, TaskDetail, TaskView};
-use domain::{Decision, Error, TaskId};
+use domain::{Decision, Error, TaskId, TaskStatus};
 use serde_json::json;
-use store::{Bulk, Store, TaskFilter, TaskRow};
+use store::{Bulk, State, Store, TaskFilter, TaskRow};
 
+use super::repos::id_of;
 use super::{bulk, dead, decide, watch};
 use crate::cli::{ListTasks, TasksCommand};
 use crate::config::Settings;
@@ -14,6 +15,9 @@ use crate::wiring::{self, As};
 
 /// Longest headline in a list, in characters.
 const HEADLINE: usize = 70;
+
+/// Pages that are looked through for held tasks; after them the list says where it goes on.
+const PAGES: usize = 100;
 
 /// `who` is at the command line.
 pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Output) -> Outcome {
@@ -39,15 +43,32 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
 }
 
 async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
-    let filter = TaskFilter {
-        status: wanted.status,
+    let states = wanted.status;
+    let mut filter = TaskFilter {
+        status: statuses(&states),
         task_type: wanted.task_type,
         assigned_to: wanted.agent,
-        repo_id: wanted.repo_id,
+        repo_id: id_of(store, wanted.repo_id).await?,
         limit: wanted.limit,
     };
-    let page = store.page(&filter, wanted.before.as_ref()).await?;
-    let (tasks, next) = (page.tasks, page.next.map(|next| next.to_string()));
+    let fits = |task: &TaskRow| {
+        states.is_empty()
+            || states.contains(&State::Status(task.status))
+            || states.contains(&State::Held) && api::shown_state(task) == State::Held.as_str()
+    };
+    let (mut tasks, mut from) = (Vec::new(), wanted.before);
+    for _ in 0..PAGES {
+        let page = store.page(&filter, from.as_ref()).await?;
+        tasks.extend(page.tasks.into_iter().filter(fits));
+        from = page.next;
+        filter.limit = wanted
+            .limit
+            .saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
+        if from.is_none() || filter.limit == 0 || !states.contains(&State::Held) {
+            break;
+        }
+    }
+    let next = from.map(|next| next.to_string());
     let stats = store.task_counts().await?;
     let views: Vec<TaskView> = tasks.iter().map(TaskView::from).collect();
     let value = json!({
@@ -78,6 +99,21 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         format!("{}\n{more}", out.lines(table))
     })?;
     Ok(Exit::Done)
+}
+
+/// What to look among: the held are those among the waiting that wait for a person.
+fn statuses(states: &[State]) -> Vec<TaskStatus> {
+    let mut all: Vec<TaskStatus> = Vec::new();
+    for state in states {
+        let status = match state {
+            State::Status(status) => *status,
+            State::Held => TaskStatus::Waiting,
+        };
+        if !all.contains(&status) {
+            all.push(status);
+        }
+    }
+    all
 }
 
 /// The state, and what an ended task still asks of people.

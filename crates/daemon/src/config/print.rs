@@ -12,8 +12,8 @@ pub struct Line {
     /// Null where nothing is set and there is no default.
     pub value: Value,
     pub from: String,
-    /// The environment variable that would set it.
-    pub env: String,
+    /// The environment variable that would set it. A name in quotes has none.
+    pub env: Option<String>,
 }
 
 impl Loaded {
@@ -44,7 +44,7 @@ impl Loaded {
                 (Origin::Default, Value::Null) => "not set".to_owned(),
                 _ => origin.to_string(),
             },
-            env: variable(prefix),
+            env: (!prefix.ends_with('"')).then(|| variable(prefix)),
         });
     }
 

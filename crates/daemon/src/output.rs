@@ -4,13 +4,17 @@ use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, Utc};
 use comfy_table::{
-    Attribute, Cell, CellAlignment, Color as CellColor, ColumnConstraint, ContentArrangement, Table, presets,
+    Attribute, Cell, CellAlignment, Color as CellColor, ColumnConstraint, ContentArrangement, Table, Width,
+    presets,
 };
 use domain::Error;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::Color;
+
+/// Least width of the column of a table that gives way, blanks around it included.
+const LEAST_WIDTH: u16 = 20;
 
 /// Where answers go, and in which form. Every answer passes through redaction: what a task was told or what it met may
 /// hold a password, and an answer ends in a ticket or a script's log as soon as a note does.
@@ -136,9 +140,11 @@ impl Output {
             }
         }));
         for (place, column) in table.column_iter_mut().enumerate() {
-            if place != gives_way {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
+            column.set_constraint(match place == gives_way {
+                // On a narrow terminal lines are broken there rather than its text be lost.
+                true => ColumnConstraint::LowerBoundary(Width::Fixed(LEAST_WIDTH)),
+                false => ColumnConstraint::ContentWidth,
+            });
         }
         table
     }
@@ -306,7 +312,7 @@ mod tests {
         let mut out = Output::new(false, Color::Never, false);
         out.terminal = true;
         let mut table = out.table(&["ID", "STATE", "WHAT"], 2);
-        table.set_width(60);
+        table.set_width(75);
         let id = "019bff00-1111-7222-8333-444455556666";
         table.add_row([
             id,
@@ -317,7 +323,17 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[1].contains(id) && lines[1].ends_with('…'), "{text}");
-        assert!(lines[1].chars().count() <= 60, "{text}");
+        assert!(lines[1].chars().count() <= 75, "{text}");
+        let mut table = out.table(&["ID", "STATE", "WHAT"], 2);
+        table.set_width(60);
+        table.add_row([id, "failed", "a cause of many more letters"]);
+        let text = out.lines(table);
+        assert!(
+            text.lines()
+                .nth(1)
+                .is_some_and(|line| line.contains("a cause of many…")),
+            "{text}"
+        );
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub fn read(args: &[OsString], form: Form, out: Output) -> Result<Cli, Exit> {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     let text = error.render().to_string();
     // It repeats what was written, which may have been a secret at the wrong place.
-    if form.json && !asked || !asked && domain::redact(&text) != text {
+    if !asked && (form.json || domain::redact(&text) != text) {
         out.error(&told(&error, &text));
     } else {
         // A reader that went away is no fault of ours.
@@ -82,18 +82,19 @@ fn told(error: &clap::Error, text: &str) -> Error {
     let said = text.strip_prefix("error: ").unwrap_or(text);
     let said = said.split("\n\nUsage:").next().unwrap_or(said);
     let said = said.split("\n\nFor more information").next().unwrap_or(said);
-    let words: Vec<&str> = said.split_whitespace().collect();
+    let parts: Vec<String> = said.trim().split("\n\n").map(in_a_line).collect();
     let usage = error.get(ContextKind::Usage).map(|usage| usage.to_string());
     let usage = usage
         .as_deref()
         .and_then(|usage| usage.trim().strip_prefix("Usage: "));
-    Error::invalid(words.join(" ")).next(match usage {
-        Some(usage) => format!(
-            "Write it like `{}`; --help says more",
-            usage.split_whitespace().collect::<Vec<_>>().join(" ")
-        ),
+    Error::invalid(parts.join("; ")).next(match usage {
+        Some(usage) => format!("Write it like `{}`; --help says more", in_a_line(usage)),
         None => "--help says how it is written".to_owned(),
     })
+}
+
+fn in_a_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ fn example(key: &str) -> Option<&'static str> {
     match key {
         "gitlab.url" => Some("\"https://gitlab.example.com\""),
         "github.url" => Some("\"https://github.example.com/api/v3\""),
-        "api.bind" => Some("an address and a port: \"127.0.0.1:8844\", \"0.0.0.0:8844\" or \"[::1]:8844\""),
+        "api.bind" => Some("\"127.0.0.1:8844\" or \"[::1]:8844\": an address and a port, no name"),
         _ => None,
     }
 }
@@ -292,10 +292,9 @@ fn split(key: &str) -> (&str, Cow<'_, str>) {
         // The quote that opens it: those within stand behind a backslash.
         let mut from = end.len();
         while let Some(at) = end[..from].rfind('"') {
-            if at == 0 || end.as_bytes()[at - 1] == b'.' {
-                if let Ok(Value::String(name)) = serde_json::from_str(&key[at..]) {
-                    return (key[..at].strip_suffix('.').unwrap_or(""), Cow::Owned(name));
-                }
+            let begins = at == 0 || end.as_bytes()[at - 1] == b'.';
+            if begins && let Ok(Value::String(name)) = serde_json::from_str(&key[at..]) {
+                return (key[..at].strip_suffix('.').unwrap_or(""), Cow::Owned(name));
             }
             from = at;
         }

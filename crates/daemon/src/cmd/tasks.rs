@@ -38,6 +38,10 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
         TasksCommand::Retry(which) => bulk::run(&store, Bulk::Retry, &which, out).await,
         TasksCommand::Dead(wanted) => dead::run(&store, wanted, out).await,
     };
+    if matches!(outcome, Ok(Exit::Interrupted | Exit::Terminated)) {
+        // Whoever asked for the end does not wait for a database that may answer nothing.
+        return outcome;
+    }
     store.close().await;
     outcome
 }

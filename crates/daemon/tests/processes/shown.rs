@@ -146,3 +146,32 @@ async fn held_tasks_are_listed_and_a_repository_is_meant_by_any_of_its_names() {
     let (code, done, errors) = words(over(&db, &["tasks", "cancel", "--repo-id", "shop", "--dry-run"]));
     assert!(code == 0 && done.starts_with("2 of 2"), "{done}{errors}");
 }
+
+#[tokio::test]
+async fn a_slug_is_one_repositorys_and_a_type_that_is_nearly_another_is_told_and_made() {
+    let db = postgres::database().await;
+    let add = ["repos", "add", "--slug", "shop", "--project"];
+    assert_eq!(words(over(&db, &[&add[..], &["g/shop"]].concat())).0, 0);
+    let (code, _, errors) = words(over(&db, &[&add[..], &["h/other"]].concat()));
+    assert!(
+        code == 1 && errors.contains("the slug shop is that of g/shop already"),
+        "{errors}"
+    );
+    for (task_type, hint) in [
+        ("fix_buld", Some("did you mean fix_build?")),
+        ("fix_build", None),
+        ("sweep", None),
+    ] {
+        let create = ["create-task", "--instruction", "x", "--task-type", task_type];
+        let (code, said, errors) = words(over(&db, &create));
+        assert!(
+            code == 0 && said.starts_with("Created "),
+            "{task_type}: {said}{errors}"
+        );
+        match hint {
+            Some(hint) => assert!(said.contains(hint), "{said}"),
+            None => assert!(!said.contains("Note"), "{said}"),
+        }
+    }
+    assert_eq!(db.value("SELECT count(*) FROM tasks").await.as_deref(), Some("3"));
+}

@@ -126,7 +126,8 @@ impl CallError {
             // Something was answered as a success that we cannot read, by the forge or by what stands before it: what
             // was asked for may have happened, and must be looked for before it is asked for again.
             Failure::Unreadable(_) if changes => ErrorKind::Timeout,
-            Failure::Unreadable(_) => ErrorKind::Internal,
+            // Nothing to be read there is the forge that was meant, or nothing that we know of.
+            Failure::Unreadable(_) => ErrorKind::Rejected,
             Failure::TooMany { .. } | Failure::HeldBack { .. } => ErrorKind::RateLimited,
             Failure::Moved(_) => ErrorKind::NotFound,
             Failure::Refused { status, .. } => match status.as_u16() {
@@ -144,6 +145,10 @@ impl CallError {
     fn next(&self, kind: ErrorKind, need: Need) -> Option<String> {
         let host = &self.host;
         Some(match (kind, &self.failure) {
+            (ErrorKind::Rejected, Failure::Unreadable(_)) => match self.provider {
+                Provider::Gitlab => "Is `gitlab.url` GitLab's own address?".to_owned(),
+                Provider::Github => "Is `github.url` the address of GitHub's API?".to_owned(),
+            },
             (ErrorKind::Denied, _) if self.status() == Some(StatusCode::UNAUTHORIZED) => {
                 format!("The token for {host} is wrong or has expired: set a new one")
             }

@@ -112,5 +112,5 @@ async fn a_success_that_cannot_be_read_leaves_a_write_in_doubt() {
     let error = forges.create_note(&at, "hello").await.expect_err("no note");
     assert!(error.is_in_doubt(), "{error:?}");
     let error = forges.ticket(&at).await.expect_err("no ticket");
-    assert_eq!(error.kind, ErrorKind::Internal, "{error:?}");
+    assert_eq!(error.kind, ErrorKind::Rejected, "{error:?}");
 }

@@ -37,7 +37,7 @@ impl Exit {
 
     pub fn of(error: &Error) -> Self {
         // Another start would not mend it, and nothing is wrong with the program.
-        if error.next.as_deref() == Some(store::NOT_MIGRATED) {
+        if lacks_tables(error) {
             return Self::Usage;
         }
         match error.kind {
@@ -47,6 +47,14 @@ impl Exit {
             ErrorKind::Internal => Self::Bug,
         }
     }
+}
+
+/// Whether the database lacks this version's tables. What to do may have been said more at length since.
+pub fn lacks_tables(error: &Error) -> bool {
+    error
+        .next
+        .as_deref()
+        .is_some_and(|next| next.contains(store::NOT_MIGRATED))
 }
 
 impl From<Exit> for ExitCode {

@@ -10,12 +10,13 @@ mod config;
 mod exit;
 mod logging;
 mod output;
+mod panic;
 mod shutdown;
 mod wiring;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use domain::Error;
 pub use worker::Registry;
 
@@ -49,11 +50,30 @@ pub(crate) type Handlers = Box<dyn FnOnce(Registry) -> Result<Registry, Error>>;
 /// }
 /// ```
 pub fn run(handlers: impl FnOnce(Registry) -> Result<Registry, Error> + 'static) -> ExitCode {
-    let cli = cli::Cli::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let form = cli::Form::of(&args);
+    panic::tell(form.json);
+    panic::caught(|| start(&args, form, Box::new(handlers))).into()
+}
+
+fn start(args: &[OsString], form: cli::Form, handlers: Handlers) -> exit::Exit {
+    let env = config::Environment::of(std::env::vars_os());
+    let no_color = env.get("NO_COLOR").is_some();
+    let out = output::Output::new(form.json, form.color, no_color);
+    let mut cli = match cli::read(args, form, out) {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    let out = output::Output::new(cli.global.json, cli.global.color, no_color);
+    if cli.global.config.is_none() {
+        // A path need not be text.
+        let named = std::env::var_os(config::FILE_VARIABLE).filter(|path| !path.is_empty());
+        cli.global.config = named.map(Into::into);
+    }
     let sources = config::Sources {
         file: cli.global.config.clone(),
-        env: std::env::vars().collect(),
+        env,
         flags: cli.global.flags(),
     };
-    cmd::run(cli, &sources, Box::new(handlers)).into()
+    cmd::run(cli, &sources, handlers, out)
 }

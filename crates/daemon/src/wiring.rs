@@ -38,7 +38,7 @@ pub fn store_config(settings: &Settings, who: As) -> Result<store::Config, Failu
     let database = &settings.database;
     let Some(url) = &database.url else {
         return Err(Failure(Error::invalid("no database is configured").next(
-            "Set DATABASE_URL or `database.url` to postgres://user:password@host:5432/name, or try `longshore dev`, which brings its own",
+            "Set DATABASE_URL or `database.url` to postgres://user:<password>@host:5432/name, or try `longshore dev`, which brings its own",
         )));
     };
     let mut config = store::Config::new(url.secret().expose_secret());

@@ -1,3 +1,4 @@
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Which project; exactly one way of naming it.
@@ -11,7 +12,7 @@ pub struct Project {
     #[arg(long, value_name = "SLUG")]
     pub repo_slug: Option<String>,
     /// GitLab's own number or path, such as 42 or group/name
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
     pub project_id: Option<String>,
 }
 
@@ -21,7 +22,7 @@ pub struct Issue {
     #[command(flatten)]
     pub project: Project,
     /// The issue's number in the project
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub iid: u64,
 }
 

@@ -2,6 +2,7 @@
 
 mod gitlab;
 mod queue;
+mod read;
 mod repos;
 mod schedules;
 mod tasks;
@@ -15,6 +16,7 @@ use crate::config::Flag;
 
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use queue::{QueueCommand, What};
+pub use read::{Form, read};
 pub use repos::{RepoAdd, ReposCommand};
 pub use schedules::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
 pub use tasks::{CreateTask, Decide, ListDead, ListTasks, TaskFlags, TasksCommand, WatchTask, Which};
@@ -44,14 +46,9 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Configuration file [default: ./longshore.toml, ./config/longshore.toml, /etc/longshore/longshore.toml]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "LONGSHORE_CONFIG",
-        hide_env_values = true
-    )]
+    /// Configuration file [default: ./longshore.toml, ./config/longshore.toml, /etc/longshore/longshore.toml] [env: LONGSHORE_CONFIG]
+    // The environment is read elsewhere, as an empty variable is none.
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Database to work on, over `database.url` and DATABASE_URL
     #[arg(long, global = true, value_name = "URL")]

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use domain::TaskStatus;
 use store::{Cursor, State};
@@ -18,8 +19,8 @@ pub struct CreateTask {
     /// They go in by the thousands, each batch whole or not at all; what is wrong is told with its line, and which lines are in.
     #[arg(long, value_name = "FILE|-", conflicts_with = "TaskFlags")]
     pub from: Option<PathBuf>,
-    /// Base address of a longshore API to send the task to
-    #[arg(long, value_name = "URL", env = "DASHBOARD_URL")]
+    /// Base address of a longshore API to send the task to [env: DASHBOARD_URL]
+    #[arg(long, value_name = "URL")]
     pub dashboard_url: Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub struct Which {
     #[arg(value_name = "TASK", conflicts_with_all = ["status", "task_type", "agent", "repo_id", "created_before", "created_after", "error", "all", "dry_run", "yes"])]
     pub ids: Vec<String>,
     /// Only these states, `held` among them; may be given more than once
-    #[arg(long, value_name = "STATE", value_delimiter = ',', help_heading = "By filter")]
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state(), help_heading = "By filter")]
     pub status: Vec<State>,
     /// Only this type
     #[arg(long, value_name = "TYPE", alias = "type", help_heading = "By filter")]
@@ -96,8 +97,8 @@ pub struct Which {
     /// Only this agent's
     #[arg(long, value_name = "NAME", help_heading = "By filter")]
     pub agent: Option<String>,
-    /// Only this repository's
-    #[arg(long, value_name = "ID", alias = "repo", help_heading = "By filter")]
+    /// Only this repository's: its id, project, slug or name
+    #[arg(long, value_name = "REPO", alias = "repo", help_heading = "By filter")]
     pub repo_id: Option<String>,
     /// Only what was created before: 2026-01-29, or 2026-01-29T16:28:00Z
     #[arg(long, value_name = "MOMENT", value_parser = moment, help_heading = "By filter")]
@@ -117,6 +118,15 @@ pub struct Which {
     /// Do it although it is more than one task
     #[arg(long, help_heading = "By filter")]
     pub yes: bool,
+}
+
+/// States by name, so that help and completions offer them.
+fn state() -> impl TypedValueParser<Value = State> {
+    let words = TaskStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .chain(["held"]);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<State>())
 }
 
 /// A moment as people write it: a day, which begins at midnight UTC, or RFC 3339.
@@ -141,8 +151,8 @@ pub struct ListDead {
     /// Only this agent's
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// Only this repository's
-    #[arg(long, value_name = "ID", alias = "repo")]
+    /// Only this repository's: its id, project, slug or name
+    #[arg(long, value_name = "REPO", alias = "repo")]
     pub repo_id: Option<String>,
     /// Only what was created then or later: 2026-01-29, or 2026-01-29T16:28:00Z
     #[arg(long, value_name = "MOMENT", value_parser = moment)]
@@ -151,17 +161,17 @@ pub struct ListDead {
 
 #[derive(Debug, Args)]
 pub struct ListTasks {
-    /// Only these states; may be given more than once
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub status: Vec<TaskStatus>,
+    /// Only these states, `held` among them; may be given more than once
+    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state())]
+    pub status: Vec<State>,
     /// Only this type
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", alias = "type")]
     pub task_type: Option<String>,
     /// Only this agent's
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// Only this repository's
-    #[arg(long, value_name = "ID")]
+    /// Only this repository's: its id, project, slug or name
+    #[arg(long, value_name = "REPO", alias = "repo")]
     pub repo_id: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -1,3 +1,4 @@
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use domain::Role;
 
@@ -20,13 +21,18 @@ pub enum TokenCommand {
     },
 }
 
+/// Roles by name, so that completions offer them.
+fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(|word| word.parse::<Role>())
+}
+
 #[derive(Debug, Args)]
 pub struct NewToken {
     /// Whose it is: what is done with it is told in this name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// What its holder may do: read, enqueue, approve, admin; each includes those before it
-    #[arg(long, value_name = "ROLE")]
+    /// What its holder may do; each includes those before it
+    #[arg(long, value_name = "ROLE", value_parser = role())]
     pub role: Role,
     /// How long it is of use, such as 90d or 12h [default: until it is revoked]
     #[arg(long, value_name = "TIME")]

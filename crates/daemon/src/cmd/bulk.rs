@@ -4,6 +4,7 @@ use domain::Error;
 use serde_json::json;
 use store::{Bulk, BulkDone, BulkFilter, Store};
 
+use super::repos::id_of;
 use crate::cli::Which;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, harmless};
@@ -13,7 +14,7 @@ pub async fn run(store: &Store, what: Bulk, which: &Which, out: Output) -> Outco
         states: which.status.clone(),
         task_type: which.task_type.clone(),
         assigned_to: which.agent.clone(),
-        repo_id: which.repo_id.clone(),
+        repo_id: id_of(store, which.repo_id.clone()).await?,
         created_before: which.created_before,
         created_after: which.created_after,
         error: which.error.clone(),

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cli::ConfigCommand;
 use crate::config::{ConfigError, PLACES, Sources, load, schema};
 use crate::exit::{Exit, Outcome};
-use crate::output::Output;
+use crate::output::{Output, harmless};
 
 pub fn run(command: &ConfigCommand, sources: &Sources, out: Output) -> Outcome {
     match command {
@@ -14,7 +14,7 @@ pub fn run(command: &ConfigCommand, sources: &Sources, out: Output) -> Outcome {
         ConfigCommand::Schema => {
             // It is JSON for people too; only they like it spread out.
             let schema = schema();
-            out.answer(&schema, |_| format!("{schema:#}"))?;
+            out.as_it_is().answer(&schema, |_| format!("{schema:#}"))?;
             Ok(Exit::Done)
         }
     }
@@ -47,7 +47,7 @@ fn check(sources: &Sources, out: Output) -> Outcome {
         }
         Err(ConfigError(problems)) => {
             for problem in &problems {
-                out.text(&format!("{}: {}", problem.origin, problem.what))?;
+                out.text(&harmless(&format!("{}: {}", problem.origin, problem.what)))?;
             }
             Ok(Exit::Usage)
         }
@@ -57,8 +57,10 @@ fn check(sources: &Sources, out: Output) -> Outcome {
 fn print(sources: &Sources, out: Output) -> Outcome {
     let loaded = load(sources)?;
     let file = loaded.file.as_ref().map(|path| path.display().to_string());
-    out.answer(&json!({ "file": file, "keys": loaded.lines() }), |_| {
-        loaded.to_toml()
-    })?;
+    // Its secrets are masked already, so that what is printed reads back.
+    out.as_it_is()
+        .answer(&json!({ "file": file, "keys": loaded.lines() }), |_| {
+            loaded.to_toml()
+        })?;
     Ok(Exit::Done)
 }

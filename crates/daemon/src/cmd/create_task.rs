@@ -6,6 +6,7 @@ use domain::Error;
 use serde_json::{Map, Value, json};
 
 use super::create_tasks;
+use super::queue::strange;
 use super::remote::Api;
 use crate::cli::{CreateTask, Global, TaskFlags};
 use crate::config::Settings;
@@ -27,6 +28,7 @@ pub async fn run(command: CreateTask, global: &Global, settings: &Settings, out:
     let body = body(flags)?;
     // Judged here too, so that a wrong field is told in this command's words, wherever the task goes.
     let task = api::new_task(body.clone()).map_err(flag_error)?;
+    let mut note = None;
     let answer = match url {
         Some(url) => Api::at(url, settings)?
             .create_task(&body)
@@ -35,9 +37,16 @@ pub async fn run(command: CreateTask, global: &Global, settings: &Settings, out:
         None => {
             let store = wiring::store(settings, As::Command).await?;
             let made = store.make_task(&task).await?;
+            // A hint is not worth an error once the task is made.
+            let served = store.served_types().await.unwrap_or_default();
+            note = strange(&served, &task.task_type);
             store.close().await;
             json!(api::made(&made))
         }
+    };
+    let answer = match &note {
+        Some(note) => with_note(answer, note),
+        None => answer,
     };
     out.answer(&answer, |_| {
         let id = answer["task_id"].as_str().unwrap_or("(the API named no id)");
@@ -50,8 +59,11 @@ pub async fn run(command: CreateTask, global: &Global, settings: &Settings, out:
             .assigned_to
             .as_deref()
             .map_or_else(String::new, |agent| format!(" for {agent}"));
+        let note = note
+            .as_ref()
+            .map_or_else(String::new, |note| format!("\nNote: {note}"));
         harmless(&format!(
-            "Created {} task {id}{whom}, priority {}.",
+            "Created {} task {id}{whom}, priority {}.{note}",
             task.task_type,
             task.priority.get()
         ))
@@ -59,10 +71,20 @@ pub async fn run(command: CreateTask, global: &Global, settings: &Settings, out:
     Ok(Exit::Done)
 }
 
+fn with_note(mut answer: Value, note: &str) -> Value {
+    answer["note"] = note.into();
+    answer
+}
+
 /// The body that `POST /api/tasks` takes.
 pub fn body(command: &TaskFlags) -> Result<Value, Failure> {
     let mut payload = payload(command.payload_json.as_deref())?;
     if let Some(instruction) = &command.instruction {
+        if instruction.trim().is_empty() {
+            return Err(Failure(
+                Error::invalid("--instruction is blank").next("Say in it what is to be done"),
+            ));
+        }
         payload.insert("instruction".to_owned(), instruction.clone().into());
     }
     if payload.is_empty() {

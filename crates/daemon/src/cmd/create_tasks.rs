@@ -12,7 +12,7 @@ use super::go_on::GoOn;
 use super::remote::{Api, Refused};
 use crate::cli::Global;
 use crate::config::Settings;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Outcome, lacks_tables};
 use crate::output::{Output, harmless};
 use crate::shutdown::Shutdown;
 use crate::wiring::{self, As};
@@ -154,7 +154,8 @@ impl Source {
         let error = fault.error;
         let lines = format!("{}-{}", done.lines + 1, batch.last);
         // What answers with something else than an API may have passed the tasks on to one.
-        let is_known = !error.is_transient() && error.kind != ErrorKind::Internal;
+        let is_strange = matches!(error.kind, ErrorKind::Internal | ErrorKind::Rejected);
+        let is_known = lacks_tables(&error) || !error.is_transient() && !is_strange;
         let then = match (is_known, done.lines) {
             (true, _) => format!("Of {lines} none is in. {}", self.go_on.after(done.lines, "")),
             (false, 0) => unknown(&lines),
@@ -293,6 +294,11 @@ mod tests {
                 "tasks.ndjson, lines 1-3: gone. Whether 1-3 are in is not known: tasks with a `dedupe_key` can be sent again"
             );
         }
+        let bare = told(Error::internal("no table").next(store::NOT_MIGRATED), 0);
+        assert!(
+            bare.contains("Of 1-3 none is in. None of the tasks is in") && !bare.contains("not known"),
+            "{bare}"
+        );
         assert_eq!(
             told(Error::denied("no"), 2),
             "tasks.ndjson, lines 3-3: no. Of 3-3 none is in. Lines 1-2 are in: go on with \

@@ -99,11 +99,16 @@ pub async fn run(store: &Store, tickets: &LocalTickets, out: Output) -> Result<E
             let task = store.task(id).await?;
             let news = shown.look(store, &task).await?;
             for event in &news.events {
-                say(out, &format!("#{} {}", case.iid, event.kind), &event.summary, id)?;
+                let kind = format!("#{} {}", case.iid, event.kind);
+                say(out, &kind, &harmless(&event.summary), id)?;
             }
             if let Some(task) = &news.task {
-                let state = out.state(api::shown_state(task));
-                say(out, &format!("#{}", case.iid), &state, id)?;
+                say(
+                    out,
+                    &format!("#{}", case.iid),
+                    &out.state(api::shown_state(task)),
+                    id,
+                )?;
             }
             let told = task
                 .result

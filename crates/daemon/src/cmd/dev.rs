@@ -14,7 +14,7 @@ use crate::Handlers;
 use crate::cli::Dev;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint};
+use crate::output::{Output, Paint, quoted};
 use crate::shutdown::Shutdown;
 use crate::wiring::{self, As};
 
@@ -103,7 +103,9 @@ async fn serve_over(
     }
 }
 
+/// The database is this machine's own, made a moment ago: its address is shown whole.
 fn greet(settings: &Settings, at: SocketAddr, tickets: &Path, out: Output) -> Result<(), Error> {
+    let out = out.as_it_is();
     let url = settings.database.url.as_ref().map(|url| url.secret());
     let url = url.as_ref().map_or("", |url| url.expose_secret());
     if out.json {
@@ -117,7 +119,9 @@ fn greet(settings: &Settings, at: SocketAddr, tickets: &Path, out: Output) -> Re
     let folder = tickets.display();
     out.text(&format!(
         "{title}\n  Page and API   http://{at}/\n  Database       {url}\n  Tickets        {folder}/\n\n\
-         Try, in another terminal:\n  export DASHBOARD_URL=http://{at}\n  \
-         longshore create-task --agent devops --task-type fix_build --payload-json '{{\"log\": \"make: *** [all] Error 2\"}}'\n"
+         Try, in another terminal:\n  export DASHBOARD_URL=http://{at}\n  export DATABASE_URL={}\n  \
+         longshore create-task --agent devops --task-type fix_build --payload-json '{{\"log\": \"make: *** [all] Error 2\"}}'\n  \
+         longshore tasks watch TASK    # the id that it answered with\n",
+        quoted(url),
     ))
 }

@@ -4,20 +4,21 @@ use std::io::Read;
 
 use adapter_forge::gitlab_helper::{IssueFilter, IssueUpdate, IssueWanted, NewIssue, StateChange, Webhook};
 use adapter_forge::{Forges, GitlabHelper};
-use domain::{Error, RepoRef};
+use domain::{Error, ErrorKind, RepoRef};
 use serde_json::Value;
 use url::Url;
 
 use crate::cli::{GitlabCommand, Project, StateEvent, StateFilter};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint, harmless};
+use crate::output::{Output, Paint, cell, harmless};
 use crate::wiring::{self, As};
 
 pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Outcome {
     let answer = match command {
         GitlabCommand::IssueComment { issue, body, dry_run } => {
             let body = text(body)?;
+            not_blank("--body", Some(&body))?;
             helper(&issue.project, settings)
                 .await?
                 .issue_comment(issue.iid, &body, dry_run)
@@ -32,6 +33,7 @@ pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Ou
             description,
             dry_run,
         } => {
+            not_blank("--title", title.as_ref())?;
             let update = IssueUpdate {
                 title,
                 description,
@@ -54,6 +56,7 @@ pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Ou
             labels,
             dry_run,
         } => {
+            not_blank("--title", Some(&title))?;
             let new = NewIssue {
                 title,
                 description,
@@ -96,16 +99,18 @@ pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Ou
             url,
             dry_run,
         } => {
-            let url = Url::parse(&url).map_err(|error| {
-                Error::invalid(format!("{url:?} is not an address that GitLab could call"))
-                    .because(&error)
-                    .next("Write it like https://longshore.example.com/webhook/gitlab")
-            })?;
+            let url = webhook(&url)?;
             let secret = settings
                 .gitlab
                 .webhook_secret
                 .as_ref()
                 .map(|secret| secret.secret());
+            if secret.is_none() {
+                return Err(Failure(
+                    Error::invalid("there is no `gitlab.webhook_secret`: what GitLab sends would be refused")
+                        .next("Set LONGSHORE_GITLAB_WEBHOOK_SECRET, here and where the API is served, to the same random text, for example from `openssl rand -hex 24`"),
+                ));
+            }
             helper(&project, settings)
                 .await?
                 .webhook_ensure(&Webhook { url, secret }, dry_run)
@@ -114,6 +119,32 @@ pub async fn run(command: GitlabCommand, settings: &Settings, out: Output) -> Ou
     };
     out.answer(&answer, |out| human(&answer, *out))?;
     Ok(Exit::Done)
+}
+
+fn not_blank(flag: &str, text: Option<&String>) -> Result<(), Error> {
+    match text {
+        Some(text) if text.trim().is_empty() => Err(Error::invalid(format!("{flag} is blank"))),
+        _ => Ok(()),
+    }
+}
+
+/// An address that GitLab can call and that we answer on; a proxy may have put something before its path.
+fn webhook(given: &str) -> Result<Url, Error> {
+    let wrong = |what: String| {
+        Error::invalid(what).next("Write it like https://longshore.example.com/webhook/gitlab")
+    };
+    let url = Url::parse(given).map_err(|error| {
+        wrong(format!("{given:?} is not an address that GitLab could call")).because(&error)
+    })?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(wrong(format!("{url} is not an address that GitLab could call")));
+    }
+    if !url.path().ends_with("/webhook/gitlab") {
+        return Err(wrong(format!(
+            "{url} does not lead to /webhook/gitlab, where longshore listens"
+        )));
+    }
+    Ok(url)
 }
 
 /// The calls for a project; the database is asked only where the project is named by a repository of ours.
@@ -139,7 +170,14 @@ async fn helper(project: &Project, settings: &Settings) -> Result<GitlabHelper, 
         }
         (None, None) => return Err(Failure(Error::invalid("no project is named"))),
     };
-    Ok(Forges::new(&wiring::forge_config(settings))?.gitlab(&at)?)
+    let configured = Forges::new(&wiring::forge_config(settings))?.gitlab(&at);
+    // The instance that GITLAB_URL names has one token, whose variable people know.
+    configured.map_err(|error| match (settings.gitlab.token.is_none(), error.kind) {
+        (true, ErrorKind::Denied) => {
+            Failure(error.next("Set GITLAB_TOKEN (or `gitlab.token`) to a token with the scope `api`"))
+        }
+        _ => Failure(error),
+    })
 }
 
 fn text(given: String) -> Result<String, Error> {
@@ -162,7 +200,7 @@ fn human(answer: &Value, out: Output) -> String {
     match answer {
         Value::Array(issues) if issues.is_empty() => "No such issues.".to_owned(),
         Value::Array(issues) => {
-            let mut table = out.table(&["IID", "STATE", "TITLE", "LABELS"]);
+            let mut table = out.table(&["IID", "STATE", "TITLE", "LABELS"], 2);
             for issue in issues {
                 let labels: Vec<&str> = issue["labels"]
                     .as_array()
@@ -172,12 +210,12 @@ fn human(answer: &Value, out: Output) -> String {
                     .collect();
                 table.add_row([
                     issue["iid"].to_string(),
-                    harmless(issue["state"].as_str().unwrap_or("")),
-                    harmless(issue["title"].as_str().unwrap_or("")),
-                    harmless(&labels.join(", ")),
+                    cell(issue["state"].as_str().unwrap_or("")),
+                    cell(issue["title"].as_str().unwrap_or("")),
+                    cell(&labels.join(", ")),
                 ]);
             }
-            table.trim_fmt()
+            out.lines(table)
         }
         issue if issue["title"].is_string() => {
             let part = |name: &str| harmless(issue[name].as_str().unwrap_or(""));

@@ -24,22 +24,18 @@ mod token;
 mod watch;
 mod worker;
 
-use std::collections::BTreeMap;
-
 use clap::CommandFactory;
 use domain::Error;
 
-use crate::cli::{Cli, Command};
-use crate::config::{Loaded, Settings, Sources, load};
+use crate::cli::{Cli, Color, Command};
+use crate::config::{Environment, Loaded, Settings, Sources, load};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::{Handlers, logging, wiring};
 
 /// Runs one command to its end.
-pub fn run(cli: Cli, sources: &Sources, handlers: Handlers) -> Exit {
-    let no_color = is_set(&sources.env, "NO_COLOR");
-    let out = Output::new(cli.global.json, cli.global.color, no_color);
-    match dispatch(cli, sources, handlers, out, no_color) {
+pub fn run(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Exit {
+    match dispatch(cli, sources, handlers, out) {
         Ok(exit) => exit,
         Err(Failure(error)) => {
             out.error(&error);
@@ -49,18 +45,14 @@ pub fn run(cli: Cli, sources: &Sources, handlers: Handlers) -> Exit {
 }
 
 /// Who is at the command line, for records.
-fn who(env: &BTreeMap<String, String>) -> String {
+fn who(env: &Environment) -> String {
     let user = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
-        .find_map(|name| env.get(name).filter(|user| !user.is_empty()));
-    format!("{} at the command line", user.map_or("somebody", String::as_str))
+        .find_map(|name| env.get(name));
+    format!("{} at the command line", user.unwrap_or("somebody"))
 }
 
-fn is_set(env: &BTreeMap<String, String>, name: &str) -> bool {
-    env.get(name).is_some_and(|value| !value.is_empty())
-}
-
-fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_color: bool) -> Outcome {
+fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Outcome {
     // What needs no configuration works with a broken one too.
     match &cli.command {
         Command::Config(command) => return config::run(command, sources, out),
@@ -68,7 +60,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_col
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "longshore", &mut script);
-            out.text(&String::from_utf8_lossy(&script))?;
+            out.as_it_is().text(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Done);
         }
         _ => {}
@@ -83,6 +75,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_col
         quieten(&mut settings);
     }
     wiring::install_redaction(&settings);
+    let no_color = cli.global.color == Color::Never || sources.env.get("NO_COLOR").is_some();
     logging::install(&settings, no_color);
     // Two providers are linked in by our dependencies; naming one here keeps TLS from panicking. A second
     // call is refused, and changes nothing.
@@ -93,11 +86,18 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_col
         .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
     runtime.block_on(async {
         match cli.command {
+            Command::Dev(_) if cli.global.database_url.is_some() => Err(Failure(
+                Error::invalid("`dev` brings a database of its own; --database-url cannot stand beside it")
+                    .next("Leave it out; `longshore worker --with-api` works on the database that it names"),
+            )),
             Command::Dev(command) => dev::run(command, settings, handlers, out).await,
             Command::Worker(command) => worker::run(command, &settings, handlers).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings, out).await,
-            Command::CreateTask(command) => create_task::run(command, &cli.global, &settings, out).await,
+            Command::CreateTask(mut command) => {
+                command.dashboard_url = dashboard(command.dashboard_url, &sources.env)?;
+                create_task::run(command, &cli.global, &settings, out).await
+            }
             Command::Tasks(command) => tasks::run(command, &settings, &who(&sources.env), out).await,
             Command::Schedules(command) => schedules::run(command, &settings, &who(&sources.env), out).await,
             Command::Queue(command) => queue::run(command, &settings, &who(&sources.env), out).await,
@@ -108,6 +108,16 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output, no_col
             Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),
         }
     })
+}
+
+/// The API that tasks are sent to, if one is named.
+fn dashboard(flag: Option<String>, env: &Environment) -> Result<Option<String>, Error> {
+    const NAME: &str = "DASHBOARD_URL";
+    if flag.is_none() && env.unreadable.contains(NAME) {
+        return Err(Error::invalid(format!("{NAME} is not text in UTF-8"))
+            .next("It takes an address like http://127.0.0.1:8844; unset it to work on the database"));
+    }
+    Ok(flag.or_else(|| env.get(NAME).map(str::to_owned)))
 }
 
 /// The flags of single commands that stand over configuration keys.

@@ -1,14 +1,16 @@
 //! `longshore queue list|limit|pause|resume`.
 
 use api::QueueView;
-use domain::{Error, Repo};
+use domain::Error;
+use pipelines::FixBuild;
 use serde_json::json;
 use store::{Queue, QueueRule, RuleChange, Scope, Store};
 
+use super::repos::no_such_repo;
 use crate::cli::{QueueCommand, What};
 use crate::config::{Settings, nearest};
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, harmless, moment};
+use crate::output::{Output, cell, harmless, moment};
 use crate::wiring::{self, As};
 
 /// `who` is at the command line.
@@ -82,36 +84,28 @@ async fn scope(store: &Store, what: &What, change: &RuleChange) -> Result<(Scope
     if gives_way && store.queue().await?.rules.iter().any(|rule| rule.scope == scope) {
         return Ok((scope, of(named)));
     }
-    let repos = store.repos().await?;
-    let error = Error::not_found(format!("no repository is called {named}"));
-    Err(match nearest(named, repos.iter().flat_map(names)) {
-        Some(near) => error.next(format!("Did you mean {near}?")),
-        None => error.next("`longshore repos list` shows those that there are"),
-    })
+    Err(no_such_repo(store, named).await?)
 }
 
-fn names(repo: &Repo) -> impl Iterator<Item = &str> {
-    [
-        Some(repo.at.project.as_str()),
-        repo.slug.as_deref(),
-        Some(repo.name.as_str()),
-        Some(repo.id.as_str()),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|name| !name.is_empty())
-}
-
-/// A rule may come before its workers, so a type that nobody serves is no error.
-fn strange(served: &[String], name: &str) -> Option<String> {
-    if served.is_empty() || served.iter().any(|known| known == name) {
+/// A rule or a task may come before its workers, so a type that nobody serves is no error.
+pub fn strange(served: &[String], name: &str) -> Option<String> {
+    if served.iter().any(|known| known == name) {
         return None;
     }
-    let near = nearest(name, served.iter().map(String::as_str));
-    Some(match near {
-        Some(near) => format!("no worker that runs now serves the type {name}; did you mean {near}?"),
-        None => format!("no worker that runs now serves the type {name}"),
-    })
+    let built_in = <FixBuild as durable::Handler>::TASK_TYPES;
+    let near = nearest(
+        name,
+        served.iter().map(String::as_str).chain(built_in.iter().copied()),
+    )
+    .filter(|near| *near != name);
+    match near {
+        // Where no worker runs, only a word that is nearly another is strange.
+        None if served.is_empty() => None,
+        Some(near) => Some(format!(
+            "no worker that runs now serves the type {name}; did you mean {near}?"
+        )),
+        None => Some(format!("no worker that runs now serves the type {name}")),
+    }
 }
 
 fn sentence(scope: &Scope, label: &str, rule: Option<&QueueRule>) -> String {
@@ -158,23 +152,26 @@ fn table(queue: &Queue, out: &Output) -> String {
     if queue.rules.is_empty() && queue.resting.is_empty() {
         return "Nothing is limited or paused.".to_owned();
     }
-    let mut table = out.table(&["WHAT", "NAME", "RUNNING", "AT MOST", "PAUSED", "BY", "REASON"]);
+    let mut table = out.table(
+        &["WHAT", "NAME", "RUNNING", "AT MOST", "PAUSED", "BY", "REASON"],
+        6,
+    );
     for rule in &queue.rules {
         let pause = rule.paused.as_ref();
         table.add_row([
             rule.scope.kind().into(),
-            harmless(&rule.label).into(),
+            cell(&rule.label).into(),
             out.number_cell(rule.running),
             out.number_cell(rule.max_running.map_or_else(String::new, |most| most.to_string())),
             pause.map(|pause| moment(pause.at)).unwrap_or_default().into(),
-            harmless(pause.and_then(|pause| pause.by.as_deref()).unwrap_or("")).into(),
-            harmless(pause.and_then(|pause| pause.reason.as_deref()).unwrap_or("")).into(),
+            cell(pause.and_then(|pause| pause.by.as_deref()).unwrap_or("")).into(),
+            cell(pause.and_then(|pause| pause.reason.as_deref()).unwrap_or("")).into(),
         ]);
     }
     for repo in &queue.resting {
         table.add_row([
             "repo".to_owned(),
-            harmless(&repo.label),
+            cell(&repo.label),
             String::new(),
             String::new(),
             "yes".to_owned(),
@@ -182,5 +179,5 @@ fn table(queue: &Queue, out: &Output) -> String {
             format!("its row in repos says {}", repo.status),
         ]);
     }
-    table.trim_fmt()
+    out.lines(table)
 }

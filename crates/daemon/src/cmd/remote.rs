@@ -212,7 +212,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> Error {
 
 /// An answer that no API of ours gives.
 fn strange(url: &Url, what: &str) -> Error {
-    Error::internal(format!("{url} answered with {what}"))
+    Error::new(ErrorKind::Rejected, format!("{url} answered with {what}"))
         .next("Is DASHBOARD_URL (or --dashboard-url) the base address of a longshore API?")
 }
 

@@ -8,7 +8,7 @@ use super::create_task::{body, flag_error};
 use crate::cli::{MissedArg, OverlapArg, SchedulesCommand, SetSchedule};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, harmless, moment};
+use crate::output::{Output, cell, harmless, indented, moment};
 use crate::wiring::{self, As};
 
 /// Changes that are shown to people; programs get all that are kept.
@@ -100,7 +100,10 @@ async fn list(store: &Store, out: Output) -> Outcome {
             return "No schedules yet. `longshore schedules set NAME --cron … --task-type …` makes one."
                 .to_owned();
         }
-        let mut table = out.table(&["NAME", "CRON", "ZONE", "TYPE", "NEXT RUN", "LAST RUN", "CAME TO"]);
+        let mut table = out.table(
+            &["NAME", "CRON", "ZONE", "TYPE", "NEXT RUN", "LAST RUN", "CAME TO"],
+            3,
+        );
         for schedule in &schedules {
             let next = match schedule.next_run {
                 Some(next) => moment(next),
@@ -108,16 +111,16 @@ async fn list(store: &Store, out: Output) -> Outcome {
                 None => "disabled".to_owned(),
             };
             table.add_row([
-                harmless(&schedule.name).into(),
-                harmless(&schedule.cron).into(),
-                harmless(&schedule.time_zone).into(),
-                harmless(schedule.task["task_type"].as_str().unwrap_or("")).into(),
+                cell(&schedule.name).into(),
+                cell(&schedule.cron).into(),
+                cell(&schedule.time_zone).into(),
+                cell(schedule.task["task_type"].as_str().unwrap_or("")).into(),
                 next.into(),
                 schedule.last_run.map(moment).unwrap_or_default().into(),
                 out.status_cell(&came_to(schedule)),
             ]);
         }
-        table.trim_fmt()
+        out.lines(table)
     })?;
     Ok(Exit::Done)
 }
@@ -128,7 +131,7 @@ fn came_to(schedule: &Schedule) -> String {
         return "skipped".to_owned();
     }
     match (&schedule.last_task_status, schedule.last_run) {
-        (Some(status), _) => harmless(status),
+        (Some(status), _) => cell(status),
         (None, Some(_)) => "(no longer kept)".to_owned(),
         (None, None) => String::new(),
     }
@@ -140,10 +143,10 @@ async fn show(store: &Store, name: &str, out: Output) -> Outcome {
     let mut view = json!(api::schedule_view(&schedule));
     view["changes"] = json!(changes);
     out.answer(&view, |_| {
-        let mut text = format!("{}\n", schedule.name);
+        let mut text = format!("{}\n", cell(&schedule.name));
         let mut fact = |name: &str, value: &str| {
             if !value.is_empty() {
-                text.push_str(&format!("{:<14} {}\n", format!("{name}:"), harmless(value)));
+                text.push_str(&format!("{:<14} {}\n", format!("{name}:"), indented(value, 15)));
             }
         };
         fact("Cron", &schedule.cron);
@@ -173,7 +176,10 @@ async fn show(store: &Store, name: &str, out: Output) -> Outcome {
                 &format!("{}: {} by {}", change.at, change.what, change.by),
             );
         }
-        fact("Task", &serde_json::to_string(&schedule.task).unwrap_or_default());
+        // What a key gives away is seen in the JSON itself, not in its text.
+        let mut task = schedule.task.clone();
+        domain::redact_json(&mut task);
+        fact("Task", &task.to_string());
         text
     })?;
     Ok(Exit::Done)

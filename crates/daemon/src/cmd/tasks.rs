@@ -1,19 +1,23 @@
 //! `longshore tasks list|show|cancel|retry`; `watch`, `dead` and changes by filter stand on their own.
 
 use api::{StepView, TaskDetail, TaskView};
-use domain::{Decision, Error, TaskId};
+use domain::{Decision, Error, TaskId, TaskStatus};
 use serde_json::json;
-use store::{Bulk, Store, TaskFilter, TaskRow};
+use store::{Bulk, State, Store, TaskFilter, TaskRow};
 
+use super::repos::id_of;
 use super::{bulk, dead, decide, watch};
 use crate::cli::{ListTasks, TasksCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint, harmless, moment};
+use crate::output::{Output, Paint, cell, harmless, indented, moment, shown};
 use crate::wiring::{self, As};
 
 /// Longest headline in a list, in characters.
 const HEADLINE: usize = 70;
+
+/// Pages that are looked through for held tasks; after them the list says where it goes on.
+const PAGES: usize = 100;
 
 /// `who` is at the command line.
 pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Output) -> Outcome {
@@ -34,20 +38,41 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
         TasksCommand::Retry(which) => bulk::run(&store, Bulk::Retry, &which, out).await,
         TasksCommand::Dead(wanted) => dead::run(&store, wanted, out).await,
     };
+    if matches!(outcome, Ok(Exit::Interrupted | Exit::Terminated)) {
+        // Whoever asked for the end does not wait for a database that may answer nothing.
+        return outcome;
+    }
     store.close().await;
     outcome
 }
 
 async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
-    let filter = TaskFilter {
-        status: wanted.status,
+    let states = wanted.status;
+    let mut filter = TaskFilter {
+        status: statuses(&states),
         task_type: wanted.task_type,
         assigned_to: wanted.agent,
-        repo_id: wanted.repo_id,
+        repo_id: id_of(store, wanted.repo_id).await?,
         limit: wanted.limit,
     };
-    let page = store.page(&filter, wanted.before.as_ref()).await?;
-    let (tasks, next) = (page.tasks, page.next.map(|next| next.to_string()));
+    let fits = |task: &TaskRow| {
+        states.is_empty()
+            || states.contains(&State::Status(task.status))
+            || states.contains(&State::Held) && api::shown_state(task) == State::Held.as_str()
+    };
+    let (mut tasks, mut from) = (Vec::new(), wanted.before);
+    for _ in 0..PAGES {
+        let page = store.page(&filter, from.as_ref()).await?;
+        tasks.extend(page.tasks.into_iter().filter(fits));
+        from = page.next;
+        filter.limit = wanted
+            .limit
+            .saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
+        if from.is_none() || filter.limit == 0 || !states.contains(&State::Held) {
+            break;
+        }
+    }
+    let next = from.map(|next| next.to_string());
     let stats = store.task_counts().await?;
     let views: Vec<TaskView> = tasks.iter().map(TaskView::from).collect();
     let value = json!({
@@ -63,21 +88,36 @@ async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {
         if tasks.is_empty() {
             return format!("None so far.\n{more}");
         }
-        let mut table = out.table(&["ID", "STATE", "TYPE", "PRIORITY", "FOR", "CREATED", "WHAT"]);
+        let mut table = out.table(&["ID", "STATE", "TYPE", "PRIORITY", "FOR", "CREATED", "WHAT"], 6);
         for (task, view) in tasks.iter().zip(&views) {
             table.add_row([
-                harmless(&view.id).into(),
+                cell(&view.id).into(),
                 out.status_cell(&state(task)),
-                harmless(&view.task_type).into(),
+                cell(&view.task_type).into(),
                 out.number_cell(view.priority),
-                harmless(view.assigned_to.as_deref().unwrap_or("")).into(),
+                cell(view.assigned_to.as_deref().unwrap_or("")).into(),
                 moment(task.created_at).into(),
                 headline(task).into(),
             ]);
         }
-        format!("{}\n{more}", table.trim_fmt())
+        format!("{}\n{more}", out.lines(table))
     })?;
     Ok(Exit::Done)
+}
+
+/// What to look among: the held are those among the waiting that wait for a person.
+fn statuses(states: &[State]) -> Vec<TaskStatus> {
+    let mut all: Vec<TaskStatus> = Vec::new();
+    for state in states {
+        let status = match state {
+            State::Status(status) => *status,
+            State::Held => TaskStatus::Waiting,
+        };
+        if !all.contains(&status) {
+            all.push(status);
+        }
+    }
+    all
 }
 
 /// The state, and what an ended task still asks of people.
@@ -99,7 +139,7 @@ pub fn headline(task: &TaskRow) -> String {
         .as_ref()
         .and_then(|payload| payload["instruction"].as_str());
     let text = task.error.as_deref().or(result).or(asked).unwrap_or("");
-    let line = harmless(text.lines().next().unwrap_or(""));
+    let line = shown(text.lines().next().unwrap_or(""));
     match line.char_indices().nth(HEADLINE) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -112,12 +152,12 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
     out.answer(&detail, |out| {
         let mut text = format!(
             "{} {}\n",
-            out.paint(Paint::Bold, &harmless(&view.task_type)),
-            harmless(&view.id)
+            out.paint(Paint::Bold, &cell(&view.task_type)),
+            cell(&view.id)
         );
         let mut fact = |name: &str, value: Option<&str>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                text.push_str(&format!("{:<12} {}\n", format!("{name}:"), harmless(value)));
+                text.push_str(&format!("{:<12} {}\n", format!("{name}:"), indented(value, 13)));
             }
         };
         fact("State", Some(&state(&task)));
@@ -173,8 +213,8 @@ async fn show(store: &Store, id: &TaskId, out: Output) -> Outcome {
             text.push_str(&format!(
                 "  {}  {}: {}\n",
                 clock(&event.at),
-                event.kind,
-                harmless(&event.summary)
+                cell(&event.kind),
+                indented(&event.summary, 4)
             ));
         }
         text
@@ -197,7 +237,7 @@ fn step_line(step: &StepView, out: &Output) -> String {
         "run" => String::new(),
         scope => format!("{scope}: "),
     };
-    let key = harmless(&format!("{scope}{}", step.key));
+    let key = cell(&format!("{scope}{}", step.key));
     let until = match (&step.done_at, &step.deadline) {
         (None, Some(deadline)) => format!(" until {deadline}"),
         _ => String::new(),
@@ -205,7 +245,7 @@ fn step_line(step: &StepView, out: &Output) -> String {
     let why = step
         .error
         .as_ref()
-        .map_or_else(String::new, |error| format!(": {}", harmless(error)));
+        .map_or_else(String::new, |error| format!(": {}", indented(error, 4)));
     let word = out.paint(paint, &format!("{word:<6}"));
     format!("  {}  {word}  {key}{until}{why}\n", clock(&step.started_at))
 }

@@ -9,7 +9,7 @@ use store::{Store, TokenRow};
 use crate::cli::{NewToken, TokenCommand};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Output, Paint, harmless, moment};
+use crate::output::{Output, Paint, cell, harmless, moment};
 use crate::wiring::{self, As};
 
 /// Longest name, in characters.
@@ -67,7 +67,7 @@ async fn create(store: &Store, new: NewToken, out: Output) -> Outcome {
         "token": token.expose_secret(), "id": row.id, "name": row.name, "role": row.role,
         "created_at": row.created_at, "expires_at": row.expires_at,
     });
-    out.answer(&answer, |out| {
+    out.as_it_is().answer(&answer, |out| {
         let until = row.expires_at.map_or_else(
             || "until it is revoked".to_owned(),
             |at| format!("until {}", moment(at)),
@@ -107,11 +107,14 @@ async fn list(store: &Store, out: Output) -> Outcome {
         if tokens.is_empty() {
             return "No tokens yet. `longshore token create NAME --role enqueue` makes one.".to_owned();
         }
-        let mut table = out.table(&["ID", "NAME", "ROLE", "STATE", "CREATED", "LAST USED", "EXPIRES"]);
+        let mut table = out.table(
+            &["ID", "NAME", "ROLE", "STATE", "CREATED", "LAST USED", "EXPIRES"],
+            1,
+        );
         for token in &tokens {
             table.add_row([
                 token.id.clone(),
-                harmless(&token.name),
+                cell(&token.name),
                 token.role.to_string(),
                 state(token).to_owned(),
                 moment(token.created_at),
@@ -119,7 +122,7 @@ async fn list(store: &Store, out: Output) -> Outcome {
                 token.expires_at.map_or_else(|| "never".to_owned(), moment),
             ]);
         }
-        table.trim_fmt()
+        out.lines(table)
     })?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! `longshore tasks watch`: a task's history as it happens, until it ends.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use api::TaskView;
@@ -8,12 +9,14 @@ use domain::{Error, TaskId, TaskStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use store::{Store, TaskEvent, TaskRow};
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
 use tokio::time::Instant;
 
 use super::tasks::headline;
 use crate::cli::WatchTask;
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, harmless, moment};
+use crate::output::{Output, cell, indented, moment};
 use crate::shutdown::Shutdown;
 
 /// Between looks. Watching is for people; a second is what they notice.
@@ -117,60 +120,84 @@ fn said(task: &TaskRow, (done, step): &(i64, Option<String>)) -> String {
     let mut text = format!("{}, {done} {steps} done", api::shown_state(task));
     let view = TaskView::from(task);
     if let Some(why) = &view.waits_for {
-        text.push_str(&format!(", waits {}", harmless(why)));
+        text.push_str(&format!(", waits {}", cell(why)));
     } else if let Some(step) = step {
-        text.push_str(&format!(", at {}", harmless(step)));
+        text.push_str(&format!(", at {}", cell(step)));
     }
     text
 }
 
 pub async fn run(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
     let shutdown = Shutdown::listen()?;
+    let watching = watch(store, wanted, out);
+    tokio::select! {
+        seen = shutdown.unless_stopped(watching) => seen.unwrap_or_else(|| Ok(shutdown.exit())),
+        // Nobody sees the end any more.
+        () = reader_gone() => Ok(Exit::Unreachable),
+    }
+}
+
+async fn watch(store: &Store, wanted: &WatchTask, out: Output) -> Outcome {
     let id = TaskId::from(wanted.id.as_str());
+    // A moment past the end of all clocks is none.
     let until = wanted
         .timeout
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let mut shown = Shown::default();
     let mut meter = Meter::new(out);
+    let mut away = false;
     loop {
         let looked = async {
             let task = meter.look(store, &id).await?;
             shown.look(store, &task).await
         };
-        let news = match looked.await {
-            Ok(news) => news,
+        match looked.await {
+            Ok(news) => {
+                away = false;
+                meter.above(|| tell(&news, out))?;
+                if let Some(task) = news.task.filter(api::is_over) {
+                    return Ok(match task.status {
+                        TaskStatus::Completed => Exit::Done,
+                        _ => Exit::No,
+                    });
+                }
+            }
             // A database that restarts is waited for, as the task itself does.
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the database does not answer; looking again");
-                if pause(&shutdown, until).await? {
-                    continue;
+                if !std::mem::replace(&mut away, true) {
+                    let error = error.next("It is looked again until it answers; Ctrl-C ends the watching");
+                    meter.above(|| {
+                        out.error(&error);
+                        Ok(())
+                    })?;
                 }
-                return Ok(shutdown.exit());
             }
             Err(error) => return Err(error.into()),
-        };
-        meter.above(|| tell(&news, out))?;
-        if let Some(task) = news.task.filter(api::is_over) {
-            return Ok(match task.status {
-                TaskStatus::Completed => Exit::Done,
-                _ => Exit::No,
-            });
         }
-        if !pause(&shutdown, until).await? {
-            return Ok(shutdown.exit());
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(
+                Error::timeout("the task has not ended in the time that was given")
+                    .next("It goes on without being watched; look again with `longshore tasks show`")
+                    .into(),
+            );
         }
+        tokio::time::sleep(EVERY).await;
     }
 }
 
-/// False when a signal came.
-async fn pause(shutdown: &Shutdown, until: Option<Instant>) -> Result<bool, Error> {
-    if until.is_some_and(|until| Instant::now() >= until) {
-        return Err(
-            Error::timeout("the task has not ended in the time that was given")
-                .next("It goes on without being watched; look again with `longshore tasks show`"),
-        );
+/// Ends when whoever reads standard output has closed it. A file never does.
+async fn reader_gone() {
+    // Only watched: what is written goes the usual way.
+    let reader = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|own| Sender::from_file_unchecked(own.into()));
+    match reader {
+        Ok(reader) => {
+            let _ = reader.ready(Interest::ERROR).await;
+        }
+        Err(_) => std::future::pending().await,
     }
-    Ok(shutdown.unless_stopped(tokio::time::sleep(EVERY)).await.is_some())
 }
 
 fn tell(news: &News, out: Output) -> Result<(), Error> {
@@ -187,8 +214,8 @@ fn tell(news: &News, out: Output) -> Result<(), Error> {
         out.text(&format!(
             "{}  {}: {}",
             moment(event.at),
-            event.kind,
-            harmless(&event.summary)
+            cell(&event.kind),
+            indented(&event.summary, 4)
         ))?;
     }
     if let Some(task) = &news.task {

@@ -1,6 +1,16 @@
 //! What no single value shows: settings that contradict each other or cannot work.
 
+use pipelines::diagnose::Class;
+
 use super::{Loaded, Problem, Span};
+
+/// Beyond these a number is a slip of the pen: Postgres takes far fewer connections, and a time limit of a statement only up
+/// to 24 days.
+const MOST_CONNECTIONS: u32 = 1000;
+const LONGEST_WAIT: Span = Span::seconds(24 * 3600);
+const MOST_JOBS: u64 = 1000;
+/// A hundred years, which every clock and calendar here can still count.
+const LONGEST: Span = Span::seconds(36_500 * 24 * 3600);
 
 /// A token shorter than this can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -15,13 +25,64 @@ pub fn contradictions(loaded: &Loaded) -> Vec<Problem> {
     worker(&mut found);
     api(&mut found);
     forges(&mut found);
-    if tracing_subscriber::EnvFilter::try_new(&loaded.settings.log.level).is_err() {
+    fix_build(&mut found);
+    log(&mut found);
+    found.problems
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+fn log(found: &mut Found<'_>) {
+    let level = &found.loaded.settings.log.level;
+    // A word alone is a target to the filter, and switches everything else off.
+    let stray = level
+        .split(',')
+        .map(str::trim)
+        .find(|part| !part.contains('=') && !LEVELS.contains(&part.to_lowercase().as_str()));
+    if let Some(stray) = stray {
+        let near = super::nearest(stray, LEVELS).map_or_else(
+            || "write error, warn, info, debug, trace, or a filter such as \"info,worker=debug\"".to_owned(),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        found.add("log.level", format!("holds {stray:?}, which is no level; {near}"));
+    } else if tracing_subscriber::EnvFilter::try_new(level).is_err() {
         found.add(
             "log.level",
             "is not a level (error, warn, info, debug, trace) or a filter such as \"info,worker=debug\"",
         );
     }
-    found.problems
+}
+
+fn fix_build(found: &mut Found<'_>) {
+    let settings = &found.loaded.settings.fix_build;
+    if !(0.0..=1.0).contains(&settings.sure_enough) {
+        found.add(
+            "fix_build.sure_enough",
+            format!("is {}; it is a share, from 0 to 1", settings.sure_enough),
+        );
+    }
+    found.between("fix_build.jobs", settings.jobs as u64, 1, MOST_JOBS);
+    for (key, name, example) in [
+        ("fix_build.builder", &settings.builder, "builder"),
+        ("fix_build.builder_task", &settings.builder_task, "implement_fix"),
+    ] {
+        if name.trim().is_empty() {
+            found.add(key, format!("is blank; write a name such as {example:?}"));
+        }
+    }
+    let classes: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+    for class in settings.labels.keys() {
+        if !classes.contains(&class.as_str()) {
+            let near = super::nearest(class, classes.iter().copied()).map_or_else(
+                || format!("there are {}", classes.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            found.add(
+                &super::join("fix_build.labels", class),
+                format!("is no class of failures; {near}"),
+            );
+        }
+    }
 }
 
 struct Found<'a> {
@@ -36,6 +97,19 @@ impl Found<'_> {
             key: key.to_owned(),
             what: format!("`{key}` {}", what.as_ref()),
         });
+    }
+
+    /// `value` between `least` and `most`.
+    fn between(&mut self, key: &str, value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.add(key, format!("is {value}; it takes {least} to {most}"));
+        }
+    }
+
+    fn no_longer(&mut self, key: &str, value: Span, most: Span) {
+        if value > most {
+            self.add(key, format!("is {value}; the longest is {most}"));
+        }
     }
 
     fn positive(&mut self, key: &str, value: u32) {
@@ -53,13 +127,19 @@ impl Found<'_> {
 
 fn database(found: &mut Found<'_>) {
     let database = &found.loaded.settings.database;
-    found.positive("database.connections", database.connections);
+    found.between(
+        "database.connections",
+        database.connections.into(),
+        1,
+        MOST_CONNECTIONS.into(),
+    );
     for (key, span) in [
         ("database.connect_timeout", database.connect_timeout),
         ("database.acquire_timeout", database.acquire_timeout),
         ("database.statement_timeout", database.statement_timeout),
     ] {
         found.lasting(key, span);
+        found.no_longer(key, span, LONGEST_WAIT);
     }
     if database.pooler && database.listen && database.direct_url.is_none() {
         found.add("database.pooler", "lets no LISTEN through: set `database.direct_url` to an address past the pooler, or `database.listen = false`");
@@ -83,6 +163,21 @@ fn worker(found: &mut Found<'_>) {
         ("worker.run_limit", worker.run_limit),
     ] {
         found.lasting(key, span);
+    }
+    for (key, span) in [
+        ("worker.poll", Some(worker.poll)),
+        ("worker.lease", Some(worker.lease)),
+        ("worker.grace", Some(worker.grace)),
+        ("worker.cancel_grace", Some(worker.cancel_grace)),
+        ("worker.retry_first", Some(worker.retry_first)),
+        ("worker.retry_longest", Some(worker.retry_longest)),
+        ("worker.run_limit", Some(worker.run_limit)),
+        ("worker.deadline", worker.deadline),
+        ("worker.retention", Some(worker.retention)),
+    ] {
+        if let Some(span) = span {
+            found.no_longer(key, span, LONGEST);
+        }
     }
     // A lease is prolonged every third of it; below this, one slow answer of the database would cost it.
     if worker.lease < Span::seconds(1) {
@@ -117,17 +212,20 @@ fn worker(found: &mut Found<'_>) {
         ("deadlines", &worker.deadlines),
     ] {
         for (task_type, limit) in limits {
-            found.lasting(&format!("worker.{table}.{task_type}"), *limit);
+            let key = super::join(&format!("worker.{table}"), task_type);
+            found.lasting(&key, *limit);
+            found.no_longer(&key, *limit, LONGEST);
         }
     }
     for (task_type, attempts) in &worker.attempts {
-        found.positive(&format!("worker.attempts.{task_type}"), *attempts);
+        found.positive(&super::join("worker.attempts", task_type), *attempts);
     }
 }
 
 fn api(found: &mut Found<'_>) {
     let api = &found.loaded.settings.api;
     found.lasting("api.request_timeout", api.request_timeout);
+    found.no_longer("api.request_timeout", api.request_timeout, LONGEST_WAIT);
     for token in &api.tokens {
         if token.size() < SHORTEST_TOKEN {
             found.add(
@@ -176,10 +274,18 @@ fn forges(found: &mut Found<'_>) {
         ("github.timeout", settings.github.timeout),
     ] {
         found.lasting(key, span);
+        found.no_longer(key, span, LONGEST_WAIT);
+    }
+    for (key, span) in [
+        ("gitlab.settle", settings.gitlab.settle),
+        ("github.settle", settings.github.settle),
+    ] {
+        found.no_longer(key, span, LONGEST_WAIT);
     }
     for (key, rate) in [
         ("gitlab.requests_per_minute", settings.gitlab.requests_per_minute),
         ("github.requests_per_minute", settings.github.requests_per_minute),
+        ("tickets.notes_per_minute", settings.tickets.notes_per_minute),
     ] {
         found.positive(key, rate);
     }

@@ -29,8 +29,8 @@ impl Keys {
         if let Some(known) = self.0.get(key) {
             return *known;
         }
-        match key.rsplit_once('.') {
-            Some((table, _)) if self.0.get(table) == Some(&Known::OpenTable) => Known::Leaf,
+        match self.0.get(super::split(key).0) {
+            Some(Known::OpenTable) => Known::Leaf,
             _ => Known::Unknown,
         }
     }

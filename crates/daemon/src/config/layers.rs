@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, Known};
-use super::{Problem, nearest::nearest};
+use super::{Environment, FILE_VARIABLE, Problem, nearest::nearest};
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ const SHARED_NAMES: [(&str, &str); 4] = [
 const PREFIX: &str = "LONGSHORE_";
 
 /// `LONGSHORE_…` names that are not keys.
-const NOT_KEYS: [&str; 2] = ["LONGSHORE_CONFIG", "LONGSHORE_SHARED"];
+const NOT_KEYS: [&str; 2] = [FILE_VARIABLE, "LONGSHORE_SHARED"];
 /// … nor are names that begin so: they tell tests where their peers are.
 const NOT_KEYS_PREFIX: &str = "LONGSHORE_TEST_";
 
@@ -86,11 +86,22 @@ pub fn variable(key: &str) -> String {
 }
 
 /// What the environment sets. An empty variable counts as unset, as compose files leave them.
-pub fn from_env(env: &BTreeMap<String, String>, keys: &Keys, problems: &mut Vec<Problem>) -> Vec<Given> {
-    let set = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let given = |key: &str, name: &str, text: &String| Given {
+pub fn from_env(env: &Environment, keys: &Keys, problems: &mut Vec<Problem>) -> Vec<Given> {
+    let set = |name: &str| env.get(name);
+    let is_no_key = |name: &str| NOT_KEYS.contains(&name) || name.starts_with(NOT_KEYS_PREFIX);
+    for name in &env.unreadable {
+        let shared = SHARED_NAMES.iter().any(|(shared, _)| shared == name);
+        if shared || name.starts_with(PREFIX) && !is_no_key(name) {
+            problems.push(Problem {
+                origin: Origin::Env(name.clone()),
+                key: name.clone(),
+                what: "its value is not text in UTF-8".to_owned(),
+            });
+        }
+    }
+    let given = |key: &str, name: &str, text: &str| Given {
         key: key.to_owned(),
-        value: Written::Text(text.clone()),
+        value: Written::Text(text.to_owned()),
         origin: Origin::Env(name.to_owned()),
     };
     let mut all: Vec<Given> = SHARED_NAMES
@@ -98,11 +109,10 @@ pub fn from_env(env: &BTreeMap<String, String>, keys: &Keys, problems: &mut Vec<
         .filter_map(|(name, key)| set(name).map(|text| given(key, name, text)))
         .collect();
     let variables: BTreeMap<String, &str> = keys.leaves().map(|key| (variable(key), key)).collect();
-    for name in env.keys().filter(|name| name.starts_with(PREFIX)) {
-        let Some(text) = set(name) else { continue };
-        if NOT_KEYS.contains(&name.as_str()) || name.starts_with(NOT_KEYS_PREFIX) {
+    for name in env.values.keys().filter(|name| name.starts_with(PREFIX)) {
+        let Some(text) = set(name).filter(|_| !is_no_key(name)) else {
             continue;
-        }
+        };
         // `LONGSHORE_WORKER__SLOTS` is how other programs write the same.
         let plain = name.replace("__", "_");
         if let Some(key) = variables.get(&plain) {
@@ -111,7 +121,7 @@ pub fn from_env(env: &BTreeMap<String, String>, keys: &Keys, problems: &mut Vec<
             let entry = plain.strip_prefix(&variable(table))?.strip_prefix('_')?;
             Some((table, entry.to_lowercase()))
         }) {
-            all.push(given(&format!("{table}.{entry}"), name, text));
+            all.push(given(&super::join(table, &entry), name, text));
         } else {
             let near = nearest(&plain, variables.keys().map(String::as_str));
             problems.push(Problem {
@@ -156,10 +166,7 @@ impl FileLayer<'_> {
 
     fn walk(&self, prefix: &str, table: &DeTable<'_>, given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
         for (name, value) in table {
-            let key = match prefix {
-                "" => name.get_ref().to_string(),
-                _ => format!("{prefix}.{}", name.get_ref()),
-            };
+            let key = super::join(prefix, name.get_ref());
             let origin = self.at(name.span().start);
             match (self.keys.known(&key), value.get_ref()) {
                 (Known::Table | Known::OpenTable, DeValue::Table(inner)) => {

@@ -2,6 +2,7 @@
 //! read files and the environment; every other crate is handed a struct of its own.
 
 mod check;
+mod environment;
 mod keys;
 mod layers;
 mod nearest;
@@ -10,12 +11,14 @@ mod schema;
 mod settings;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use environment::Environment;
 pub use layers::{Origin, variable};
 pub use nearest::nearest;
 pub use schema::schema;
@@ -32,12 +35,15 @@ pub const PLACES: [&str; 3] = [
     "/etc/longshore/longshore.toml",
 ];
 
+/// Names a file where no flag does.
+pub const FILE_VARIABLE: &str = "LONGSHORE_CONFIG";
+
 /// What a configuration is made of, read once by `main`.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// A file that must exist; [`PLACES`] are tried when absent.
     pub file: Option<PathBuf>,
-    pub env: BTreeMap<String, String>,
+    pub env: Environment,
     pub flags: Vec<Flag>,
 }
 
@@ -164,17 +170,22 @@ fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, String), ConfigEr
 
 /// The first reading of a written value that fits the key's type.
 fn reading(key: &str, written: &Written) -> Result<Value, String> {
-    let mut wrong = None;
+    let mut wrong: Option<String> = None;
     for reading in written.readings() {
         let mut alone = Value::Object(serde_json::Map::new());
         put(&mut alone, key, reading.clone());
         match serde_json::from_value::<Settings>(alone) {
             Ok(_) => return Ok(reading),
-            Err(error) => wrong = wrong.or(Some(error.to_string())),
+            // A variable's text that is a number is told as one that does not fit, not as text.
+            Err(error) => {
+                let error = error.to_string();
+                let fits_better = reading.is_number();
+                wrong = wrong.filter(|_| !fits_better).or(Some(error));
+            }
         }
     }
     let error = wrong.unwrap_or_else(|| "no value".to_owned());
-    let mut what = format!("`{key}` {}", words(&error));
+    let mut what = format!("`{key}` {}", words(key, &error));
     if let Some(near) = nearest_variant(&error) {
         what.push_str(&format!("; did you mean \"{near}\"?"));
     }
@@ -182,22 +193,37 @@ fn reading(key: &str, written: &Written) -> Result<Value, String> {
 }
 
 /// Serde's words for people. What was written stays out of a type error: it may be a secret without its quotes.
-fn words(error: &str) -> String {
-    let mismatch = error
-        .strip_prefix("invalid type: ")
-        .or_else(|| error.strip_prefix("invalid value: "));
-    let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) else {
+fn words(key: &str, error: &str) -> String {
+    if let Some(example) = example(key).filter(|_| !error.starts_with("invalid type: ")) {
+        return format!("cannot be used; write it like {example}");
+    }
+    let (is_value, rest) = match (
+        error.strip_prefix("invalid type: "),
+        error.strip_prefix("invalid value: "),
+    ) {
+        (Some(rest), _) => (false, rest),
+        (_, Some(rest)) => (true, rest),
+        _ => return format!("cannot be used: {error}"),
+    };
+    let Some((found, expected)) = rest.rsplit_once(", expected ") else {
         return format!("cannot be used: {error}");
     };
-    let found = found.split([' ', '`']).next().unwrap_or(found);
+    let kind = found.split([' ', '`']).next().unwrap_or(found);
     let expected = match expected {
-        "a string" => "text in quotes",
-        "a boolean" => "true or false",
-        "a sequence" => "a list such as [\"a\", \"b\"]",
-        "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        other => other,
+        "a string" => "text in quotes".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list such as [\"a\", \"b\"]".to_owned(),
+        "u16" => whole_number(u16::MAX.into()),
+        "u32" => whole_number(u32::MAX.into()),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "f64" => "a number such as 0.6".to_owned(),
+        other => other.to_owned(),
     };
-    let found = match found {
+    // A number that does not fit is no secret, and says most about itself.
+    if let Some(number) = found.strip_prefix("integer ").filter(|_| is_value) {
+        return format!("takes {expected}, not {}", number.trim_matches('`'));
+    }
+    let found = match kind {
         "string" => "text",
         "sequence" => "a list",
         "map" => "a table",
@@ -207,6 +233,20 @@ fn words(error: &str) -> String {
         other => other,
     };
     format!("takes {expected}; what is written there is {found}")
+}
+
+fn whole_number(most: u64) -> String {
+    format!("a whole number from 0 to {most}")
+}
+
+/// How values look whose own readers would say little.
+fn example(key: &str) -> Option<&'static str> {
+    match key {
+        "gitlab.url" => Some("\"https://gitlab.example.com\""),
+        "github.url" => Some("\"https://github.example.com/api/v3\""),
+        "api.bind" => Some("\"127.0.0.1:8844\" or \"[::1]:8844\": an address and a port, no name"),
+        _ => None,
+    }
 }
 
 /// From serde's "unknown variant `jsn`, expected one of `auto`, `human`, `json`".
@@ -222,13 +262,57 @@ fn nearest_variant(error: &str) -> Option<&str> {
 
 fn put(tree: &mut Value, key: &str, value: Value) {
     let mut place = tree;
-    for part in key.split('.') {
+    for part in parts(key) {
         if !place.is_object() {
             *place = Value::Object(serde_json::Map::new());
         }
-        place = &mut place[part];
+        place = &mut place[part.as_ref()];
     }
     *place = value;
+}
+
+/// A table's key, as TOML writes it: in quotes where it is not bare, such as a task type with a dot.
+fn join(table: &str, name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let bare = !name.is_empty() && name.chars().all(is_bare);
+    // JSON's quotes and escapes are among those of TOML.
+    let name = match bare {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(Value::from(name).to_string()),
+    };
+    match table {
+        "" => name.into_owned(),
+        table => format!("{table}.{name}"),
+    }
+}
+
+/// The table of a key and its last part as [`join`] was given them.
+fn split(key: &str) -> (&str, Cow<'_, str>) {
+    if let Some(end) = key.strip_suffix('"') {
+        // The quote that opens it: those within stand behind a backslash.
+        let mut from = end.len();
+        while let Some(at) = end[..from].rfind('"') {
+            let begins = at == 0 || end.as_bytes()[at - 1] == b'.';
+            if begins && let Ok(Value::String(name)) = serde_json::from_str(&key[at..]) {
+                return (key[..at].strip_suffix('.').unwrap_or(""), Cow::Owned(name));
+            }
+            from = at;
+        }
+    }
+    match key.rsplit_once('.') {
+        Some((table, name)) => (table, Cow::Borrowed(name)),
+        None => ("", Cow::Borrowed(key)),
+    }
+}
+
+fn parts(key: &str) -> Vec<Cow<'_, str>> {
+    let (table, name) = split(key);
+    let mut all = match table {
+        "" => Vec::new(),
+        table => parts(table),
+    };
+    all.push(name);
+    all
 }
 
 #[cfg(test)]

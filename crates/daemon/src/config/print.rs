@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Loaded, Origin, variable};
+use super::{Loaded, Origin, join, split, variable};
 
 /// One key of the effective configuration.
 #[derive(Debug, Serialize)]
@@ -12,8 +12,8 @@ pub struct Line {
     /// Null where nothing is set and there is no default.
     pub value: Value,
     pub from: String,
-    /// The environment variable that would set it.
-    pub env: String,
+    /// The environment variable that would set it. A name in quotes has none.
+    pub env: Option<String>,
 }
 
 impl Loaded {
@@ -32,12 +32,7 @@ impl Loaded {
     fn collect(&self, prefix: &str, value: &Value, into: &mut Vec<Line>) {
         if let Value::Object(fields) = value {
             for (name, field) in fields {
-                let key = if prefix.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{prefix}.{name}")
-                };
-                self.collect(&key, field, into);
+                self.collect(&join(prefix, name), field, into);
             }
             return;
         }
@@ -49,7 +44,7 @@ impl Loaded {
                 (Origin::Default, Value::Null) => "not set".to_owned(),
                 _ => origin.to_string(),
             },
-            env: variable(prefix),
+            env: (!prefix.ends_with('"')).then(|| variable(prefix)),
         });
     }
 
@@ -60,21 +55,18 @@ impl Loaded {
         let mut section = "";
         for line in &lines {
             let (table, name) = split(&line.key);
+            let name = join("", &name);
             if table != section {
                 text.push_str(&format!("{}[{table}]\n", if text.is_empty() { "" } else { "\n" }));
                 section = table;
             }
             let assignment = match &line.value {
                 Value::Null => format!("# {name} ="),
-                // JSON's strings, numbers, booleans and arrays of them are TOML's too.
-                value => format!("{name} = {value}"),
+                // JSON's strings, numbers, booleans and arrays of them are TOML's too, but for one letter.
+                value => format!("{name} = {}", value.to_string().replace('\u{7f}', "\\u007f")),
             };
             text.push_str(&format!("{assignment:<40} # {}\n", line.from));
         }
         text
     }
-}
-
-fn split(key: &str) -> (&str, &str) {
-    key.rsplit_once('.').unwrap_or(("", key))
 }

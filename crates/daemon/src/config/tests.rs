@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,11 +6,8 @@ use super::*;
 
 const SHIPPED: &str = include_str!("../../../../config/longshore.toml");
 
-fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+fn env(pairs: &[(&str, &str)]) -> Environment {
+    Environment::of(pairs.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
 struct Case {
@@ -144,6 +140,25 @@ fn broken_toml_and_contradictions_are_told_together() {
 }
 
 #[test]
+fn only_a_variable_of_ours_must_be_text() {
+    use std::os::unix::ffi::OsStringExt;
+    let wrong = || std::ffi::OsString::from_vec(b"caf\xe9".to_vec());
+    let mut sources = Sources::default();
+    for foreign in ["LESSOPEN", "LONGSHORE_TEST_PYTHON", "LONGSHORE_CONFIG"] {
+        sources.env.unreadable.insert(foreign.to_owned());
+    }
+    sources.file = Some(PathBuf::from("/dev/null"));
+    assert!(load(&sources).is_ok());
+    sources.env =
+        Environment::of(["LONGSHORE_WORKER_SLOTS", "GITLAB_TOKEN"].map(|name| (name.into(), wrong())));
+    let told = load(&sources).unwrap_err().to_string();
+    assert!(
+        told.contains("GITLAB_TOKEN: its value is not text") && told.contains("LONGSHORE_WORKER_SLOTS: its"),
+        "{told}"
+    );
+}
+
+#[test]
 fn who_may_call_is_said_once() {
     let any = "[api]\nbind = \"0.0.0.0:80\"\n";
     assert!(problems(any, &[]).is_empty());
@@ -176,6 +191,92 @@ fn a_table_with_free_keys_takes_them_from_both_sides() {
         .map(|(name, limit)| format!("{name} {limit}"))
         .collect();
     assert_eq!(limits, ["deploy 3h", "fix_build 20m"]);
+}
+
+#[test]
+fn a_task_type_with_a_dot_or_a_blank_is_a_key_like_any_other() {
+    let text = "[worker.run_limits]\n\"ops.deploy\" = \"3h\"\n\"a b\" = \"1m\"\n\"say \\\"hi\\\".x\" = \"2m\"\n[worker.attempts]\n\"ops.deploy\" = 0\n";
+    let told = problems(text, &[]);
+    assert_eq!(
+        told,
+        [
+            r#"longshore.toml:6: `worker.attempts."ops.deploy"` is 0, so nothing would ever be done; the least is 1"#
+        ]
+    );
+    let loaded = load(&case(&text.replace("= 0", "= 2"), &[]).sources).unwrap();
+    let limits = |loaded: &Loaded| format!("{:?}", loaded.settings.worker.run_limits);
+    assert_eq!(
+        limits(&loaded),
+        r#"{"a b": 1m, "ops.deploy": 3h, "say \"hi\".x": 2m}"#.replace("\\\\", "\\")
+    );
+    let printed = loaded.to_toml();
+    let again = load(&case(&printed, &[]).sources).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    assert_eq!(limits(&again), limits(&loaded), "{printed}");
+}
+
+#[test]
+fn what_cannot_work_is_told_with_what_can() {
+    for (text, says) in [
+        ("[tickets]\nnotes_per_minute = 0", "the least is 1"),
+        ("[fix_build]\nsure_enough = 7", "is 7; it is a share, from 0 to 1"),
+        ("[fix_build]\nsure_enough = nan", "`fix_build.sure_enough`"),
+        ("[fix_build]\njobs = 0", "is 0; it takes 1 to 1000"),
+        ("[fix_build]\nbuilder = \" \"", "is blank"),
+        (
+            "[fix_build.labels]\nflaky_tests = \"x\"",
+            "did you mean flaky_test?",
+        ),
+        (
+            "[database]\nstatement_timeout = \"9999d\"",
+            "is 9999d; the longest is 1d",
+        ),
+        ("[worker]\nretention = \"99999999999d\"", "the longest is 36500d"),
+        ("[database]\nconnections = 4294967295", "it takes 1 to 1000"),
+        ("[log]\nlevel = \"loud\"", "\"loud\", which is no level"),
+        ("[log]\nlevel = \"worker=debug,dbug\"", "did you mean \"debug\"?"),
+    ] {
+        let told = problems(text, &[]);
+        assert!(told.len() == 1 && told[0].contains(says), "{text}: {told:?}");
+    }
+    for fine in [
+        "off",
+        "WARN",
+        "info,worker=debug",
+        "worker[span{x=\\\"y\\\"}]=trace",
+    ] {
+        assert!(
+            problems(&format!("[log]\nlevel = \"{fine}\""), &[]).is_empty(),
+            "{fine}"
+        );
+    }
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_told_with_one_that_does() {
+    for (name, value, says) in [
+        (
+            "GITLAB_URL",
+            "gitlab.example.com",
+            "write it like \"https://gitlab.example.com\"",
+        ),
+        ("LONGSHORE_API_BIND", "localhost:8844", "\"127.0.0.1:8844\""),
+        (
+            "LONGSHORE_WORKER_SLOTS",
+            "5000000000",
+            "takes a whole number from 0 to 4294967295, not 5000000000",
+        ),
+        ("LONGSHORE_WORKER_SLOTS", "-3", "from 0 to 4294967295, not -3"),
+        (
+            "LONGSHORE_FIX_BUILD_SURE_ENOUGH",
+            "much",
+            "takes a number such as 0.6; what is written there is text",
+        ),
+        ("DATABASE_URL", "foo", "postgres://user:<password>@host:5432/name"),
+    ] {
+        let told = problems("", &[(name, value)]);
+        assert!(told.len() == 1 && told[0].contains(says), "{name}: {told:?}");
+        assert_eq!(domain::redact(&told[0]), told[0]);
+    }
 }
 
 #[test]

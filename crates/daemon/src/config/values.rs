@@ -200,9 +200,9 @@ impl DatabaseUrl {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseUrlError {
-    #[error("not a database address; write it like \"postgres://user:password@host:5432/name\"")]
+    #[error("not a database address; write it like \"postgres://user:<password>@host:5432/name\"")]
     Unreadable,
-    #[error("{0:?} databases are not served, only Postgres: \"postgres://user:password@host:5432/name\"")]
+    #[error("{0:?} databases are not served, only Postgres: \"postgres://user:<password>@host:5432/name\"")]
     OtherDatabase(String),
 }
 

@@ -8,4 +8,6 @@ mod repos;
 mod rules;
 mod schedules;
 mod services;
+mod shown;
 mod tokens;
+mod watch;

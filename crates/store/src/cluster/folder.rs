@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use domain::Result;
+use domain::{Error, Result};
 use uuid::Uuid;
 
 use super::account::Account;
@@ -49,7 +49,25 @@ fn open_to_pass(dir: &Path) -> Result<PathBuf> {
 }
 
 fn made(dir: &Path) -> Result<PathBuf> {
-    let doing = || format!("make the folder {}", dir.display());
-    fs::create_dir_all(dir).map_err(|e| trouble(&doing(), &e))?;
-    dir.canonicalize().map_err(|e| trouble(&doing(), &e))
+    // Whoever named the place can name another.
+    let unfit = |e: std::io::Error| {
+        Error::invalid(format!("could not make the folder {}", dir.display()))
+            .because(&e)
+            .next("choose another with --data")
+    };
+    fs::create_dir_all(dir).map_err(unfit)?;
+    dir.canonicalize().map_err(unfit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_where_the_folder_should_be_is_the_users_to_mend() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = made(&file.path().join("postgres")).unwrap_err();
+        assert_eq!(error.kind, domain::ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("--data"), "{error}");
+    }
 }

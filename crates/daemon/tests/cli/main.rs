@@ -1,5 +1,7 @@
 //! The built binary as people and programs call it, as far as it needs no database.
 
+mod forms;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

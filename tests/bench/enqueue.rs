@@ -184,6 +184,7 @@ impl Served {
             open: true,
             hosts: Some(Vec::new()),
             gitlab_webhook_secret: None,
+            github_webhook_secret: None,
             request_timeout: Duration::from_secs(30),
             live_check: Duration::from_secs(15),
             agent: "devops".to_owned(),

@@ -14,6 +14,8 @@ pub struct Config {
     pub hosts: Option<Vec<String>>,
     /// What GitLab sends as `X-Gitlab-Token`; without it webhooks from GitLab are refused.
     pub gitlab_webhook_secret: Option<SecretString>,
+    /// What GitHub signs its webhooks' bodies with; without it webhooks from GitHub are refused.
+    pub github_webhook_secret: Option<SecretString>,
     /// A request that takes longer is answered with 503.
     pub request_timeout: Duration,
     /// How often the token of somebody who follows is looked at again.

@@ -86,6 +86,7 @@ mod tests {
             tokens: Vec::new(),
             open: true,
             gitlab_webhook_secret: None,
+            github_webhook_secret: None,
             hosts: Some(Vec::new()),
             request_timeout: Duration::from_secs(1),
             live_check: Duration::from_millis(200),

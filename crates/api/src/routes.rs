@@ -23,7 +23,7 @@ use crate::{
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
 const BODY_BYTES: usize = 2 * PAYLOAD_BYTES;
-/// GitLab's own limit on a webhook's body is 25 MB.
+/// GitLab's and GitHub's own limit on a webhook's body is 25 MB.
 const WEBHOOK_BYTES: usize = 25 * 1000 * 1000;
 
 type Route = UtoipaMethodRouter<Api>;
@@ -61,6 +61,10 @@ fn guarded() -> Vec<(Role, Route)> {
         (Admin, routes!(rules::delete_all)),
         (Admin, routes!(rules::set)),
         (Admin, routes!(rules::delete)),
+        (
+            Enqueue,
+            routes!(webhook::alertmanager::receive).layer(DefaultBodyLimit::max(many::BYTES)),
+        ),
         (Read, routes!(health::metrics)),
         (Read, routes!(page::tasks)),
         (Read, routes!(page::task)),
@@ -76,6 +80,7 @@ fn open() -> Vec<Route> {
         routes!(health::ready),
         routes!(page::style),
         routes!(webhook::gitlab::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES)),
+        routes!(webhook::github::receive).layer(DefaultBodyLimit::max(WEBHOOK_BYTES)),
     ]
 }
 

@@ -82,6 +82,11 @@ pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
             .webhook_secret
             .as_ref()
             .map(|secret| secret.secret()),
+        github_webhook_secret: settings
+            .github
+            .webhook_secret
+            .as_ref()
+            .map(|secret| secret.secret()),
         request_timeout: settings.api.request_timeout.0,
         live_check: LIVE_CHECK,
         agent: settings
@@ -101,6 +106,7 @@ pub fn install_redaction(settings: &Settings) {
         &settings.gitlab.token,
         &settings.gitlab.webhook_secret,
         &settings.github.token,
+        &settings.github.webhook_secret,
         &settings.client.token,
     ];
     secrets.extend(single.into_iter().flatten().map(|secret| secret.secret()));

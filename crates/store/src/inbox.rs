@@ -1,11 +1,14 @@
 //! Events that were posted to us: stored before they are acknowledged, each worked on once.
 
+mod many;
+
 use domain::{NewTask, Result, TaskId};
 use serde_json::Value;
 use sqlx::Row;
 
 use crate::Store;
 use crate::error::SqlResult;
+pub use many::Arrival;
 
 /// An event as it came in.
 #[derive(Clone, Copy, Debug)]

@@ -35,7 +35,7 @@ pub use engine::{
 };
 pub use error::NOT_MIGRATED;
 pub use figures::{Figures, Live, NoteFigures};
-pub use inbox::{Delivery, Received};
+pub use inbox::{Arrival, Delivery, Received};
 pub use listen::{Hearing, Listener};
 pub use migrate::{SchemaState, schema_fingerprint};
 pub use news::{Horizon, News, Past, Progress};

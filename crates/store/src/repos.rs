@@ -129,12 +129,19 @@ impl Store {
         Ok(None)
     }
 
-    /// The repositories of a provider that are registered under one of these projects (number or path).
+    /// The repositories of a provider that are registered under one of these projects (number or path). GitHub's paths
+    /// are the same in any case.
     pub async fn repos_of_project(&self, provider: &str, projects: &[String]) -> Result<Vec<Repo>> {
         let doing = "look up a project's repositories";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let ids: Vec<String> = self
-            .query("SELECT id FROM repos WHERE provider = $1 AND gitlab_project_id = ANY ($2) ORDER BY id")
+            .query(
+                "SELECT id FROM repos
+                  WHERE provider = $1
+                    AND (gitlab_project_id = ANY ($2)
+                         OR provider = 'github' AND lower(gitlab_project_id) = ANY (SELECT lower(p) FROM unnest($2) AS p))
+                  ORDER BY id",
+            )
             .bind(provider)
             .bind(projects)
             .fetch_all(&mut *tx)

@@ -72,22 +72,22 @@ pub fn dedupe_key(event: &str, uuid: Option<&str>, body: &Value) -> String {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Delivered {
-    status: DeliveredAs,
+    pub(super) status: DeliveredAs,
     /// The task that was made, now or at an earlier delivery; none where nothing was to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    task_id: Option<TaskId>,
+    pub(super) task_id: Option<TaskId>,
     /// Why there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// What the operator should do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum DeliveredAs {
+pub(super) enum DeliveredAs {
     Created,
     Known,
     Ignored,
@@ -151,7 +151,7 @@ fn host(project: &Value) -> Option<String> {
     authority(project["web_url"].as_str()?)
 }
 
-fn authority(address: &str) -> Option<String> {
+pub(super) fn authority(address: &str) -> Option<String> {
     let url = Url::parse(address).ok()?;
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
@@ -221,7 +221,8 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
                 .flatten()
                 .cloned()
                 .collect();
-            let hint = match registered(api.store.repos_of_project("gitlab", &projects).await?, &project) {
+            let known = api.store.repos_of_project("gitlab", &projects).await?;
+            let hint = match registered(known, &project, "longshore repos add") {
                 Ok(repo_id) => {
                     task.repo_id = Some(repo_id);
                     None
@@ -258,7 +259,8 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
 /// all the same: it fails in the open, where an event that was dropped would be missed.
 ///
 /// A repository without an address is on the configured instance, and stands back behind one that names the event's.
-fn registered(known: Vec<Repo>, project: &Project) -> Result<String, String> {
+/// `add` is the command that registers one.
+pub(super) fn registered(known: Vec<Repo>, project: &Project, add: &str) -> Result<String, String> {
     let name = project.path.as_ref().unwrap_or(&project.id);
     let (unnamed, named): (Vec<Repo>, Vec<Repo>) = known.into_iter().partition(|repo| repo.at.url.is_empty());
     let elsewhere = named.first().map(|repo| repo.at.url.clone());
@@ -270,10 +272,10 @@ fn registered(known: Vec<Repo>, project: &Project) -> Result<String, String> {
     match (fitting.as_slice(), elsewhere) {
         ([repo], _) => Ok(repo.id.clone()),
         ([], None) => Err(format!(
-            "The project {name} is not registered, so its builds cannot be read: `longshore repos add --project {name}`"
+            "The project {name} is not registered, so its builds cannot be read: `{add} --project {name}`"
         )),
         ([], Some(url)) => Err(format!(
-            "The project {name} is registered at {url} and not at {}, so its builds cannot be read: `longshore repos add` it there too, or correct its address",
+            "The project {name} is registered at {url} and not at {}, so its builds cannot be read: `{add}` it there too, or correct its address",
             project.host.as_deref().unwrap_or_default()
         )),
         (several, _) => Err(format!(
@@ -381,8 +383,13 @@ mod tests {
             repo("other", "https://gitlab.example.com"),
         );
         let default = repo("default", "");
-        let found =
-            |known: &[&Repo]| registered(known.iter().map(|repo| (*repo).clone()).collect(), &project);
+        let found = |known: &[&Repo]| {
+            registered(
+                known.iter().map(|repo| (*repo).clone()).collect(),
+                &project,
+                "longshore repos add",
+            )
+        };
         assert_eq!(found(&[&other, &here, &default]), Ok("here".to_owned()));
         assert_eq!(found(&[&other, &default]), Ok("default".to_owned()));
         let told = |known: &[&Repo]| found(known).unwrap_err();

@@ -14,3 +14,5 @@ mod served;
 mod tasks;
 mod tokens;
 mod webhook;
+mod webhook_alertmanager;
+mod webhook_github;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::served::{Served, answer};
+use crate::{webhook_alertmanager, webhook_github};
 
 struct Document(Value);
 
@@ -239,9 +240,16 @@ async fn real_answers_are_as_the_document_says() {
             );
         document.check("post", "/webhook/gitlab", &answer(hook).await);
     }
-    document.check(
-        "post",
-        "/webhook/gitlab",
-        &served.post("/webhook/gitlab", "{}").await,
-    );
+    for path in ["/webhook/gitlab", "/webhook/github", "/webhook/alertmanager"] {
+        document.check("post", path, &served.post(path, "{}").await);
+    }
+    for event in ["ping", "workflow_run", "workflow_run"] {
+        let answer = webhook_github::deliver(&served, event, &webhook_github::failed_run()).await;
+        document.check("post", "/webhook/github", &answer);
+    }
+    for firing in [2, 2, 0] {
+        let body = webhook_alertmanager::group(firing).to_string();
+        let answer = served.post("/webhook/alertmanager", body).await;
+        document.check("post", "/webhook/alertmanager", &answer);
+    }
 }

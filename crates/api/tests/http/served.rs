@@ -27,6 +27,7 @@ pub fn config() -> Config {
         open: true,
         hosts: Some(Vec::new()),
         gitlab_webhook_secret: Some("hook-secret".into()),
+        github_webhook_secret: Some("hub-secret".into()),
         request_timeout: Duration::from_secs(20),
         live_check: Duration::from_millis(200),
         agent: "devops".to_owned(),

@@ -263,6 +263,7 @@ fn forges(found: &mut Found<'_>) {
         ("gitlab.token", &settings.gitlab.token),
         ("gitlab.webhook_secret", &settings.gitlab.webhook_secret),
         ("github.token", &settings.github.token),
+        ("github.webhook_secret", &settings.github.webhook_secret),
         ("client.token", &settings.client.token),
     ] {
         if secret.as_ref().is_some_and(|secret| secret.is_blank()) {

@@ -160,6 +160,7 @@ pub struct Github {
     #[schemars(with = "Option<String>")]
     pub url: Option<Url>,
     pub token: Option<Secret>,
+    pub webhook_secret: Option<Secret>,
     pub timeout: Span,
     pub settle: Span,
     pub requests_per_minute: u32,
@@ -170,6 +171,7 @@ impl Default for Github {
         Self {
             url: None,
             token: None,
+            webhook_secret: None,
             timeout: Span::seconds(30),
             settle: Span::seconds(60),
             requests_per_minute: 80,

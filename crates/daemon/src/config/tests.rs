@@ -291,6 +291,7 @@ token = "hunter2"
 webhook_secret = "hunter2"
 [github]
 token = "hunter2"
+webhook_secret = "hunter2"
 "#;
     let case = case(text, &[]);
     let loaded = load(&case.sources).unwrap();

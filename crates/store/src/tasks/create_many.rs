@@ -15,7 +15,7 @@ use crate::error::{SqlResult, constraint, describe, sqlstate};
 /// Most tasks of one call.
 pub const MAX_TASKS: usize = 10_000;
 /// How often a call begins anew that Postgres ended since others waited for it and it for them.
-const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 5;
 const DOING: &str = "create the tasks";
 
 /// Why none of the tasks was made.
@@ -64,7 +64,7 @@ impl From<NotMade> for Error {
 }
 
 /// How a try ended.
-enum Tried {
+pub(crate) enum Tried {
     Made(Vec<Made>),
     /// Nothing of it is there.
     Deadlock(Error),
@@ -83,11 +83,7 @@ impl Store {
             });
         }
         for (place, task) in tasks.iter().enumerate() {
-            check_words(task).map_err(|wrong| NotMade::at(place, wrong.field, wrong.error))?;
-            check_payload(&task.payload).map_err(|fault| NotMade {
-                too_large: fault.too_large,
-                ..NotMade::at(place, fault.field, fault.error)
-            })?;
+            check(place, task)?;
         }
         if tasks.is_empty() {
             return Ok(Vec::new());
@@ -110,12 +106,25 @@ impl Store {
 
     async fn try_tasks(&self, tasks: &[NewTask]) -> Result<Tried, NotMade> {
         let mut tx = self.pool().begin().await.doing(DOING)?;
+        let tried = self.insert_tasks(&mut tx, tasks).await?;
+        if matches!(tried, Tried::Made(_)) {
+            tx.commit().await.doing(DOING)?;
+        }
+        Ok(tried)
+    }
+
+    /// Tasks that were checked, inside a transaction of the caller's.
+    pub(crate) async fn insert_tasks(
+        &self,
+        tx: &mut PgConnection,
+        tasks: &[NewTask],
+    ) -> Result<Tried, NotMade> {
         let mut plan = Plan::of(tasks);
         for _ in 0..LOOKS {
-            let open = self.unfinished_of_many(&mut tx, &plan.keys()).await?;
+            let open = self.unfinished_of_many(tx, &plan.keys()).await?;
             plan.found(open);
-            self.check_references_of(&mut tx, tasks, &plan.wanted()).await?;
-            match self.insert_wanted(&mut tx, tasks, &mut plan).await {
+            self.check_references_of(tx, tasks, &plan.wanted()).await?;
+            match self.insert_wanted(tx, tasks, &mut plan).await {
                 Ok(()) => {}
                 Err(error) if sqlstate(&error).as_deref() == Some("40P01") => {
                     return Ok(Tried::Deadlock(describe(&error, DOING)));
@@ -123,7 +132,6 @@ impl Store {
                 Err(error) => return Err(plan.refused(&error)),
             }
             if plan.is_done() {
-                tx.commit().await.doing(DOING)?;
                 return Ok(Tried::Made(plan.made(tasks)));
             }
             // Somebody else's with some of the keys came first; by now they may have ended, too.
@@ -199,6 +207,15 @@ impl Store {
         plan.inserted(&inserted);
         Ok(())
     }
+}
+
+/// What a task of a call must be by itself, whatever stands in the tables.
+pub(crate) fn check(place: usize, task: &NewTask) -> Result<(), NotMade> {
+    check_words(task).map_err(|wrong| NotMade::at(place, wrong.field, wrong.error))?;
+    check_payload(&task.payload).map_err(|fault| NotMade {
+        too_large: fault.too_large,
+        ..NotMade::at(place, fault.field, fault.error)
+    })
 }
 
 /// What becomes of each task of a call.

@@ -17,7 +17,7 @@ pub(super) struct Rows<'a> {
 
 /// A payload on its way into a `jsonb` column. The driver's own type remembers each value that it has written, in case
 /// the column turns out to be `json`.
-struct Payload<'a>(&'a Value);
+pub(crate) struct Payload<'a>(pub(crate) &'a Value);
 
 impl Type<Postgres> for Payload<'_> {
     fn type_info() -> PgTypeInfo {

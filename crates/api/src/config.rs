@@ -14,7 +14,7 @@ pub struct Config {
     pub hosts: Option<Vec<String>>,
     /// What GitLab sends as `X-Gitlab-Token`; without it webhooks from GitLab are refused.
     pub gitlab_webhook_secret: Option<SecretString>,
-    /// A request that takes longer is answered with 503.
+    /// A request that takes longer is answered with 504, or with 408 where its body had not arrived by then.
     pub request_timeout: Duration,
     /// How often the token of somebody who follows is looked at again.
     pub live_check: Duration,

@@ -56,12 +56,18 @@ async fn every_route_stands_in_the_document_with_its_role() {
     let served = Served::new().await;
     let Document(document) = Document::of(&served).await;
     let mut routes = Vec::new();
+    let mut names = std::collections::BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let role = operation["security"][0]["token"][0].as_str().unwrap_or("-");
             assert!(
                 operation["summary"].is_string(),
                 "{method} {path} is not described"
+            );
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            assert!(
+                !name.is_empty() && names.insert(name.to_owned()),
+                "{method} {path}: {name:?} is the name of no operation alone"
             );
             routes.push(format!("{method:<5} {path:<34} {role}"));
         }

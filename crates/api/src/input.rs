@@ -36,14 +36,19 @@ pub struct NewTaskBody {
     #[schema(max_length = 200)]
     r#type: String,
     /// Which agent; without it any that serves the type. Also `assigned_to`.
+    #[schema(max_length = 200)]
     to: Option<String>,
     /// 10 is taken first.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 10, default = 5)]
     priority: Option<Priority>,
+    /// Where it is left out, the name of the token that is sent, if one is.
+    #[schema(max_length = 200)]
     created_by: Option<String>,
     /// Must exist; also read from the payload.
+    #[schema(max_length = 200)]
     repo_id: Option<String>,
     /// Must exist.
+    #[schema(max_length = 200)]
     parent_task_id: Option<String>,
     /// Makes no second task while one with this key is unfinished.
     #[schema(max_length = 200)]

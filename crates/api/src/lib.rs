@@ -8,6 +8,7 @@ mod auth;
 mod config;
 mod connections;
 mod detail;
+mod document;
 mod error;
 mod figures;
 mod health;

@@ -12,12 +12,11 @@ use domain::Role;
 use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
-};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use crate::document::{answer, complete, may_be_wrong, may_fail, may_fail_as_page, or_a_list};
 use crate::error::ErrorBody;
 use crate::server::Api;
 use crate::{
@@ -96,6 +95,12 @@ pub fn all(api: &Api) -> (Router<Api>, OpenApi) {
             is_api &= path.starts_with("/api/");
             known.extend(parameters(operation));
             operation.operation_id = Some(name.to_owned());
+            if name == MANY {
+                or_a_list(operation);
+            }
+            if path.starts_with("/api/") {
+                may_be_wrong(operation);
+            }
             demand(operation, role);
         }
         // A person or a scraper may write what they like behind an address that is no call of the API.
@@ -114,11 +119,14 @@ pub fn all(api: &Api) -> (Router<Api>, OpenApi) {
     for (name, mut route) in open() {
         for (_, operation) in operations(&mut route.1) {
             operation.operation_id = Some(name.to_owned());
+            may_be_wrong(operation);
             may_fail(operation);
         }
         router = router.routes(route);
     }
-    router.split_for_parts()
+    let (router, mut document) = router.split_for_parts();
+    complete(&mut document);
+    (router, document)
 }
 
 /// A body of at most so many bytes; what announces more is refused before it is sent.
@@ -207,25 +215,10 @@ fn demand(operation: &mut Operation, role: Role) {
         "403",
         "The token's role does not include this, or a page of another site calls",
     );
-    may_fail(operation);
-}
-
-fn may_fail(operation: &mut Operation) {
-    answer(
-        operation,
-        "default",
-        "It could not be done; `error` says why and what to do",
-    );
-}
-
-fn answer(operation: &mut Operation, status: &str, description: &str) {
-    let error = Content::new(Some(RefOr::Ref(Ref::from_schema_name("ErrorBody"))));
-    let response = ResponseBuilder::new()
-        .description(description)
-        .content("application/json", error)
-        .build();
-    let answers = &mut operation.responses.responses;
-    answers.entry(status.to_owned()).or_insert(RefOr::T(response));
+    match operation.tags.iter().flatten().any(|tag| tag == "page") {
+        true => may_fail_as_page(operation),
+        false => may_fail(operation),
+    }
 }
 
 /// The names of an object's fields as the document has them.

@@ -158,4 +158,14 @@ mod tests {
             assert_eq!(kind_of_state(code), kind, "{code}");
         }
     }
+
+    #[test]
+    fn a_larger_pool_is_advised_where_others_got_connections_alone() {
+        for (others_did, advised) in [(true, true), (false, false)] {
+            let error = no_connection("list tasks", others_did);
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            let next = error.next.expect("advice");
+            assert_eq!(next.contains("pool's size"), advised, "{next}");
+        }
+    }
 }

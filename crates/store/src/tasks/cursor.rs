@@ -12,7 +12,9 @@ pub struct Cursor {
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}~{}", self.created_at.replacen(' ', "T", 1), self.id)
+        // One that was handed back has its T.
+        let spaces = usize::from(!self.created_at.contains('T'));
+        write!(f, "{}~{}", self.created_at.replacen(' ', "T", spaces), self.id)
     }
 }
 

@@ -129,20 +129,19 @@ pub async fn style() -> impl IntoResponse {
 }
 
 async fn list(api: &Api, asked: Asked) -> Result<String, Error> {
-    let status = match asked.status.as_str() {
+    let states = match asked.status.as_str() {
         "" => Vec::new(),
         word => vec![
-            word.parse::<TaskStatus>()
-                .map_err(|error| Error::not_found(error.to_string()))?,
+            word.parse::<store::State>()
+                .map_err(|error| Error::not_found(error.what))?,
         ],
     };
     let filter = TaskFilter {
-        status,
         limit: SHOWN,
         ..TaskFilter::default()
     };
     let counts = api.store.task_counts().await?;
-    let tasks = api.store.tasks(&filter).await?;
+    let tasks = api.store.page_of(&states, &filter, None).await?.tasks;
     render(&TasksPage {
         status: asked.status,
         stats: TaskStatus::ALL

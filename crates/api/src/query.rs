@@ -1,6 +1,8 @@
 //! What stands behind the `?` of an address. What a route does not know is refused, as it would be a wish that nobody reads:
 //! `hour=1` must not mean the 24 hours that are taken where nothing is said.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -9,8 +11,8 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{ApiError, ApiResult};
 
 /// Lets a request through whose parameters are all known, said once, and text.
-pub async fn check(State(known): State<&'static [String]>, request: Request, next: Next) -> Response {
-    match judge(request.uri().query().unwrap_or(""), known) {
+pub async fn check(State(known): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    match judge(request.uri().query().unwrap_or(""), &known) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }

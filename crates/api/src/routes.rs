@@ -1,7 +1,7 @@
 //! Every route, with the role that it demands. The OpenAPI document is made from this list, so a route cannot be missing
 //! from it: to add one, write a handler with `#[utoipa::path]`, whose answers are `ToSchema`, and name it here.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
@@ -105,8 +105,7 @@ pub fn all(api: &Api) -> (Router<Api>, OpenApi) {
         }
         // A person or a scraper may write what they like behind an address that is no call of the API.
         if is_api {
-            // Made once for a process, but for tests.
-            let known: &'static [String] = known.leak();
+            let known: Arc<[String]> = known.into();
             route = route.layer(middleware::from_fn_with_state(known, query::check));
         }
         let most = match name {

@@ -137,6 +137,12 @@ fn said(body: Result<Bytes, BytesRejection>) -> ApiResult<AnswerBody> {
         };
         *field = match value {
             Value::Null => None,
+            Value::String(text) if text.contains('\0') => {
+                return Err(ApiError::field(
+                    name.clone(),
+                    format!("`{name}` holds a NUL character"),
+                ));
+            }
             Value::String(text) if text.chars().count() <= COMMENT_CHARS => Some(text),
             Value::String(_) => {
                 return Err(ApiError::field(

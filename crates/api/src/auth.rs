@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::{Error, Role};
+use domain::{Error, NewTask, Role};
 use store::TokenRow;
 
 use crate::error::{ApiError, ApiResult};
@@ -25,6 +25,15 @@ pub struct Caller {
     pub role: Role,
     /// The id of the token in the database that was sent, where it is one.
     token: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// Signs a task that names no maker, where the caller has a name.
+    pub fn makes(&self, task: &mut NewTask) {
+        if task.created_by.is_none() && self.token.is_some() {
+            task.created_by = Some(self.name.to_string());
+        }
+    }
 }
 
 /// What a call without a token is called in records.
@@ -62,7 +71,7 @@ fn may(caller: Caller, needed: Role) -> ApiResult<Caller> {
 async fn caller(api: &Api, headers: &HeaderMap) -> ApiResult<Caller> {
     let open = api.config.open;
     match sent(headers) {
-        Some((sent, by_itself)) if !open || token::id(&sent).is_some() => {
+        Some((sent, by_itself)) if !open || token::is_ours(&sent) => {
             let caller = known(api, &sent).await?;
             // A browser sends a password that it knows along with whatever any page makes it send.
             if by_itself {

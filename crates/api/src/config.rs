@@ -16,7 +16,7 @@ pub struct Config {
     pub gitlab_webhook_secret: Option<SecretString>,
     /// What GitHub signs its webhooks' bodies with; without it webhooks from GitHub are refused.
     pub github_webhook_secret: Option<SecretString>,
-    /// A request that takes longer is answered with 503.
+    /// A request that takes longer is answered with 504, or with 408 where its body had not arrived by then.
     pub request_timeout: Duration,
     /// How often the token of somebody who follows is looked at again.
     pub live_check: Duration,

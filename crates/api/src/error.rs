@@ -81,6 +81,17 @@ impl ApiError {
         Error::not_found(what).into()
     }
 
+    /// An error of the store's, which begins with the field that it is about where that is one of these.
+    pub fn about(error: Error, fields: &[&str]) -> Self {
+        let field = fields
+            .iter()
+            .find(|field| error.what.starts_with(&format!("`{field}`")));
+        Self {
+            field: field.map(|field| (*field).to_owned()),
+            ..error.into()
+        }
+    }
+
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.error = self.error.next(next);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
+use crate::json;
 
 // Judged in one place, by the store.
 pub use store::{MAX_PAYLOAD_BYTES as PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH as PAYLOAD_DEPTH};
@@ -25,7 +26,7 @@ const FIELDS: [&str; 8] = [
     "payload",
 ];
 /// The columns' names for the same.
-const COLUMNS: [(&str, &str); 2] = [("task_type", "type"), ("assigned_to", "to")];
+pub const COLUMNS: [(&str, &str); 2] = [("task_type", "type"), ("assigned_to", "to")];
 
 /// A task to be made. An unknown field is refused: it would be a wish that nobody reads.
 #[derive(Debug, ToSchema)]
@@ -35,14 +36,19 @@ pub struct NewTaskBody {
     #[schema(max_length = 200)]
     r#type: String,
     /// Which agent; without it any that serves the type. Also `assigned_to`.
+    #[schema(max_length = 200)]
     to: Option<String>,
     /// 10 is taken first.
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 10, default = 5)]
     priority: Option<Priority>,
+    /// Where it is left out, the name of the token that is sent, if one is.
+    #[schema(max_length = 200)]
     created_by: Option<String>,
     /// Must exist; also read from the payload.
+    #[schema(max_length = 200)]
     repo_id: Option<String>,
     /// Must exist.
+    #[schema(max_length = 200)]
     parent_task_id: Option<String>,
     /// Makes no second task while one with this key is unfinished.
     #[schema(max_length = 200)]
@@ -81,17 +87,7 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
                 .next(r#"Send {"type": "fix_build", "payload": {…}}"#),
         );
     };
-    for (column, field) in COLUMNS {
-        if let Some(value) = body.remove(column) {
-            if body.contains_key(field) {
-                return Err(ApiError::field(
-                    column,
-                    format!("`{column}` and `{field}` are the same field; send one of them"),
-                ));
-            }
-            body.insert(field.to_owned(), value);
-        }
-    }
+    rename_columns(&mut body)?;
     if let Some(unknown) = body.keys().find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(
             ApiError::field(unknown.clone(), format!("there is no field `{unknown}`")).next(format!(
@@ -102,8 +98,10 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     }
 
     let Some(task_type) = name(&body, "type")? else {
-        return Err(ApiError::field("type", "`type` is missing: it says what kind of task this is")
-            .next("Types that longshore serves are fix_build, deploy, rollback, manage_pipeline and infrastructure"));
+        return Err(
+            ApiError::field("type", "`type` is missing: it says what kind of task this is")
+                .next(r#"Send {"type": "…", "payload": {…}}"#),
+        );
     };
     let payload = match body.remove("payload") {
         None | Some(Value::Null) => Map::new(),
@@ -130,10 +128,25 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
     }))
 }
 
+/// The columns' names become the fields'.
+pub fn rename_columns(body: &mut Map<String, Value>) -> ApiResult<()> {
+    for (column, field) in COLUMNS {
+        if let Some(value) = body.remove(column) {
+            if body.contains_key(field) {
+                return Err(ApiError::field(
+                    column,
+                    format!("`{column}` and `{field}` are the same field; send one of them"),
+                ));
+            }
+            body.insert(field.to_owned(), value);
+        }
+    }
+    Ok(())
+}
+
 /// Reads a new task from one line of JSON.
 pub fn read_task(line: &[u8]) -> ApiResult<NewTask> {
-    let read = serde_json::from_slice(line).map_err(|error| {
-        let mut error = unreadable(&error, "Send one JSON object a line, in UTF-8");
+    let read = json::read(line, "Send one JSON object a line, in UTF-8").map_err(|mut error| {
         // Of the line, not of the file that it stands in.
         error.error.what = error
             .error
@@ -143,19 +156,6 @@ pub fn read_task(line: &[u8]) -> ApiResult<NewTask> {
         error
     });
     new_task(read?)
-}
-
-/// What is wrong with JSON that cannot be parsed, and what to send.
-pub fn unreadable(error: &serde_json::Error, next: &str) -> ApiError {
-    if error.to_string().contains("recursion limit") {
-        ApiError::field(
-            "payload",
-            format!("`payload` is nested deeper than {PAYLOAD_DEPTH} levels"),
-        )
-        .next("Send the inner part as text, or a link to it")
-    } else {
-        ApiError::unreadable(format!("the body is not JSON: {error}")).next(next)
-    }
 }
 
 /// What became of a wish for a task.
@@ -183,10 +183,16 @@ fn priority(value: Option<&Value>) -> ApiResult<Option<Priority>> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let Some(number) = value.as_i64() else {
+    // JSON knows one kind of numbers: 5.0 is as whole as 5.
+    let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e9).then_some(number as i64);
+    let Some(number) = value.as_i64().or_else(|| whole(value.as_f64()?)) else {
+        let said = match value {
+            Value::Number(number) => number.to_string(),
+            other => kind(other).to_owned(),
+        };
         return Err(ApiError::field(
             "priority",
-            format!("`priority` is {}, not a whole number from 1 to 10", kind(value)),
+            format!("`priority` is {said}, not a whole number from 1 to 10"),
         ));
     };
     match Priority::try_from(number) {
@@ -195,7 +201,7 @@ fn priority(value: Option<&Value>) -> ApiResult<Option<Priority>> {
     }
 }
 
-fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
+pub fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
     let text = match body.get(field) {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text,
@@ -228,11 +234,11 @@ fn name(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
     Ok(Some(text.clone()))
 }
 
-fn kind(value: &Value) -> &'static str {
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number that does not fit",
+        Value::Number(_) => "a number",
         Value::String(_) => "text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
@@ -281,6 +287,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(task.priority, Priority::DEFAULT);
+        let whole = new_task(json!({"type": "x", "priority": 7.0})).unwrap();
+        assert_eq!(whole.priority.get(), 7);
         assert_eq!((task.assigned_to, task.repo_id.as_deref()), (None, Some("r2")));
     }
 
@@ -296,6 +304,7 @@ mod tests {
             (json!({"type": "x", "priority": 11}), 422, "priority"),
             (json!({"type": "x", "priority": 0}), 422, "priority"),
             (json!({"type": "x", "priority": 2.5}), 422, "priority"),
+            (json!({"type": "x", "priority": 5e30}), 422, "priority"),
             (json!({"type": "x", "priority": "7"}), 422, "priority"),
             (json!({"type": "x", "to": ["devops"]}), 422, "to"),
             (json!({"type": "x", "repo_id": "a\u{0}b"}), 422, "repo_id"),
@@ -319,6 +328,30 @@ mod tests {
                 (status, field),
                 "{shown}: {text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_it_is() {
+        let (_, _, text) = refused(json!({"type": 5}));
+        assert!(text.contains("`type` is a number, not text"), "{text}");
+        let (_, _, text) = refused(json!({"type": "x", "priority": 2.5}));
+        assert!(text.contains("`priority` is 2.5, not a whole number"), "{text}");
+        let missing = new_task(json!({})).unwrap_err();
+        let next = missing.error.next.unwrap_or_default();
+        assert!(
+            !next.contains("rollback"),
+            "which types are served is not known here: {next}"
+        );
+        for (line, field) in [
+            (r#"{"type": "x", "type": "y"}"#, "type"),
+            (
+                r#"{"type": "x", "payload": {"n": 99999999999999999999}}"#,
+                "payload.n",
+            ),
+        ] {
+            let error = read_task(line.as_bytes()).expect_err(line);
+            assert_eq!(error.field.as_deref(), Some(field), "{}", error.error);
         }
     }
 

@@ -3,19 +3,24 @@
 //! Times are RFC 3339 in UTC. Errors are `{"error": {"kind", "what", "field"?, "next"?}}`.
 
 mod approve;
+mod arrival;
 mod auth;
 mod config;
+mod connections;
 mod detail;
+mod document;
 mod error;
 mod figures;
 mod health;
 mod input;
+mod json;
 mod list;
 mod live;
 mod many;
 mod metrics;
 mod origin;
 mod page;
+mod query;
 mod queue;
 mod report;
 mod routes;

@@ -5,16 +5,15 @@ use std::fmt;
 
 use domain::NewTask;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use store::MAX_TASKS;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
-use crate::input::{NewTaskBody, new_task, read_task, unreadable};
+use crate::input::{NewTaskBody, new_task, read_task};
+use crate::json::{self, Met, Strict};
 use crate::many::too_many;
 
-const SHAPE: &str =
-    r#"Send {"tasks": [{"type": "deploy", "payload": {…}}, …]}, or one task a line as application/x-ndjson"#;
+const SHAPE: &str = r#"Send {"tasks": [{"type": "deploy", "payload": {…}}, …]}, that list alone, or one task a line as application/x-ndjson"#;
 
 /// Tasks to be made.
 #[derive(Debug, ToSchema)]
@@ -68,23 +67,29 @@ pub fn of_lines(body: &[u8]) -> ApiResult<Listed> {
     Ok(listed)
 }
 
-/// `{"tasks": […]}`.
+/// `{"tasks": […]}`, or the list alone.
 pub fn of_json(body: &[u8]) -> ApiResult<Listed> {
     let mut reading = Reading::default();
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = (&mut reading).deserialize(&mut json).and_then(|()| json.end());
     match (read, reading.fault) {
         (_, Some(fault)) => Err(fault),
+        // The deepest value stands in the task that was being read.
+        (Err(error), None) if reading.inside => {
+            let fault = reading.met.fault(&error, SHAPE);
+            Err(at(reading.tasks.len(), None, fault))
+        }
         (Err(error), None) if error.is_data() => {
             Err(ApiError::unreadable(format!("the body is no list of tasks: {error}")).next(SHAPE))
         }
-        // The deepest value stands in the task that was being read.
-        (Err(error), None) if reading.inside => Err(at(reading.tasks.len(), None, unreadable(&error, SHAPE))),
-        (Err(error), None) => Err(unreadable(&error, SHAPE)),
-        (Ok(()), None) => Ok(Listed {
-            tasks: reading.tasks,
-            lines: Vec::new(),
-        }),
+        (Err(error), None) => Err(Met::default().fault(&error, SHAPE)),
+        (Ok(()), None) => {
+            json::kept(body, &reading.large)?;
+            Ok(Listed {
+                tasks: reading.tasks,
+                lines: Vec::new(),
+            })
+        }
     }
 }
 
@@ -92,6 +97,10 @@ pub fn of_json(body: &[u8]) -> ApiResult<Listed> {
 struct Reading {
     tasks: Vec<NewTask>,
     inside: bool,
+    /// In the task that is being read.
+    met: Met,
+    /// The places of large numbers in all tasks.
+    large: Vec<String>,
     fault: Option<ApiError>,
 }
 
@@ -106,7 +115,7 @@ impl Reading {
 impl<'de> DeserializeSeed<'de> for &mut Reading {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
+        from.deserialize_any(self)
     }
 }
 
@@ -114,7 +123,11 @@ impl<'de> Visitor<'de> for &mut Reading {
     type Value = ();
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("an object with the field `tasks`")
+        to.write_str("an object with the field `tasks`, or a list of tasks")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        Items(self).visit_seq(items)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -163,8 +176,12 @@ impl<'de> Visitor<'de> for Items<'_> {
                 };
             }
             reading.inside = true;
-            let item = items.next_element::<Value>()?;
+            reading.met = Met::default();
+            let item = items.next_element_seed(Strict(&mut reading.met))?;
             reading.inside = false;
+            let large = std::mem::take(&mut reading.met).large();
+            let of_task = |path: &String| format!("tasks[{place}].{path}");
+            reading.large.extend(large.iter().map(of_task));
             match item.map(new_task) {
                 Some(Ok(task)) => reading.tasks.push(task),
                 Some(Err(fault)) => return Err(reading.stop(at(place, None, fault))),
@@ -196,6 +213,8 @@ mod tests {
             (lines.line(0), lines.line(1), json.line(1)),
             (Some(1), Some(4), None)
         );
+        let alone = of_json(format!(r#"[{one}, {two}]"#).as_bytes()).expect("a list");
+        assert_eq!(alone.tasks, lines.tasks);
         assert!(of_lines(b"").expect("nothing").tasks.is_empty());
         assert!(of_json(br#"{"tasks": []}"#).expect("nothing").tasks.is_empty());
     }
@@ -209,7 +228,20 @@ mod tests {
         );
         let fine = r#"{"type": "x"}"#;
         for (body, status, field, says) in [
-            (r#"[]"#, 400, "", "an object with the field `tasks`"),
+            ("5", 400, "", "an object with the field `tasks`"),
+            ("[5]", 400, "tasks[0]", "a number, not an object"),
+            (
+                r#"[{"type": "x", "payload": {"a": 1e40}}, {"type": "x", "payload": {"b": [99999999999999999999]}}]"#,
+                422,
+                "tasks[1].payload.b[0]",
+                "rounded",
+            ),
+            (
+                r#"{"tasks": [{"type": "x", "type": "y"}]}"#,
+                400,
+                "tasks[0].type",
+                "twice",
+            ),
             (r#"{"tasks": {}}"#, 400, "", "a list of tasks"),
             (r#"{"tasks": [], "tasks": []}"#, 400, "", "duplicate field"),
             (r#"{"tasks": []} x"#, 400, "", "not JSON"),

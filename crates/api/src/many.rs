@@ -32,7 +32,7 @@ pub struct CreatedMany {
 
 /// Make many tasks
 ///
-/// All of them or none. Of several with the same dedupe key the first is made, and answered for the others, too. As
+/// All of them or none. The list may also be sent by itself. Of several with the same dedupe key the first is made, and answered for the others, too. As
 /// `application/x-ndjson` the body is one task a line.
 #[utoipa::path(post, path = "/api/tasks/bulk", tag = "tasks",
     request_body(content((Listed = "application/json"), (String = "application/x-ndjson"))),
@@ -45,16 +45,17 @@ pub async fn create(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<(StatusCode, Json<CreatedMany>)> {
-    let body = whole(body, "Send at most 16 MiB at a time")?;
+    let body = whole(body, BYTES)?;
     let lines = has_lines(&headers);
     // Megabytes of JSON would keep other calls waiting.
     let read = tokio::task::spawn_blocking(move || match lines {
         true => list::of_lines(&body),
         false => list::of_json(&body),
     });
-    let read = read
+    let mut read = read
         .await
         .map_err(|error| Error::internal("the body could not be read").because(&error))??;
+    read.tasks.iter_mut().for_each(|task| caller.makes(task));
     let made = api
         .store
         .make_tasks(&read.tasks)

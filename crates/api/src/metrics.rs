@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::Error;
@@ -65,13 +66,27 @@ pub async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
+/// A method is whatever was sent: of what nobody serves there may be no end.
+fn method(sent: &Method) -> &'static str {
+    match *sent {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// Counts and times requests by route, never by path: ids would make a series of each.
 pub async fn count(request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().as_str().to_owned();
+    let method = method(request.method());
     let started = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
@@ -80,4 +95,18 @@ pub async fn count(request: Request, next: Next) -> Response {
     counter!("longshore_http_requests_total", "route" => route, "method" => method, "status" => status)
         .increment(1);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_nobody_serves_makes_no_series_of_its_own() {
+        let named = |sent: &[u8]| method(&Method::from_bytes(sent).expect("a method"));
+        assert_eq!(
+            [named(b"PUT"), named(b"X-17"), named(b"get")],
+            ["PUT", "other", "other"]
+        );
+    }
 }

@@ -14,7 +14,7 @@ use store::{TaskFilter, TaskRow};
 
 use crate::report::{self, ReportView};
 use crate::server::Api;
-use crate::view::{asks_for, is_over, shown_state, waits_for};
+use crate::view::{asks_for, clean, clean_json, is_over, shown_state, waits_for};
 
 const SHOWN: u32 = 100;
 const EVENTS: u32 = 200;
@@ -111,6 +111,8 @@ pub async fn tasks(State(api): State<Api>, asked: Result<Query<Asked>, QueryReje
         (status = 404, description = "HTML that says so", body = String, content_type = "text/html")))]
 pub async fn task(State(api): State<Api>, id: Result<Path<String>, PathRejection>) -> Response {
     answer(match id {
+        // Postgres would refuse it in words of its own.
+        Ok(Path(id)) if id.contains('\0') => Err(Error::not_found(format!("there is no task {id:?}"))),
         Ok(Path(id)) => detail(&api, &TaskId::from(id)).await,
         Err(_) => Err(Error::not_found("the address holds no task id: it is not UTF-8")),
     })
@@ -127,20 +129,19 @@ pub async fn style() -> impl IntoResponse {
 }
 
 async fn list(api: &Api, asked: Asked) -> Result<String, Error> {
-    let status = match asked.status.as_str() {
+    let states = match asked.status.as_str() {
         "" => Vec::new(),
         word => vec![
-            word.parse::<TaskStatus>()
-                .map_err(|error| Error::not_found(error.to_string()))?,
+            word.parse::<store::State>()
+                .map_err(|error| Error::not_found(error.what))?,
         ],
     };
     let filter = TaskFilter {
-        status,
         limit: SHOWN,
         ..TaskFilter::default()
     };
     let counts = api.store.task_counts().await?;
-    let tasks = api.store.tasks(&filter).await?;
+    let tasks = api.store.page_of(&states, &filter, None).await?.tasks;
     render(&TasksPage {
         status: asked.status,
         stats: TaskStatus::ALL
@@ -164,13 +165,13 @@ async fn detail(api: &Api, id: &TaskId) -> Result<String, Error> {
     let steps = api.store.steps(id).await?;
     render(&TaskPage {
         task: Row::from(&task),
-        report: task.result.as_ref().and_then(report::of),
+        report: clean_json(task.result.as_ref()).as_ref().and_then(report::of),
         events: events
             .into_iter()
             .map(|event| Event {
                 at: moment(event.at),
                 kind: event.kind,
-                summary: event.summary,
+                summary: clean(&event.summary),
             })
             .collect(),
         steps: steps
@@ -251,7 +252,7 @@ impl From<&TaskRow> for Row {
                 .unwrap_or_default(),
             attempt: task.attempt,
             waits_for: waits_for(task).unwrap_or_default(),
-            error: text(&task.error),
+            error: clean(task.error.as_deref().unwrap_or_default()),
             payload: json(task.payload.as_ref()),
             result: json(task.result.as_ref()),
             id,
@@ -271,18 +272,18 @@ fn headline(task: &TaskRow) -> String {
         (None, Some(pipeline)) => format!("pipeline {pipeline}"),
         (None, None) => task.id.to_string(),
     };
-    let line = text.lines().next().unwrap_or_default();
+    let line = clean(text.lines().next().unwrap_or_default());
     match line.char_indices().nth(160) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
+        None => line,
     }
 }
 
 fn json(value: Option<&Value>) -> String {
-    let Some(value) = value.filter(|value| !value.is_null()) else {
+    let Some(value) = clean_json(value).filter(|value| !value.is_null()) else {
         return String::new();
     };
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}\n… cut here; GET /api/tasks/ID has the rest", &text[..end]),
         None => text,

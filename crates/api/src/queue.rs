@@ -8,11 +8,14 @@ use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use domain::Error;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use store::{Bulk, BulkFilter, DeadFilter};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
+use crate::input;
+use crate::query::said;
 use crate::server::Api;
 use crate::tasks::{cursor, read_json};
 use crate::view::rfc3339;
@@ -20,17 +23,32 @@ use crate::view::rfc3339;
 /// Groups of dead letters in one answer.
 const GROUPS: u32 = 100;
 
+const FIELDS: [&str; 10] = [
+    "status",
+    "type",
+    "to",
+    "repo_id",
+    "created_before",
+    "created_after",
+    "error",
+    "all",
+    "dry_run",
+    "before",
+];
+
 /// Which tasks, and how.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default, ToSchema)]
 struct BulkBody {
     /// States, `held` among them. None: cancel takes what is pending, in progress or waiting, retry what failed or is held.
+    #[schema(value_type = Option<Vec<String>>)]
     status: Vec<String>,
-    /// Only this type.
-    #[serde(rename = "type")]
-    task_type: Option<String>,
-    /// Only this agent's.
+    /// Only this type. Also `task_type`.
+    #[schema(max_length = 200)]
+    r#type: Option<String>,
+    /// Only this agent's. Also `assigned_to`.
+    #[schema(max_length = 200)]
     to: Option<String>,
+    #[schema(max_length = 200)]
     repo_id: Option<String>,
     /// RFC 3339.
     created_before: Option<String>,
@@ -39,7 +57,9 @@ struct BulkBody {
     /// What a dead letter shows, or an error itself: ids and numbers may differ.
     error: Option<String>,
     /// Says that a filter which names nothing is meant.
+    #[schema(value_type = Option<bool>)]
     all: bool,
+    #[schema(value_type = Option<bool>)]
     dry_run: bool,
     /// `next` of the answer before.
     before: Option<String>,
@@ -99,13 +119,7 @@ async fn bulk(
     what: Bulk,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<Json<BulkAnswer>> {
-    let shape = r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#;
-    let body = read_json(body)?;
-    if !body.is_object() {
-        return Err(ApiError::unreadable("the body is not an object").next(shape));
-    }
-    let body: BulkBody = serde_json::from_value(body)
-        .map_err(|error| ApiError::unreadable(format!("the body is no filter: {error}")).next(shape))?;
+    let body = read_filter(read_json(body)?)?;
     let filter = BulkFilter {
         states: body
             .status
@@ -115,7 +129,7 @@ async fn bulk(
                     .map_err(|error: Error| ApiError::field("status", error.what))
             })
             .collect::<ApiResult<_>>()?,
-        task_type: body.task_type,
+        task_type: body.r#type,
         assigned_to: body.to,
         repo_id: body.repo_id,
         created_before: moment(body.created_before.as_deref(), "created_before")?,
@@ -157,6 +171,79 @@ async fn bulk(
     }))
 }
 
+fn read_filter(body: Value) -> ApiResult<BulkBody> {
+    let Value::Object(mut body) = body else {
+        return Err(ApiError::unreadable("the body is not an object").next(
+            r#"Send {"status": ["failed"], "type": "deploy", "created_before": "2026-01-29T00:00:00Z"}, or some of it"#,
+        ));
+    };
+    input::rename_columns(&mut body)?;
+    if let Some(unknown) = body.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(
+            ApiError::field(unknown.clone(), format!("there is no field `{unknown}`"))
+                .next(format!("Known are {}", FIELDS.join(", "))),
+        );
+    }
+    Ok(BulkBody {
+        status: states(body.get("status"))?,
+        r#type: input::name(&body, "type")?,
+        to: input::name(&body, "to")?,
+        repo_id: input::name(&body, "repo_id")?,
+        created_before: text(&body, "created_before")?,
+        created_after: text(&body, "created_after")?,
+        error: text(&body, "error")?,
+        all: truth(&body, "all")?,
+        dry_run: truth(&body, "dry_run")?,
+        before: text(&body, "before")?,
+    })
+}
+
+fn states(value: Option<&Value>) -> ApiResult<Vec<String>> {
+    let wrong = |said: &Value| {
+        let what = format!("`status` is {}, not a list of states", input::kind(said));
+        Err(ApiError::field("status", what).next(r#"Send such as ["failed", "held"]"#))
+    };
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(words)) => words
+            .iter()
+            .map(|word| match word {
+                Value::String(word) => Ok(word.clone()),
+                other => {
+                    let what = format!("`status` holds {}, not states alone", input::kind(other));
+                    Err(ApiError::field("status", what).next(r#"Send such as ["failed", "held"]"#))
+                }
+            })
+            .collect(),
+        Some(other) => wrong(other),
+    }
+}
+
+fn text(body: &Map<String, Value>, field: &str) -> ApiResult<Option<String>> {
+    match body.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.contains('\0') => {
+            Err(ApiError::field(field, format!("`{field}` holds a NUL character")))
+        }
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => {
+            let what = format!("`{field}` is {}, not text", input::kind(other));
+            Err(ApiError::field(field, what))
+        }
+    }
+}
+
+fn truth(body: &Map<String, Value>, field: &str) -> ApiResult<bool> {
+    match body.get(field) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(truth)) => Ok(*truth),
+        Some(other) => {
+            let what = format!("`{field}` is {}, not true or false", input::kind(other));
+            Err(ApiError::field(field, what))
+        }
+    }
+}
+
 fn moment(text: Option<&str>, field: &str) -> ApiResult<Option<DateTime<Utc>>> {
     let Some(text) = text else { return Ok(None) };
     match DateTime::parse_from_rfc3339(text) {
@@ -172,12 +259,15 @@ fn moment(text: Option<&str>, field: &str) -> ApiResult<Option<DateTime<Utc>>> {
 #[into_params(parameter_in = Query)]
 pub struct DeadQuery {
     /// Only this type.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "said")]
     task_type: Option<String>,
     /// Only this agent's.
+    #[serde(default, deserialize_with = "said")]
     to: Option<String>,
+    #[serde(default, deserialize_with = "said")]
     repo_id: Option<String>,
     /// Only what was created then or later; RFC 3339.
+    #[serde(default, deserialize_with = "said")]
     created_after: Option<String>,
 }
 
@@ -225,12 +315,12 @@ pub async fn dead(
     };
     let dead = api.store.dead_letters(&filter).await?;
     let groups = dead.groups.into_iter().map(|group| DeadView {
+        error: domain::redact(&group.error).into_owned(),
         first_seen: rfc3339(group.first_seen),
         last_seen: rfc3339(group.last_seen),
         task_ids: group.task_ids.iter().map(ToString::to_string).collect(),
         state: group.state,
         task_type: group.task_type,
-        error: group.error,
         count: group.count,
     });
     Ok(Json(DeadAnswer {
@@ -238,4 +328,43 @@ pub async fn dead(
         total: dead.total,
         complete: dead.complete,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::routes::{fields_of, sorted};
+
+    #[test]
+    fn what_is_taken_is_what_the_document_says() {
+        assert_eq!(fields_of::<BulkBody>(), sorted(&FIELDS));
+    }
+
+    #[test]
+    fn each_fault_of_a_filter_names_its_field_and_null_is_none() {
+        for (body, field) in [
+            (json!({"status": "failed"}), "status"),
+            (json!({"status": [5]}), "status"),
+            (json!({"type": 5}), "type"),
+            (json!({"type": "x", "task_type": "x"}), "task_type"),
+            (json!({"kind": "x"}), "kind"),
+            (json!({"dry_run": "yes"}), "dry_run"),
+            (json!({"error": "a\u{0}"}), "error"),
+            (json!({"repo_id": "a\u{0}"}), "repo_id"),
+        ] {
+            let error = read_filter(body.clone()).expect_err("it is refused");
+            assert_eq!(error.status.as_u16(), 422, "{body}");
+            assert_eq!(error.field.as_deref(), Some(field), "{body}");
+        }
+        let read =
+            read_filter(json!({"task_type": "x", "assigned_to": "devops", "status": null, "dry_run": null}));
+        let read = read.expect("a filter");
+        assert_eq!(
+            (read.r#type.as_deref(), read.to.as_deref()),
+            (Some("x"), Some("devops"))
+        );
+        assert!(read.status.is_empty() && !read.dry_run);
+    }
 }

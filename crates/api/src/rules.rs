@@ -14,7 +14,7 @@ use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::server::Api;
 use crate::tasks::read_json;
-use crate::view::rfc3339;
+use crate::view::{clean, rfc3339};
 
 /// Longest reason, in characters.
 const REASON_CHARS: usize = 2000;
@@ -25,13 +25,13 @@ const FIELDS: [&str; 3] = ["max_running", "paused", "reason"];
 #[schema(as = NewRule)]
 struct RuleBody {
     /// At most so many at once across all workers, from 1 on; `null` takes the limit away.
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_147_483_647)]
     max_running: Option<Option<u32>>,
     /// True starts no more of them, false does so again.
     paused: Option<bool>,
-    /// Why it is paused, for those who wonder.
-    #[schema(max_length = 2000)]
-    reason: Option<String>,
+    /// Why it is paused, for those who wonder; `null` takes it away.
+    #[schema(max_length = 2000, value_type = Option<String>)]
+    reason: Option<Option<String>>,
 }
 
 /// All that holds tasks back.
@@ -99,7 +99,7 @@ impl From<&QueueRule> for RuleView {
             paused: pause.is_some(),
             paused_at: pause.map(|pause| rfc3339(pause.at)),
             paused_by: pause.and_then(|pause| pause.by.clone()),
-            reason: pause.and_then(|pause| pause.reason.clone()),
+            reason: pause.and_then(|pause| pause.reason.as_deref().map(clean)),
         }
     }
 }
@@ -180,6 +180,7 @@ pub async fn delete(
     at: Result<Path<(String, String)>, PathRejection>,
 ) -> ApiResult<Json<RuleDeleted>> {
     let scope = scope(&api, at).await?;
+    no_nul(scope.name())?;
     delete_rule(&api, &caller, &scope).await
 }
 
@@ -225,6 +226,7 @@ async fn scope(api: &Api, at: Result<Path<(String, String)>, PathRejection>) -> 
         "type" => Ok(Scope::Type(name)),
         // The rule of one that is gone is still there to be taken away.
         "repo" => {
+            no_nul(&name)?;
             let known = api.store.find_repo(&name).await?;
             Ok(Scope::Repo(known.map_or(name, |repo| repo.id)))
         }
@@ -232,6 +234,14 @@ async fn scope(api: &Api, at: Result<Path<(String, String)>, PathRejection>) -> 
             ApiError::not_found(format!("there are no rules about a {kind:?}"))
                 .next("Rules stand at /api/queue/all, /api/queue/type/NAME and /api/queue/repo/NAME"),
         ),
+    }
+}
+
+/// Postgres would refuse it in words of its own.
+fn no_nul(name: &str) -> ApiResult<()> {
+    match name.contains('\0') {
+        true => Err(ApiError::not_found(format!("nothing has the name {name:?}"))),
+        false => Ok(()),
     }
 }
 
@@ -256,11 +266,11 @@ fn read_rule(body: Value) -> ApiResult<RuleBody> {
         },
         reason: reason(&body)?,
     };
-    if rule.max_running.is_none() && rule.paused.is_none() {
-        return Err(
-            ApiError::unreadable("the body says neither `max_running` nor `paused`")
-                .next(r#"Send {"max_running": 4}, {"paused": true, "reason": "…"} or both"#),
-        );
+    if rule.max_running.is_none() && rule.paused.is_none() && rule.reason.is_none() {
+        return Err(ApiError::unreadable(
+            "the body says nothing: neither `max_running` nor `paused` nor `reason`",
+        )
+        .next(r#"Send {"max_running": 4}, {"paused": true, "reason": "…"} or both"#));
     }
     Ok(rule)
 }
@@ -285,9 +295,10 @@ fn max_running(body: &Map<String, Value>) -> ApiResult<Option<Option<u32>>> {
     }
 }
 
-fn reason(body: &Map<String, Value>) -> ApiResult<Option<String>> {
+fn reason(body: &Map<String, Value>) -> ApiResult<Option<Option<String>>> {
     match body.get("reason") {
-        None | Some(Value::Null) => Ok(None),
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
         Some(Value::String(text)) if text.contains('\0') => {
             Err(ApiError::field("reason", "`reason` holds a NUL character"))
         }
@@ -295,19 +306,22 @@ fn reason(body: &Map<String, Value>) -> ApiResult<Option<String>> {
             "reason",
             format!("`reason` is longer than {REASON_CHARS} characters"),
         )),
-        Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Some(Value::String(text)) => {
+            let text = Some(text.trim().to_owned());
+            Ok(Some(text.filter(|text| !text.is_empty())))
+        }
         Some(_) => Err(ApiError::field("reason", "`reason` is not text")),
     }
 }
 
 /// The store names the part of the request in its words.
 fn with_field(error: Error) -> ApiError {
-    let field = ["type", "repo", "max_running"]
+    let field = ["type", "repo", "max_running", "reason"]
         .into_iter()
         .find(|field| error.what.starts_with(&format!("`{field}`")));
     ApiError {
         field: field.map(|field| match field {
-            "max_running" => field.to_owned(),
+            "max_running" | "reason" => field.to_owned(),
             _ => "name".to_owned(),
         }),
         ..error.into()

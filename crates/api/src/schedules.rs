@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use domain::{Error, NewTask};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use store::{Missed, NewSchedule, Overlap, Schedule, Store};
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::input::{self, Created, NewTaskBody};
 use crate::server::Api;
 use crate::tasks::{created, read_json};
-use crate::view::rfc3339;
+use crate::view::{clean_json, rfc3339};
 
 const FIELDS: [&str; 6] = ["cron", "time_zone", "task", "overlap", "missed", "enabled"];
 
@@ -206,8 +206,13 @@ pub async fn run(
 }
 
 fn named(name: Name) -> ApiResult<String> {
-    name.map(|Path(name)| name)
-        .map_err(|_| ApiError::unreadable("the address holds no schedule's name: it is not UTF-8"))
+    let Path(name) =
+        name.map_err(|_| ApiError::unreadable("the address holds no schedule's name: it is not UTF-8"))?;
+    match name.contains('\0') {
+        // Postgres would refuse it in words of its own.
+        true => Err(ApiError::not_found(format!("there is no schedule {name:?}"))),
+        false => Ok(name),
+    }
 }
 
 /// Reads a schedule from a request's JSON, by the same rules as `longshore schedules set`.
@@ -238,6 +243,11 @@ fn new_schedule(body: Value) -> ApiResult<ScheduleBody> {
         );
         error
     })?;
+    if let Some(path) = taken_out(&task.payload, "task.payload") {
+        let what = format!("`{path}` holds what is shown in place of a secret, not the secret");
+        return Err(ApiError::field(path, what)
+            .next("Put in the secret itself, or better the name under which its user finds it"));
+    }
     Ok(ScheduleBody {
         cron,
         time_zone: text(&body, "time_zone")?,
@@ -270,28 +280,23 @@ where
 
 /// The store names the field in its words.
 fn with_field(error: Error) -> ApiError {
-    let field = [
-        "name",
-        "cron",
-        "time_zone",
-        "parent_task_id",
-        "repo_id",
-        "type",
-        "payload",
-    ]
-    .into_iter()
-    .find(|field| error.what.starts_with(&format!("`{field}`")));
-    match field {
-        Some(field @ ("name" | "cron" | "time_zone")) => ApiError {
-            field: Some(field.to_owned()),
-            ..error.into()
-        },
-        Some(field) => ApiError {
-            field: Some(format!("task.{field}")),
-            ..error.into()
-        },
-        None => error.into(),
-    }
+    let mut error = ApiError::about(
+        error,
+        &[
+            "name",
+            "cron",
+            "time_zone",
+            "parent_task_id",
+            "repo_id",
+            "type",
+            "payload",
+        ],
+    );
+    error.field = error.field.map(|field| match field.as_str() {
+        "name" | "cron" | "time_zone" => field,
+        _ => format!("task.{field}"),
+    });
+    error
 }
 
 /// One schedule in JSON. Times are RFC 3339 in UTC.
@@ -302,7 +307,8 @@ pub struct ScheduleView {
     cron: String,
     time_zone: String,
     in_words: Option<String>,
-    /// What is made at each run.
+    /// What is made at each run, as `PUT` takes it, but for secrets in its payload.
+    #[schema(value_type = NewTaskBody)]
     task: Value,
     /// `skip` or `allow`.
     overlap: String,
@@ -319,6 +325,40 @@ pub struct ScheduleView {
     skipped_why: Option<String>,
 }
 
+/// The task in the words in which it was sent; what somebody else wrote into the table is shown as it is.
+fn shown_task(stored: &Value) -> Value {
+    let Ok(mut task) = serde_json::from_value::<NewTask>(stored.clone()) else {
+        return clean_json(Some(stored)).unwrap_or_default();
+    };
+    domain::redact_json(&mut task.payload);
+    json!({
+        "type": task.task_type,
+        "to": task.assigned_to,
+        "priority": task.priority.get(),
+        "created_by": task.created_by,
+        "repo_id": task.repo_id,
+        "parent_task_id": task.parent,
+        "dedupe_key": task.dedupe_key,
+        "payload": task.payload,
+    })
+}
+
+/// The place of what a schedule showed instead of a secret: written back, it would be lost.
+fn taken_out(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains("[redacted: ").then(|| path.to_owned()),
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| taken_out(item, &format!("{path}[{at}]")))
+        }
+        Value::Object(fields) => {
+            let mut fields = fields.iter();
+            fields.find_map(|(name, value)| taken_out(value, &format!("{path}.{name}")))
+        }
+        _ => None,
+    }
+}
+
 pub fn view(schedule: &Schedule) -> ScheduleView {
     ScheduleView {
         name: schedule.name.clone(),
@@ -327,7 +367,7 @@ pub fn view(schedule: &Schedule) -> ScheduleView {
         in_words: store::Timetable::parse(&schedule.cron, &schedule.time_zone)
             .ok()
             .map(|table| table.in_words()),
-        task: schedule.task.clone(),
+        task: shown_task(&schedule.task),
         overlap: schedule.overlap.clone(),
         missed: schedule.missed.clone(),
         enabled: schedule.enabled,
@@ -348,5 +388,28 @@ mod tests {
     #[test]
     fn what_is_taken_is_what_the_document_says() {
         assert_eq!(fields_of::<ScheduleBody>(), sorted(&FIELDS));
+    }
+
+    #[test]
+    fn a_schedule_is_shown_as_it_is_set_but_for_secrets() {
+        let task = json!({"type": "deploy", "to": "devops", "priority": 7, "payload": {"to": "staging", "password": "hunter22"}});
+        let body = json!({"cron": "30 3 * * *", "task": task});
+        let Ok(read) = new_schedule(body) else {
+            panic!("it can be set")
+        };
+        let mut shown = shown_task(&serde_json::to_value(&read.task).expect("a task is JSON"));
+        assert_eq!((&shown["type"], &shown["to"]), (&task["type"], &task["to"]));
+        assert!(shown.get("task_type").is_none() && shown.get("parent").is_none());
+        assert!(!shown.to_string().contains("hunter22"), "{shown}");
+        let body = |task: &Value| json!({"cron": "30 3 * * *", "task": task});
+        let Err(refused) = new_schedule(body(&shown)) else {
+            panic!("the secret would be lost")
+        };
+        assert_eq!(refused.field.as_deref(), Some("task.payload.password"));
+        shown["payload"] = task["payload"].clone();
+        let Ok(again) = new_schedule(body(&shown)) else {
+            panic!("what is shown can be sent")
+        };
+        assert_eq!(again.task, read.task);
     }
 }

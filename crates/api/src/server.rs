@@ -1,6 +1,5 @@
 //! The server around the routes.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,10 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::{self, Limits};
 use crate::error::ApiError;
 use crate::live::Feed;
-use crate::{Config, metrics, routes};
-
-/// How long requests under way may take after the server was told to stop.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
+use crate::{Config, arrival, metrics, routes};
 
 /// All that the routes share.
 #[derive(Clone)]
@@ -54,10 +51,10 @@ impl Api {
         routes
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .layer(middleware::from_fn(metrics::count))
             .layer(middleware::from_fn(move |request, next| {
                 in_time(limit, request, next)
             }))
+            .layer(middleware::from_fn(metrics::count))
             .layer(middleware::from_fn(headers))
             .with_state(self)
     }
@@ -65,34 +62,34 @@ impl Api {
 
 /// Serves until `shutdown`; requests under way then have a few seconds to be answered.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> Result<(), Error> {
-    let stop = shutdown.clone();
     let feed = api.feed.clone();
-    let serving = axum::serve(listener, api.router())
-        .with_graceful_shutdown(async move {
-            stop.cancelled().await;
-            // Streams have no end of their own.
-            feed.close();
-        })
-        .into_future();
-    let too_long = async {
+    let serving = connections::serve(listener, api.router(), Limits::default(), shutdown.clone());
+    let closing = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
+        // Streams have no end of their own.
+        feed.close();
     };
-    tokio::select! {
-        served = serving => served.map_err(|error| Error::unavailable("the API's server broke").because(&error)),
-        () = too_long => Ok(()),
-    }
+    tokio::join!(serving, closing);
+    Ok(())
 }
 
 async fn in_time(limit: Duration, request: Request, next: Next) -> Response {
+    let (request, arrival) = arrival::watched(request);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            field: None,
-            error: Error::timeout(format!("the answer took longer than {} s", limit.as_secs()))
-                .next("Try again"),
+        Err(_) if !arrival.is_whole() => {
+            let error = ApiError {
+                status: StatusCode::REQUEST_TIMEOUT,
+                field: None,
+                error: Error::invalid(format!("the body did not arrive within {} s", limit.as_secs()))
+                    .next("Send it faster, or less of it"),
+            };
+            // What is left of it is not waited for.
+            ([(header::CONNECTION, "close")], error).into_response()
         }
+        Err(_) => ApiError::from(
+            Error::timeout(format!("the answer took longer than {} s", limit.as_secs())).next("Try again"),
+        )
         .into_response(),
     }
 }

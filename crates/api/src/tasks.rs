@@ -8,15 +8,18 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use domain::{TaskId, TaskStatus};
+use domain::{Error, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Made, TaskFilter};
+use store::{Made, State as TaskState, TaskFilter};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorBody};
 use crate::input::{self, Created, NewTaskBody};
+use crate::json;
+use crate::query::said;
+use crate::routes::BODY_BYTES;
 use crate::server::Api;
 use crate::view::TaskView;
 
@@ -41,49 +44,71 @@ pub fn created(made: &Made) -> (StatusCode, Json<Created>) {
         (status = 200, description = "An unfinished one with this dedupe key is there", body = Created)))]
 pub async fn create(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<(StatusCode, Json<Created>)> {
-    let task = input::new_task(read_json(body)?)?;
-    let made = api.store.make_task(&task).await?;
+    let mut task = input::new_task(read_json(body)?)?;
+    caller.makes(&mut task);
+    let made = api.store.make_task(&task).await;
+    let made = made.map_err(|error| ApiError::about(error, &["repo_id", "parent_task_id"]))?;
     if !made.exists {
-        tracing::info!(task.id = %made.id, task.r#type = %task.task_type, "a task was created");
+        tracing::info!(
+            task.id = %made.id,
+            task.r#type = %task.task_type,
+            caller.name = %caller.name,
+            "a task was created"
+        );
     }
     Ok(created(&made))
 }
 
 /// A body as JSON, whatever content type it claims.
 pub fn read_json(body: Result<Bytes, BytesRejection>) -> ApiResult<Value> {
-    let body = whole(
-        body,
-        "A task's payload may have 1 MiB of JSON: send a link to what is large, or the end of the log",
-    )?;
-    serde_json::from_slice(&body).map_err(|error| input::unreadable(&error, "Send one JSON object in UTF-8"))
+    json::read(&whole(body, BODY_BYTES)?, "Send one JSON object in UTF-8")
 }
 
-/// A body that arrived; `next` is what to do where it is too large.
-pub fn whole(body: Result<Bytes, BytesRejection>, next: &str) -> ApiResult<Bytes> {
+/// A body that arrived; the address takes at most so many bytes.
+pub fn whole(body: Result<Bytes, BytesRejection>, most: usize) -> ApiResult<Bytes> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::too_large(None, "the body is larger than this address takes").next(next)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => body_too_large(most),
         _ => ApiError::unreadable("the body did not arrive whole"),
     })
+}
+
+/// Said before it arrived, where its length was announced.
+pub fn body_too_large(most: usize) -> ApiError {
+    const MEBI: usize = 1024 * 1024;
+    let most = match most % MEBI {
+        0 => format!("{} MiB", most / MEBI),
+        _ => format!("{} MB", most / 1_000_000),
+    };
+    ApiError::too_large(
+        None,
+        format!("the body is larger than the {most} that this address takes"),
+    )
+    .next("Send less at a time, or a link to what is large")
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// One state, or several with commas.
+    /// One state, `held` among them, or several with commas.
+    #[serde(default, deserialize_with = "said")]
     status: Option<String>,
-    /// At most so many, 1 to 1000; 50 where nothing is said.
+    /// At most so many.
+    #[serde(default, deserialize_with = "said")]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 50)]
     limit: Option<String>,
     /// Only tasks of this type.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "said")]
     task_type: Option<String>,
     /// Only this agent's.
+    #[serde(default, deserialize_with = "said")]
     to: Option<String>,
+    #[serde(default, deserialize_with = "said")]
     repo_id: Option<String>,
     /// Go on behind this place: `next` of the page before.
+    #[serde(default, deserialize_with = "said")]
     before: Option<String>,
 }
 
@@ -108,15 +133,15 @@ pub async fn list(
 ) -> ApiResult<Json<TaskList>> {
     let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
     let words = query.status.as_deref().unwrap_or("").split(',').map(str::trim);
-    let status: Vec<TaskStatus> = words
+    let states: Vec<TaskState> = words
         .filter(|word| !word.is_empty())
         .map(|word| {
             word.parse()
-                .map_err(|error: domain::ParseStatusError| ApiError::field("status", error.to_string()))
+                .map_err(|error: domain::Error| ApiError::field("status", error.what))
         })
         .collect::<ApiResult<_>>()?;
     let limit = match query.limit.as_deref() {
-        None | Some("") => LIMIT,
+        None => LIMIT,
         Some(text) => text
             .parse()
             .ok()
@@ -129,20 +154,24 @@ pub async fn list(
             })?,
     };
     let filter = TaskFilter {
-        status,
+        status: Vec::new(),
         limit,
         task_type: query.task_type,
         assigned_to: query.to,
         repo_id: query.repo_id,
     };
     let before = match query.before.as_deref() {
-        None | Some("") => None,
+        None => None,
         Some(text) => Some(cursor(text, "before")?),
     };
-    let page = api.store.page(&filter, before.as_ref()).await?;
+    let page = api.store.page_of(&states, &filter, before.as_ref()).await?;
     let counts = api.store.task_counts().await?;
+    // To look for secrets in megabytes would keep other calls waiting.
+    let tasks = page.tasks;
+    let views = tokio::task::spawn_blocking(move || tasks.iter().map(TaskView::from).collect());
+    let views = views.await;
     Ok(Json(TaskList {
-        tasks: page.tasks.iter().map(TaskView::from).collect(),
+        tasks: views.map_err(|error| Error::internal("the list could not be written").because(&error))?,
         stats: counts.by_status,
         stats_estimated: counts.estimated,
         next: page.next.map(|next| next.to_string()),
@@ -205,13 +234,20 @@ pub async fn retry(
 
 pub fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {
     let wrong = |_| ApiError::unreadable("the address holds no task id: it is not UTF-8");
-    id.map(|Path(id)| TaskId::from(id)).map_err(wrong)
+    let Path(id) = id.map_err(wrong)?;
+    match id.contains('\0') {
+        // Postgres would refuse it in words of its own.
+        true => Err(ApiError::not_found(format!("there is no task {id:?}"))),
+        false => Ok(TaskId::from(id)),
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct StaleQuery {
-    /// 0 to 87600, fractions allowed; 24 where nothing is said.
+    /// Fractions are allowed.
+    #[serde(default, deserialize_with = "said")]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 87600, default = 24)]
     hours: Option<String>,
 }
 
@@ -237,7 +273,7 @@ pub async fn reset_stale(
 ) -> ApiResult<Json<Reset>> {
     let Query(query) = query.map_err(|error| ApiError::unreadable(error.body_text()))?;
     let hours = match query.hours.as_deref() {
-        None | Some("") => STALE_HOURS,
+        None => STALE_HOURS,
         Some(text) => text
             .parse()
             .ok()

@@ -36,6 +36,11 @@ pub fn id(token: &str) -> Option<&str> {
     (id.len() == ID_CHARS && secret.len() == 2 * SECRET_BYTES && is_hex(id) && is_hex(secret)).then_some(id)
 }
 
+/// Whether it means to be a token of ours, be it cut off or mistyped.
+pub fn is_ours(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
 /// Whether the token is the one whose digest is stored, in constant time.
 pub fn is(token: &str, stored: &[u8]) -> bool {
     digest(token).as_slice().ct_eq(stored).into()

@@ -16,7 +16,7 @@ pub struct TaskView {
     pub task_type: String,
     /// 1 to 10; 10 is taken first.
     pub priority: i64,
-    /// As its creator wrote it.
+    /// As its creator wrote it, but for secrets.
     pub payload: Value,
     /// As in the table: `pending`, `claimed`, `in_progress`, `waiting`, `completed`, `failed`, `cancelled`.
     pub status: String,
@@ -28,7 +28,7 @@ pub struct TaskView {
     pub created_at: String,
     pub claimed_at: Option<String>,
     pub completed_at: Option<String>,
-    /// The report, where a handler of ours wrote it; another program's result is shown as it is.
+    /// The report, where a handler of ours wrote it; another program's result is shown as it is, but for secrets.
     pub result: Option<Value>,
     pub error: Option<String>,
     pub parent_task_id: Option<String>,
@@ -54,7 +54,7 @@ impl From<&TaskRow> for TaskView {
             repo_id: row.repo_id.clone(),
             task_type: row.task_type.clone(),
             priority: row.priority.into(),
-            payload: row.payload.clone().unwrap_or(Value::Null),
+            payload: clean_json(row.payload.as_ref()).unwrap_or(Value::Null),
             status: row.status.as_str().to_owned(),
             state: shown_state(row).to_owned(),
             assigned_to: row.assigned_to.clone(),
@@ -62,8 +62,8 @@ impl From<&TaskRow> for TaskView {
             created_at: rfc3339(row.created_at),
             claimed_at: time(row.claimed_at),
             completed_at: time(row.completed_at),
-            result: row.result.clone(),
-            error: row.error.clone(),
+            result: clean_json(row.result.as_ref()),
+            error: row.error.as_deref().map(clean),
             parent_task_id: row.parent_task_id.as_ref().map(ToString::to_string),
             attempt: row.attempt,
             worker_id: row.worker_id.clone(),
@@ -97,7 +97,7 @@ impl From<&TaskEvent> for EventView {
             kind: event.kind.clone(),
             attempt: event.attempt,
             worker_id: event.worker_id.clone(),
-            summary: event.summary.clone(),
+            summary: clean(&event.summary),
         }
     }
 }
@@ -133,7 +133,7 @@ impl From<&StepRow> for StepView {
             started_at: rfc3339(step.started_at),
             done_at: step.done_at.map(rfc3339),
             deadline: step.deadline.map(rfc3339),
-            error: step.error.clone(),
+            error: step.error.as_deref().map(clean),
         }
     }
 }
@@ -164,11 +164,23 @@ pub fn shown_state(row: &TaskRow) -> &'static str {
 
 pub fn waits_for(row: &TaskRow) -> Option<String> {
     if let Some(held) = &row.held_back {
-        return Some(held.why.clone());
+        return Some(clean(&held.why));
     }
     let wait = row.wait.as_ref()?;
     let text = wait["held"].as_str().or(wait["why"].as_str())?;
-    Some(text.to_owned())
+    Some(clean(text))
+}
+
+/// Without secrets. What others wrote is cleaned where it is shown: who may look at a task need not know what it works with.
+pub fn clean(text: &str) -> String {
+    domain::redact(text).into_owned()
+}
+
+/// The same, of every text in it.
+pub fn clean_json(value: Option<&Value>) -> Option<Value> {
+    let mut value = value?.clone();
+    domain::redact_json(&mut value);
+    Some(value)
 }
 
 pub fn rfc3339(at: DateTime<Utc>) -> String {

@@ -1,5 +1,7 @@
 use domain::{Error, ErrorKind, Result};
 
+use crate::pool::others_had_connections;
+
 /// Turns a driver's error into one that says what we were doing, of the kind that tells what may help.
 pub(crate) trait SqlResult<T> {
     /// `what` completes "could not …".
@@ -38,9 +40,7 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
     }
     let described = Error::new(kind(error), format!("could not {what}")).because(error);
     match (error, sqlstate(error).as_deref()) {
-        (sqlx::Error::PoolTimedOut, _) => {
-            described.next("All connections were busy: raise the pool's size or look for slow statements")
-        }
+        (sqlx::Error::PoolTimedOut, _) => no_connection(what, others_had_connections(WAITED)),
         // Our own words, raised by a migration: they stand for themselves.
         (sqlx::Error::Database(refusal), Some("LS001")) => {
             let hint = refusal
@@ -57,6 +57,20 @@ pub(crate) fn describe(error: &sqlx::Error, what: &str) -> Error {
         (_, Some(code)) if code.starts_with("28") => described.next(NO_ENTRY),
         _ => described,
     }
+}
+
+/// At least so long has somebody waited who got no connection, and at least so long ago nobody else got one either
+/// where Postgres is away.
+const WAITED: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Nobody got a connection in time: they were all in use where others got some meanwhile.
+fn no_connection(what: &str, others_did: bool) -> Error {
+    if others_did {
+        return Error::unavailable(format!("could not {what}: all connections to Postgres were busy"))
+            .next("Try again; if it stays so, raise the pool's size or look for slow statements");
+    }
+    Error::unavailable(format!("could not {what}: no connection to Postgres could be had in time"))
+        .next("Does Postgres answer? Where it does, each connection has waited long for a statement: look for locks")
 }
 
 /// What only a pooler answers: it knows no such setting of a session, or hands out one session's prepared
@@ -142,6 +156,16 @@ mod tests {
             ("42601", ErrorKind::Internal),
         ] {
             assert_eq!(kind_of_state(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_larger_pool_is_advised_where_others_got_connections_alone() {
+        for (others_did, advised) in [(true, true), (false, false)] {
+            let error = no_connection("list tasks", others_did);
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            let next = error.next.expect("advice");
+            assert_eq!(next.contains("pool's size"), advised, "{next}");
         }
     }
 }

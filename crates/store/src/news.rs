@@ -60,6 +60,25 @@ pub struct Horizon {
 const DOING: &str = "read the news";
 
 impl Store {
+    /// No event has an id past this one, also of those that are not committed yet.
+    pub async fn last_event_id(&self) -> Result<i64> {
+        let read = async {
+            let mut tx = self.pool().begin().await.doing(DOING)?;
+            // None for a user who may not read the sequence.
+            let row = self
+                .query(
+                    "SELECT greatest(pg_sequence_last_value(pg_get_serial_sequence('longshore.task_events', 'id')::regclass),
+                                     (SELECT max(id) FROM longshore.task_events), 0)",
+                )
+                .fetch_one(&mut *tx)
+                .await
+                .doing(DOING)?;
+            tx.commit().await.doing(DOING)?;
+            row.try_get(0).doing(DOING)
+        };
+        self.within(DOING, read).await
+    }
+
     /// The ids of the newest events, in order: at least `at_least`, and all of the last `span`, but no more than `at_most`.
     /// None is passed over whose transaction may still be open, where those last no longer than `span`.
     pub async fn newest_events(&self, at_least: u32, at_most: u32, span: Duration) -> Result<Vec<i64>> {

@@ -242,13 +242,37 @@ fn pool_of(config: &Config, size: u32, standbys: &Arc<Standbys>) -> PgPoolOption
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             let met = met.clone();
-            Box::pin(async move { silent(limit, met.look(connection)).await.map(drop) })
+            Box::pin(async move {
+                silent(limit, met.look(connection)).await?;
+                had_connection();
+                Ok(())
+            })
         })
         .before_acquire(move |connection, meta| {
             let standbys = standbys.clone();
-            Box::pin(async move { silent(limit, standbys.usable(connection, &meta)).await })
+            Box::pin(async move {
+                let usable = silent(limit, standbys.usable(connection, &meta)).await?;
+                if usable {
+                    had_connection();
+                }
+                Ok(usable)
+            })
         })
         .after_release(|connection, _| Box::pin(answers(connection)))
+}
+
+/// When somebody last got a connection that answered. The pool itself gives no other sign: whether all connections are
+/// busy or none can be made, it says that it waited in vain.
+static LAST_HAD: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn had_connection() {
+    *LAST_HAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+}
+
+/// Whether anybody got a connection within so long a time.
+pub(crate) fn others_had_connections(within: Duration) -> bool {
+    let last = *LAST_HAD.lock().unwrap_or_else(PoisonError::into_inner);
+    last.is_some_and(|last| last.elapsed() < within)
 }
 
 /// A connection that came back to the pool so recently answered just then.

@@ -135,6 +135,25 @@ async fn what_is_large_as_text_alone_is_left_out_of_lists_too() {
 }
 
 #[tokio::test]
+async fn a_page_of_much_text_ends_early_and_goes_on() {
+    let (db, store) = start().await;
+    db.sql("INSERT INTO tasks (id, task_type, status, error) SELECT 't' || n, 'x', 'failed', repeat('e', 60000) FROM generate_series(1, 250) n")
+        .await;
+    let filter = TaskFilter {
+        limit: 1000,
+        ..TaskFilter::default()
+    };
+    let page = store.page(&filter, None).await.unwrap();
+    assert!(
+        page.tasks.len() < 250 && page.next.is_some(),
+        "{}",
+        page.tasks.len()
+    );
+    let (seen, pages) = walk(&store, &filter).await;
+    assert_eq!((seen.len(), pages), (250, 3));
+}
+
+#[tokio::test]
 async fn what_is_over_costs_neither_lists_nor_counts_nor_dead_letters() {
     let (db, store) = start().await;
     db.sql(

@@ -24,6 +24,7 @@ use super::feed::{Item, Place};
 use super::heard::Heard;
 use crate::auth::{self, Caller};
 use crate::error::{ApiError, ApiResult, ErrorBody};
+use crate::query::said;
 use crate::server::Api;
 use crate::tasks::task_id;
 use crate::view::{EventView, TaskView, is_over, shown_state, waits_for};
@@ -41,9 +42,10 @@ const REPLAY: u32 = 1000;
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// Only of this repository's tasks.
+    #[serde(default, deserialize_with = "said")]
     repo_id: Option<String>,
     /// Only of tasks of this type.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "said")]
     task_type: Option<String>,
 }
 
@@ -115,7 +117,7 @@ pub async fn of_all(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> ApiResult<Response> {
     let Query(wanted) = wanted.map_err(|error| ApiError::unreadable(error.body_text()))?;
-    let sent = last_event(&headers)?;
+    let sent = last_event(&api, &headers).await?;
     let place = api.feed.follow(None).await?;
     // What this place does not bring, as it was read before.
     let from = place.from.clone();
@@ -181,7 +183,7 @@ pub async fn of_task(
     id: Result<Path<String>, PathRejection>,
 ) -> ApiResult<Response> {
     let id = task_id(id)?;
-    let sent = last_event(&headers)?;
+    let sent = last_event(&api, &headers).await?;
     api.store.task(&id).await?;
     let place = api.feed.follow(Some(id.clone())).await?;
     // The task before its events: if it is over here, all of them are there.
@@ -241,15 +243,24 @@ pub async fn of_task(
     Ok(open(api, caller, place, (past, then), pick))
 }
 
-fn last_event(headers: &HeaderMap) -> ApiResult<Option<Heard>> {
+async fn last_event(api: &Api, headers: &HeaderMap) -> ApiResult<Option<Heard>> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let heard = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    heard.map(Some).ok_or_else(|| {
+    let heard: Option<Heard> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let heard = heard.ok_or_else(|| {
         ApiError::field("Last-Event-ID", "`Last-Event-ID` is not the id of an event")
             .next("Send the `id` of the last event that was heard as it stood in the stream, or leave it out")
-    })
+    })?;
+    // From there on nothing would be told until this database has written as many.
+    if heard.last > api.store.last_event_id().await? {
+        return Err(ApiError::field(
+            "Last-Event-ID",
+            "`Last-Event-ID` is ahead of all events: it is of another database, or of this one before it was restored",
+        )
+        .next("Leave it out: the stream then begins now"));
+    }
+    Ok(Some(heard))
 }
 
 /// How a stream goes on.

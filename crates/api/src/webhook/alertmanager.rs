@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
+use crate::many;
 use crate::server::Api;
 use crate::tasks::whole;
 
@@ -268,10 +269,11 @@ pub async fn receive(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult<(StatusCode, Json<Noted>)> {
-    let body = whole(
-        body,
-        "Let Alertmanager send less at a time: `group_by` of the route, `max_alerts` of the receiver",
-    )?;
+    let body = whole(body, many::BYTES).map_err(|error| {
+        error.next(
+            "Let Alertmanager send less at a time: `group_by` of the route, `max_alerts` of the receiver",
+        )
+    })?;
     // Megabytes of JSON would keep other calls waiting.
     let read = tokio::task::spawn_blocking(move || read(&body))
         .await

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 use super::gitlab::{Delivered, DeliveredAs, Project, Wanted, authority, registered};
 use super::signature::Signature;
 use crate::error::{ApiError, ApiResult};
+use crate::routes::WEBHOOK_BYTES;
 use crate::server::Api;
 use crate::tasks::whole;
 use crate::token;
@@ -191,10 +192,7 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
         );
     };
     let signature = Signature::sent(header("x-hub-signature-256"))?;
-    let body = whole(
-        Bytes::from_request(request, &api).await,
-        "GitHub itself sends at most 25 MB",
-    )?;
+    let body = whole(Bytes::from_request(request, &api).await, WEBHOOK_BYTES)?;
     let form = is_form(&headers);
     // Megabytes would keep other calls waiting.
     let read = tokio::task::spawn_blocking(move || {

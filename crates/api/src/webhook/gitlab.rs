@@ -12,8 +12,9 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
+use crate::routes::WEBHOOK_BYTES;
 use crate::server::Api;
-use crate::tasks::read_json;
+use crate::tasks::whole;
 use crate::token;
 use store::{Delivery, Received};
 
@@ -132,6 +133,7 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
     if let Some(iid) = body["merge_request"]["iid"].as_u64() {
         payload["merge_request"] = json!({ "iid": iid });
     }
+    store::check_payload(&payload).map_err(as_sent)?;
     let mut task = NewTask::new("fix_build", payload)
         .assigned_to(agent)
         .priority(Priority::DEFAULT);
@@ -144,6 +146,26 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
             host: host(project),
         },
     })
+}
+
+/// A fault of the task's payload, in the names under which GitLab sent what is in it.
+fn as_sent(fault: store::PayloadFault) -> ApiError {
+    let field = match fault.field.strip_prefix("payload.") {
+        Some(inner) => match inner.strip_prefix("pipeline.") {
+            Some(attribute) => format!("object_attributes.{attribute}"),
+            None => inner.to_owned(),
+        },
+        None => "object_attributes".to_owned(),
+    };
+    let what = match fault.too_large {
+        true => format!("`{field}` is too large: its ref and addresses would fill more than 1 MiB of a task"),
+        false => format!("`{field}` holds what no task can keep, such as a NUL character"),
+    };
+    ApiError {
+        field: Some(field),
+        error: domain::Error::invalid(what).next("No GitLab sends this: look at what stands in between"),
+        ..ApiError::from(fault)
+    }
 }
 
 /// Two instances number their projects and pipelines alike.
@@ -210,8 +232,11 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
             "the header X-Gitlab-Event is missing, which names the event",
         ));
     };
-    let body = read_json(Bytes::from_request(request, &api).await)?;
-    let key = dedupe_key(event, header("x-gitlab-event-uuid"), &body);
+    // What GitLab sends is not ours to correct: it is read as leniently as JSON may be.
+    let body = whole(Bytes::from_request(request, &api).await, WEBHOOK_BYTES)?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::unreadable(format!("the body is not JSON: {error}")))?;
+    let key = dedupe_key(event, header("x-gitlab-event-uuid"), &body).replace('\0', "\u{fffd}");
     let wanted = wanted(event, &body, &api.config.agent)?;
     let (task, why_not, hint) = match wanted {
         Wanted::Nothing(reason) => (None, Some(reason), None),
@@ -449,5 +474,24 @@ mod tests {
             dedupe_key("Note Hook", None, &note),
             dedupe_key("Issue Hook", None, &note)
         );
+    }
+
+    #[test]
+    fn what_no_task_can_keep_is_named_as_gitlab_sent_it() {
+        let body = |git_ref: &str| {
+            json!({
+                "object_attributes": {"id": 31, "ref": git_ref, "status": "failed"},
+                "project": {"id": 42, "path_with_namespace": "g/t"}
+            })
+        };
+        for (git_ref, status, field) in [
+            ("a\u{0}".to_owned(), 422, "object_attributes.ref"),
+            ("r".repeat(2_000_000), 413, "object_attributes"),
+        ] {
+            let error = super::wanted("Pipeline Hook", &body(&git_ref), "devops").expect_err("it is refused");
+            assert_eq!(error.status.as_u16(), status);
+            assert_eq!(error.field.as_deref(), Some(field));
+            assert!(!error.error.to_string().contains("payload"), "{}", error.error);
+        }
     }
 }

@@ -67,3 +67,23 @@ async fn a_database_that_lets_us_in_no_more_is_unavailable() {
     assert_eq!((status, kind), (503, "unavailable"), "{refused:?}");
     assert!(next.contains("does not let this longshore in"), "{next}");
 }
+
+#[tokio::test]
+async fn a_database_that_is_away_is_not_taken_for_a_pool_that_is_too_small() {
+    let postgres = postgres::Postgres::own().await;
+    let database = postgres.database().await;
+    let mut store = database.config();
+    store.acquire_timeout = std::time::Duration::from_millis(2500);
+    let store = Store::connect(store).await.expect("connect");
+    let served = Served::over(database, store, config()).await;
+    assert_eq!(served.get("/api/tasks").await.0, 200);
+    postgres.stop().await;
+    // What was connected finds out at its first use; from then on none can be made.
+    served.get("/api/tasks").await;
+    let refused = served.get("/api/tasks").await;
+    let (status, kind, next) = told(&refused);
+    assert_eq!((status, kind), (503, "unavailable"), "{refused:?}");
+    assert!(!next.contains("pool's size"), "{refused:?}");
+    assert!(next.contains("Does Postgres answer?"), "{refused:?}");
+    postgres.start().await;
+}

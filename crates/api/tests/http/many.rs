@@ -132,7 +132,7 @@ async fn sixteen_mebibytes_and_ten_thousand_tasks_are_taken_and_no_more() {
     let (status, error) = served.lines(large.repeat(17)).await;
     assert_eq!(status, 413, "{error}");
     assert!(
-        error["error"]["next"].as_str().unwrap().contains("16 MiB"),
+        error["error"]["what"].as_str().unwrap().contains("16 MiB"),
         "{error}"
     );
     let over = format!(

@@ -57,12 +57,18 @@ async fn every_route_stands_in_the_document_with_its_role() {
     let served = Served::new().await;
     let Document(document) = Document::of(&served).await;
     let mut routes = Vec::new();
+    let mut names = std::collections::BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let role = operation["security"][0]["token"][0].as_str().unwrap_or("-");
             assert!(
                 operation["summary"].is_string(),
                 "{method} {path} is not described"
+            );
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            assert!(
+                !name.is_empty() && names.insert(name.to_owned()),
+                "{method} {path}: {name:?} is the name of no operation alone"
             );
             routes.push(format!("{method:<5} {path:<34} {role}"));
         }
@@ -97,6 +103,45 @@ fn no_route_is_mounted_past_the_document() {
         }
     }
     assert!(read > 10);
+}
+
+#[tokio::test]
+async fn what_a_request_may_be_is_said_as_it_is() {
+    let served = Served::new().await;
+    let Document(document) = Document::of(&served).await;
+    let schemas = &document["components"]["schemas"];
+    let task = &schemas["NewTask"];
+    assert_eq!(task["additionalProperties"], false);
+    for field in ["type", "task_type", "to", "assigned_to", "repo_id"] {
+        assert_eq!(task["properties"][field]["maxLength"], 200, "{field}");
+    }
+    assert_eq!(schemas["NewRule"]["properties"]["max_running"]["minimum"], 1);
+    for (schema, field, words) in [
+        ("Schedule", "overlap", json!(["skip", "allow"])),
+        ("NewSchedule", "missed", json!(["once", "skip", null])),
+        ("Rule", "kind", json!(["all", "type", "repo"])),
+        ("Task", "held_back", json!(["paused", "limit", null])),
+    ] {
+        assert_eq!(
+            schemas[schema]["properties"][field]["enum"], words,
+            "{schema}.{field}"
+        );
+    }
+    let of = |method: &str, path: &str| document["paths"][path][method].clone();
+    let limit = of("get", "/api/tasks")["parameters"][1]["schema"].clone();
+    assert_eq!(
+        (&limit["minimum"], &limit["maximum"]),
+        (&json!(1), &json!(1000)),
+        "{limit}"
+    );
+    let many = of("post", "/api/tasks/bulk");
+    let shapes = &many["requestBody"]["content"]["application/json"]["schema"]["oneOf"];
+    assert_eq!(shapes[1]["type"], "array", "{shapes}");
+    for status in ["400", "408", "413", "422"] {
+        assert!(many["responses"][status].is_object(), "{status}");
+    }
+    let page = of("get", "/tasks/{id}");
+    assert!(page["responses"]["default"]["content"]["text/html"].is_object());
 }
 
 #[tokio::test]

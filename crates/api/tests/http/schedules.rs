@@ -24,8 +24,8 @@ async fn a_schedule_is_set_shown_disabled_run_and_deleted() {
         json!({
             "name": "nightly", "cron": "30 3 * * MON-FRI", "time_zone": "Europe/Berlin",
             "in_words": set["schedule"]["in_words"],
-            "task": {"task_type": "deploy", "assigned_to": "devops", "priority": 7, "repo_id": null, "parent": null,
-                     "created_by": null, "payload": {"instruction": "deploy latest to staging"}},
+            "task": {"type": "deploy", "to": "devops", "priority": 7, "repo_id": null, "parent_task_id": null,
+                     "created_by": null, "dedupe_key": null, "payload": {"instruction": "deploy latest to staging"}},
             "overlap": "allow", "missed": "once", "enabled": true,
             "next_run": "2026-07-02T01:30:00.000Z", "last_run": null, "last_task": null, "last_task_status": null,
             "skipped_run": null, "skipped_why": null

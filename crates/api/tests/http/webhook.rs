@@ -172,7 +172,7 @@ async fn the_secret_is_looked_at_before_the_body_is_read() {
     let impatient = Served::with(impatient).await;
     assert_eq!(
         begin(&impatient, "hook-secret").await,
-        "HTTP/1.1 503",
+        "HTTP/1.1 408",
         "the body of one who knows it is waited for"
     );
 }

@@ -29,7 +29,7 @@ pub async fn run(command: QueueCommand, settings: &Settings, who: &str, out: Out
         QueueCommand::Pause(pause) => {
             let change = RuleChange {
                 paused: Some(true),
-                reason: pause.reason.clone(),
+                reason: pause.reason.clone().map(Some),
                 by: who.to_owned(),
                 ..RuleChange::default()
             };

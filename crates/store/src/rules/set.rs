@@ -12,8 +12,8 @@ pub struct RuleChange {
     pub max_running: Option<Option<u32>>,
     /// Starts nothing more, or does so again.
     pub paused: Option<bool>,
-    /// Why, for those who wonder.
-    pub reason: Option<String>,
+    /// Why it is paused, for those who wonder; `Some(None)` takes the reason away.
+    pub reason: Option<Option<String>>,
     /// Who says so.
     pub by: String,
 }
@@ -133,14 +133,20 @@ impl Store {
         let (limit, pause) = before.map_or((None, None), |rule| (rule.max_running, rule.paused));
         let limit = change.max_running.unwrap_or(limit);
         let is_paused = change.paused.unwrap_or(pause.is_some());
+        if !is_paused && matches!(change.reason, Some(Some(_))) {
+            return Err(
+                Error::invalid(format!("`reason` says why {scope} are paused, and they are not"))
+                    .next("Pause them with the same call, or leave the reason out"),
+            );
+        }
         if limit.is_none() && !is_paused {
             self.delete_rule(tx, scope).await?;
             return Ok(());
         }
         // Who paused it first stays on record; a reason may be given later.
         let (at, by, reason) = match pause {
-            Some(Pause { at, by, reason }) => (Some(at), by, change.reason.clone().or(reason)),
-            None => (None, Some(change.by.clone()), change.reason.clone()),
+            Some(Pause { at, by, reason }) => (Some(at), by, change.reason.clone().unwrap_or(reason)),
+            None => (None, Some(change.by.clone()), change.reason.clone().flatten()),
         };
         self.query(
             "INSERT INTO longshore.queue_rules (kind, name, max_running, paused_at, paused_by, reason)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
 use super::candidates::{State, Wanted};
-use super::list::Cursor;
+use super::cursor::Cursor;
 use super::ours::is_ours;
 use crate::Store;
 use crate::error::SqlResult;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::{Error, Result, TaskStatus};
 use sqlx::PgConnection;
 
-use super::list::Cursor;
+use super::cursor::Cursor;
 use crate::Store;
 use crate::error::SqlResult;
 use crate::rules::running;

@@ -13,10 +13,10 @@ impl Store {
         let doing = "cancel the task";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let task = self.lock_ours(&mut tx, id, doing).await?;
-        if task.status.is_terminal() && !task.is_cancelling() {
+        if task.status.is_terminal() && task.status != TaskStatus::Cancelled {
             return Err(over(&task, "cancelled"));
         }
-        if !task.is_cancelling() {
+        if task.status != TaskStatus::Cancelled {
             // Steps of an earlier run must be undone by a worker; without any there is nothing to undo.
             self.query(
                 "UPDATE tasks t

@@ -32,7 +32,7 @@ pub(crate) async fn limit(store: &Store, scope: &Scope, most: u32) {
 pub(crate) async fn pause(store: &Store, scope: &Scope, paused: bool) {
     let change = RuleChange {
         paused: Some(paused),
-        reason: Some("a test".to_owned()),
+        reason: paused.then(|| Some("a test".to_owned())),
         by: "somebody".to_owned(),
         ..RuleChange::default()
     };

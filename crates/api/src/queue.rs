@@ -315,7 +315,7 @@ pub async fn dead(
     };
     let dead = api.store.dead_letters(&filter).await?;
     let groups = dead.groups.into_iter().map(|group| DeadView {
-        error: domain::redact(&group.error).into_owned(),
+        error: group.error,
         first_seen: rfc3339(group.first_seen),
         last_seen: rfc3339(group.last_seen),
         task_ids: group.task_ids.iter().map(ToString::to_string).collect(),

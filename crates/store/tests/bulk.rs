@@ -221,6 +221,31 @@ async fn thousands_are_done_call_by_call_to_the_end() {
     );
 }
 
+/// With `#` for its digits a token would look like none.
+#[tokio::test]
+async fn no_part_of_a_token_is_left_in_what_errors_have_in_common() {
+    let (db, store) = start().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, status, error, wait) VALUES
+             ('1', 'deploy', 'devops', 'failed', E'the token glpat-AbCdEf0123456789xyzW was refused\\nlong story', NULL),
+             ('2', 'deploy', 'devops', 'waiting', NULL, '{\"held\": \"asked with glpat-AbCdEf0123456789xyzW\"}')",
+    )
+    .await;
+    let filter = DeadFilter {
+        limit: 10,
+        ..DeadFilter::default()
+    };
+    let groups = store.dead_letters(&filter).await.unwrap().groups;
+    assert_eq!(groups.len(), 2);
+    for group in groups {
+        assert!(
+            group.error.contains("[redacted") && !group.error.contains("AbCdEf"),
+            "{}",
+            group.error
+        );
+    }
+}
+
 #[tokio::test]
 async fn dead_letters_are_grouped_by_what_their_errors_have_in_common_and_retried_by_it() {
     let (db, store) = start().await;

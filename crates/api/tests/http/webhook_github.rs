@@ -360,7 +360,7 @@ async fn nothing_is_kept_for_whoever_sends_no_signature_or_more_than_github_does
     assert_eq!(begin(&served, "").await, "HTTP/1.1 401");
     assert_eq!(
         begin(&served, &format!("X-Hub-Signature-256: {signed}\r\n")).await,
-        "HTTP/1.1 503",
+        "HTTP/1.1 408",
         "the body of one who signs is waited for"
     );
     let (status, error) = send(&served, "push", "d", &signed, vec![b' '; 25_000_001]).await;

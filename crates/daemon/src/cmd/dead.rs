@@ -1,9 +1,6 @@
 //! `longshore tasks dead`.
 
-use std::collections::HashMap;
-
-use domain::{Error, TaskId};
-use store::{DeadFilter, DeadGroup, Store, TaskRow};
+use store::{DeadFilter, DeadGroup, Store};
 
 use super::repos::id_of;
 use crate::cli::ListDead;
@@ -21,8 +18,7 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
         created_after: wanted.created_after,
         limit: GROUPS,
     };
-    let mut dead = store.dead_letters(&filter).await?;
-    clean(store, &mut dead.groups).await?;
+    let dead = store.dead_letters(&filter).await?;
     out.answer(&dead, |out| {
         if dead.groups.is_empty() {
             return "Nothing failed, and nothing is held.".to_owned();
@@ -53,35 +49,6 @@ pub async fn run(store: &Store, wanted: ListDead, out: Output) -> Outcome {
         text
     })?;
     Ok(Exit::Done)
-}
-
-/// Takes secrets out of what the groups' errors have in common. That has `#` for numbers, and a token with `#` in its middle is
-/// one that nobody would recognise: the errors themselves are looked at.
-async fn clean(store: &Store, groups: &mut [DeadGroup]) -> Result<(), Error> {
-    let newest: Vec<TaskId> = groups
-        .iter()
-        .filter_map(|group| group.task_ids.first().cloned())
-        .collect();
-    let tasks: HashMap<TaskId, TaskRow> = store
-        .progress(&newest)
-        .await?
-        .into_iter()
-        .map(|progress| (progress.task.id.clone(), progress.task))
-        .collect();
-    for group in groups {
-        let task = group.task_ids.first().and_then(|id| tasks.get(id));
-        let said = task.and_then(|task| {
-            let held = task.wait.as_ref().and_then(|wait| wait["held"].as_str());
-            held.or(task.error.as_deref())
-        });
-        let line = said.and_then(|said| said.lines().next()).unwrap_or_default();
-        let seen = domain::redact(line);
-        group.error = match seen == line {
-            true => domain::redact(&group.error).into_owned(),
-            false => seen.into_owned(),
-        };
-    }
-    Ok(())
 }
 
 /// The command that tries a group again. What holds a secret, or says nothing, cannot be named by its error: the tasks are.

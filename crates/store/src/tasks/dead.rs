@@ -1,7 +1,9 @@
 //! Dead letters: what failed or is held, and so needs somebody.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
-use domain::{Result, TaskId};
+use domain::{Result, TaskId, redact};
 use serde::Serialize;
 use sqlx::Row;
 
@@ -31,7 +33,8 @@ pub struct DeadGroup {
     /// `failed` or `held`.
     pub state: String,
     pub task_type: String,
-    /// What their errors, or the reasons for holding them, have in common: the first line, with `#` for ids and numbers.
+    /// What their errors, or the reasons for holding them, have in common: the first line, with `#` for ids and numbers. Where
+    /// that held a secret, the newest one's line without it, by which none of them is found again.
     pub error: String,
     pub count: i64,
     pub first_seen: DateTime<Utc>,
@@ -48,6 +51,15 @@ pub struct DeadLetters {
     pub total: i64,
     /// False when there are so many that only the newest ten thousand were looked at.
     pub complete: bool,
+}
+
+/// A token with `#` for its numbers is one that nobody would recognise: the newest of the errors themselves is looked at.
+fn without_secrets(class: String, newest: Option<String>) -> String {
+    let newest = newest.unwrap_or_default();
+    match redact(&newest) {
+        Cow::Borrowed(_) => redact(&class).into_owned(),
+        clean => clean.into_owned(),
+    }
 }
 
 impl Store {
@@ -74,7 +86,8 @@ impl Store {
                   LIMIT $7),
                  dead AS (SELECT * FROM failed UNION ALL SELECT * FROM held)
                  SELECT state, task_type, coalesce(longshore.error_class(said), '') AS error, count(*) AS count,
-                        min(at) AS first_seen, max(at) AS last_seen, (array_agg(id ORDER BY at DESC, id DESC))[1:$8] AS ids,
+                        min(at) AS first_seen, max(at) AS last_seen,
+                        (array_agg(left(split_part(said, E'\\n', 1), 2000) ORDER BY at DESC, id DESC))[1] AS newest, (array_agg(id ORDER BY at DESC, id DESC))[1:$8] AS ids,
                         (SELECT count(*) FROM dead) AS total,
                         greatest((SELECT count(*) FROM failed), (SELECT count(*) FROM held)) < $7 AS complete
                    FROM dead WHERE isfinite(at) GROUP BY 1, 2, 3 ORDER BY max(at) DESC, count(*) DESC LIMIT $9"
@@ -102,7 +115,7 @@ impl Store {
                 groups.push(DeadGroup {
                     state: row.try_get("state")?,
                     task_type: row.try_get("task_type")?,
-                    error: row.try_get("error")?,
+                    error: without_secrets(row.try_get("error")?, row.try_get("newest")?),
                     count: row.try_get("count")?,
                     first_seen: row.try_get::<NaiveDateTime, _>("first_seen")?.and_utc(),
                     last_seen: row.try_get::<NaiveDateTime, _>("last_seen")?.and_utc(),

@@ -17,6 +17,7 @@ use tickets::{Config, Drainer, Queue};
 use tokio::sync::Notify;
 
 const REQUEST: Duration = Duration::from_millis(200);
+const STEP: Duration = Duration::from_millis(5);
 const PROMPT: Duration = Duration::from_millis(50);
 
 /// Die at the Nth place, counted over all calls: two for each, before it and after it.
@@ -237,8 +238,9 @@ impl Bench {
         self.drain().await;
         let asked = self.tickets.calls().len();
         deaths.taken().iter().for_each(LeaseClock::end);
-        while stalled.elapsed() <= REQUEST.max(PROMPT) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        // Timers go by whole milliseconds: one that ends here has fired by the time that a later one has.
+        while stalled.elapsed() <= REQUEST.max(PROMPT) + 2 * STEP {
+            tokio::time::sleep(STEP).await;
         }
         // A request that it stood in is over, before anything else happens.
         if poll!(&mut work).is_pending() {

@@ -68,7 +68,13 @@ impl Drainer {
         loop {
             let room = drainer.config.concurrency.saturating_sub(held.len());
             if room > 0 {
-                for due in drainer.take(&held, room).await {
+                // What is told after the shutdown was asked for is not taken by a look that was under way.
+                let taken = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    taken = drainer.take(&held, room) => taken,
+                };
+                for due in taken {
                     let (own, taken) = (Arc::clone(&drainer), due.clone());
                     let task = under_way.spawn(async move { own.deliver(&taken).await });
                     held.insert(task.id(), due);

@@ -230,8 +230,8 @@ impl Store {
     }
 }
 
-/// Connections on which plans are pinned: one claims, one records steps, two write results.
-const PINNED: u32 = 4;
+/// Connections on which plans are pinned: two claim, one records steps, two write results.
+const PINNED: u32 = 5;
 
 fn pool_of(config: &Config, size: u32, standbys: &Arc<Standbys>) -> PgPoolOptions {
     let limit = config.acquire_timeout / 2;

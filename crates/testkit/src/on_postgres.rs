@@ -180,7 +180,7 @@ impl Backend for OnPostgres {
                 over: Vec::new(),
             };
             if let Some(claimed) = store
-                .claim(&claim, &mut store::Taken::default())
+                .claim(&claim, &store::Taken::default())
                 .await
                 .expect("claim")
                 .pop()

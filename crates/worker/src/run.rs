@@ -20,8 +20,7 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Runs one claim to its written outcome; whether its lease was lost before. What happens to few tasks is boxed, here and in what this calls: each task has
-    /// room for all of it otherwise.
+    /// Runs one claim to its written outcome; whether its lease was lost before.
     pub(crate) async fn run(&self, claimed: Claimed, cancel: CancelFlag, clock: &LeaseClock) -> bool {
         let started = Instant::now();
         let task_type = claimed.info.task_type.clone();

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::{Error, Result};
+use domain::Result;
+use durable::CancelFlag;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use store::{Claim, Claimed, Hearing, Recorder, Served, Store, Taken, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -30,7 +32,10 @@ const LINGER: Duration = Duration::from_millis(5);
 /// The most that one claim takes: while Postgres looks for the next ones, these are begun...
 const CHUNK: u32 = 500;
 
-/// ...for so many claims before anything else is looked at.
+/// ...by so many claims at once...
+const AT_ONCE: usize = 2;
+
+/// ...and so many before anything else is looked at.
 const IN_A_ROW: u32 = 16;
 
 /// How long a release at the very end may take before the lease's end does the same.
@@ -170,7 +175,7 @@ impl Worker {
         let mut next_look = Instant::now();
         // Whether the table may say that we run what we know nothing of.
         let mut in_doubt = false;
-        let mut taken = Taken::default();
+        let taken = Taken::default();
         // Whether the last claim found as much as it wanted, and how long the free slots wait for more.
         let mut full = false;
         let mut linger: Option<Instant> = None;
@@ -202,7 +207,7 @@ impl Worker {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {
                     // Whatever else has ended by now makes room for the same claim.
                     while tasks.try_join_next().is_some() {}
-                    if full && self.free(running) < self.config.slots.div_ceil(WORTHWHILE) {
+                    if full && self.worthwhile(running, 0).is_none() {
                         linger.get_or_insert_with(|| Instant::now() + LINGER);
                         continue;
                     }
@@ -221,13 +226,13 @@ impl Worker {
                 next_look = Instant::now() + self.config.poll;
                 continue;
             }
-            let mut claimed = self.claim(worker, running, tasks, &mut taken).await;
+            let mut claimed = self.claim(worker, running, tasks, &taken).await;
             // After the claim, which is waited for; what is woken is for another one.
             if waiters {
                 woken = Instant::now();
             }
             if waiters && self.wake_waiters().await && claimed.is_some() {
-                claimed = self.claim(worker, running, tasks, &mut taken).await;
+                claimed = self.claim(worker, running, tasks, &taken).await;
             }
             in_doubt = claimed.is_none();
             full = claimed.as_ref().is_some_and(|claimed| claimed.full);
@@ -258,6 +263,12 @@ impl Worker {
         self.config.slots.saturating_sub(count(running.len()))
     }
 
+    /// How many slots are free when `taken` more are not, if so many are worth a claim while there is more than fits.
+    fn worthwhile(&self, running: &Running, taken: u32) -> Option<u32> {
+        let free = self.free(running).saturating_sub(taken);
+        (free > 0 && free >= self.config.slots.div_ceil(WORTHWHILE)).then_some(free)
+    }
+
     /// Begins what was just written to the table, as far as the oldest task need not come first. False when it is not known
     /// whether tasks were claimed.
     async fn claim_fresh(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> bool {
@@ -267,7 +278,7 @@ impl Worker {
         if limit == 0 {
             return true;
         }
-        let claim = self.claim_for(worker, limit, Vec::new());
+        let claim = self.claim_for(worker, limit, 0, Vec::new());
         match self.store.claim_fresh(&claim).await {
             Ok(claimed) => {
                 self.note(&claimed);
@@ -295,14 +306,7 @@ impl Worker {
         let mut begun = Vec::with_capacity(claimed.len());
         for (claimed, cancel) in running.add(claimed) {
             let lease = claimed.lease.clone();
-            let (runner, ended, own) = (self.runner.clone(), running.clone(), lease.clone());
-            let abort = tasks.spawn(async move {
-                let lost = runner.run(claimed, cancel, &ended.lease).await;
-                if lost {
-                    runner.give_up(&own).await;
-                }
-                ended.remove(&own, lost);
-            });
+            let abort = tasks.spawn(run_task(self.runner.clone(), claimed, cancel, running.clone()));
             begun.push((lease, abort));
         }
         running.attach(begun);
@@ -314,7 +318,7 @@ impl Worker {
         worker: &str,
         running: &Running,
         tasks: &mut JoinSet<()>,
-        taken: &mut Taken,
+        taken: &Taken,
     ) -> Option<Looked> {
         let hears = self.hearing.as_ref().is_none_or(Hearing::now);
         let slow = || {
@@ -332,39 +336,67 @@ impl Worker {
                 full: true,
             });
         }
-        let mut claim = self.claim_for(worker, free.min(CHUNK), running.take_over());
-        let mut found = self.store.claim(&claim, taken).await;
-        for left in (0..IN_A_ROW).rev() {
-            let claimed = found.inspect_err(could_not_claim).ok()?;
-            self.note(&claimed);
-            let full = claimed.len() >= claim.limit as usize;
-            let free = self.free(running).saturating_sub(count(claimed.len()));
-            let goes_on = full && free > 0 && free >= self.config.slots.div_ceil(WORTHWHILE);
-            if !goes_on || left == 0 {
-                self.start(claimed, running, tasks);
-                let pause = if goes_on {
-                    Duration::ZERO
-                } else if full {
-                    slow()
-                } else {
-                    match self.store.next_due(&claim).await {
-                        Ok(Some(due)) => due.min(slow()),
-                        Ok(None) => slow(),
-                        Err(_) => self.config.poll,
-                    }
-                };
-                return Some(Looked { pause, full });
+        let first = self.claim_for(worker, free.min(CHUNK), 0, running.take_over());
+        let limit = first.limit;
+        let mut found = self.claimed_by(first, taken).await?;
+        let mut full = found.len() >= limit as usize;
+        let mut under_way = FuturesUnordered::new();
+        // How many tasks those under way may take, how many may follow, whether all were answered.
+        let (mut asked, mut left, mut answered) = (0, IN_A_ROW, true);
+        loop {
+            while answered
+                && full
+                && left > 0
+                && under_way.len() < AT_ONCE
+                && let Some(free) = self.worthwhile(running, count(found.len()) + asked)
+            {
+                let claim = self.claim_for(worker, free.min(CHUNK), asked, running.take_over());
+                let limit = claim.limit;
+                left -= 1;
+                asked += limit;
+                under_way.push(async move { (limit, self.claimed_by(claim, taken).await) });
             }
-            claim = self.claim_for(worker, free.min(CHUNK), running.take_over());
-            let begin = async { self.start(claimed, running, tasks) };
-            // In this order: the claim is sent before the tasks are begun.
-            (found, ()) = tokio::join!(biased; self.store.claim(&claim, taken), begin);
+            let begin = async { self.start(std::mem::take(&mut found), running, tasks) };
+            // In this order: claims are sent before the last one's tasks are begun.
+            let (next, ()) = tokio::join!(biased; under_way.next(), begin);
             while tasks.try_join_next().is_some() {}
+            let Some((limit, next)) = next else {
+                break;
+            };
+            asked -= limit;
+            answered &= next.is_some();
+            found = next.unwrap_or_default();
+            full &= found.len() >= limit as usize;
         }
-        None
+        let pause = if !answered {
+            return None;
+        } else if full && self.worthwhile(running, 0).is_some() {
+            Duration::ZERO
+        } else if full {
+            slow()
+        } else {
+            let claim = self.claim_for(worker, CHUNK, 0, Vec::new());
+            match self.store.next_due(&claim).await {
+                Ok(Some(due)) => due.min(slow()),
+                Ok(None) => slow(),
+                Err(_) => self.config.poll,
+            }
+        };
+        Some(Looked { pause, full })
     }
 
-    fn claim_for(&self, worker: &str, free: u32, over: Vec<i64>) -> Claim {
+    /// Nothing when it is not known what it took.
+    async fn claimed_by(&self, claim: Claim, taken: &Taken) -> Option<Vec<Claimed>> {
+        let claimed = self.store.claim(&claim, taken).await;
+        let claimed = claimed
+            .inspect_err(|error| warn!(error = %error, "Could not claim tasks; trying again"))
+            .ok()?;
+        self.note(&claimed);
+        Some(claimed)
+    }
+
+    /// `asked` is how many tasks claims under way may take.
+    fn claim_for(&self, worker: &str, free: u32, asked: u32, over: Vec<i64>) -> Claim {
         let served = self
             .runner
             .registry
@@ -381,7 +413,7 @@ impl Worker {
             agents: self.config.agents.clone(),
             served,
             limit: free,
-            oldest: oldest_among(self.claimed.load(Ordering::Relaxed), free),
+            oldest: oldest_among(self.claimed.load(Ordering::Relaxed) + u64::from(asked), free),
             max_depth: self.config.max_payload_depth,
             over,
         }
@@ -444,6 +476,16 @@ impl Worker {
     }
 }
 
+/// Each task has room for all of this while it runs, so what happens to few is boxed.
+async fn run_task(runner: Arc<Runner>, claimed: Claimed, cancel: CancelFlag, running: Running) {
+    let lease = claimed.lease.clone();
+    let lost = runner.run(claimed, cancel, &running.lease).await;
+    if lost {
+        Box::pin(runner.give_up(&lease)).await;
+    }
+    running.remove(&lease, lost);
+}
+
 /// How many of the next `free` claimed tasks have to be the oldest, so that one in [`FAIR`] of all is.
 fn oldest_among(claimed: u64, free: u32) -> u32 {
     let due = (claimed + u64::from(free)) / FAIR - claimed / FAIR;
@@ -454,13 +496,9 @@ fn count(tasks: usize) -> u32 {
     u32::try_from(tasks).unwrap_or(u32::MAX)
 }
 
-fn could_not_claim(error: &Error) {
-    warn!(error = %error, "Could not claim tasks; trying again");
-}
-
 #[cfg(test)]
 mod tests {
-    use super::oldest_among;
+    use super::*;
 
     #[test]
     fn one_of_sixteen_is_the_oldest_however_they_are_claimed() {
@@ -471,5 +509,14 @@ mod tests {
             assert_eq!(oldest, expected, "claims of {size}");
         }
         assert_eq!((oldest_among(14, 1), oldest_among(15, 1)), (0, 1));
+    }
+
+    #[test]
+    fn a_running_task_takes_little_room() {
+        fn room<F>(_: fn(Arc<Runner>, Claimed, CancelFlag, Running) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = room(run_task);
+        assert!(bytes <= 4096, "{bytes} bytes: box what happens to few tasks");
     }
 }

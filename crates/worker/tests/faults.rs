@@ -75,6 +75,10 @@ struct Load {
 impl Load {
     /// Two workers on a server of their own, and tasks that keep coming while the test does its worst.
     async fn start() -> Self {
+        Self::with_slots(4).await
+    }
+
+    async fn with_slots(slots: u32) -> Self {
         let db = Postgres::own().await.database().await;
         let handler = Counting::default();
         let stop = CancellationToken::new();
@@ -84,7 +88,7 @@ impl Load {
                 poll: Duration::from_millis(50),
                 listens: false,
                 lease: Duration::from_secs(5),
-                slots: 4,
+                slots,
                 retry_base: Duration::from_millis(10),
                 // An outage may fail a task's attempts again and again; none of them is the task's fault.
                 default_limits: worker::TypeLimits {
@@ -142,16 +146,20 @@ impl Load {
     }
 
     async fn end(self) {
-        self.until_done(TASKS).await;
+        self.end_of(TASKS).await;
+    }
+
+    async fn end_of(self, tasks: usize) {
+        self.until_done(tasks).await;
         let outside = self.handler.outside.lock().expect("the world").clone();
-        assert_eq!(outside.len(), 2 * TASKS, "every effect happened");
+        assert_eq!(outside.len(), 2 * tasks, "every effect happened");
         let doubled: Vec<_> = outside.iter().filter(|(_, times)| **times != 1).collect();
         assert!(doubled.is_empty(), "doubled: {doubled:?}");
         let steps = self
             .db
             .value("SELECT count(*) FROM longshore.task_steps WHERE outcome IS NOT NULL")
             .await;
-        assert_eq!(steps, Some((3 * TASKS).to_string()));
+        assert_eq!(steps, Some((3 * tasks).to_string()));
         self.stop.cancel();
         for worker in self.workers {
             worker
@@ -193,6 +201,18 @@ async fn all_sessions_are_killed_again_and_again() {
         load.db.kill_sessions().await;
     }
     load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_killed_while_several_claims_are_under_way() {
+    const MANY: usize = 3000;
+    let load = Load::with_slots(2000).await;
+    load.add(0, MANY).await;
+    for done in (0..MANY).step_by(300) {
+        load.until_done(done).await;
+        load.db.kill_sessions().await;
+    }
+    load.end_of(MANY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,29 +197,30 @@ macro_rules! pending {
 impl Store {
     /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
     /// then as many of the oldest pending ones as the claim says, then pending ones by priority (10 first) and age. One
-    /// statement; rows that others are taking are skipped. Where there are rules, what these allow. `taken` is kept from one claim to the next.
-    pub async fn claim(&self, claim: &Claim, taken: &mut Taken) -> Result<Vec<Claimed>> {
+    /// statement; rows that others are taking are skipped. Where there are rules, what these allow. `taken` is kept from one claim to the next, and shared by
+    /// those under way at the same time.
+    pub async fn claim(&self, claim: &Claim, taken: &Taken) -> Result<Vec<Claimed>> {
         let claimed = self
             .within("claim tasks", self.claim_unlimited(claim, taken))
             .await;
         if claimed.is_err() {
-            *taken = Taken::default();
+            taken.forget();
         }
         claimed
     }
 
-    async fn claim_unlimited(&self, claim: &Claim, taken: &mut Taken) -> Result<Vec<Claimed>> {
+    async fn claim_unlimited(&self, claim: &Claim, taken: &Taken) -> Result<Vec<Claimed>> {
         if self.is_ruled()
             && let Some(claimed) = self.claim_ruled(claim).await?
         {
-            *taken = Taken::default();
+            taken.forget();
             return Ok(claimed);
         }
         let mut session = self.pinned_session().await.doing("claim tasks")?;
         let rows = self.take(&mut session, claim, taken).await.doing("claim tasks")?;
         if self.has_met_rules(&rows)? {
             session.end().await.doing("claim tasks")?;
-            *taken = Taken::default();
+            taken.forget();
             return Ok(self.claim_ruled(claim).await?.unwrap_or_default());
         }
         // Nothing is known of these tasks before the claim's end: what is read of them is as it was then or later.
@@ -257,12 +258,7 @@ impl Store {
     }
 
     async fn take(&self, db: &mut PgConnection, claim: &Claim, taken: &Taken) -> sqlx::Result<Vec<PgRow>> {
-        let (mut since, mut after) = (Vec::new(), Vec::new());
-        for level in PRIORITIES.rev() {
-            let last = taken.last.get(&level);
-            since.push(last.map_or("-infinity".to_owned(), |(at, _)| at.to_string()));
-            after.push(last.map_or("", |(_, id)| id.as_str()));
-        }
+        let (since, after) = taken.places(PRIORITIES.rev());
         // Rows go by their place (`ctid`) from the look to the update: locked in between, they cannot move. The planner makes
         // nested loops of LATERAL, so priorities are looked at from the highest, and only until there is enough.
         // Each agent and each type is looked up by itself, so that what others have pending is not walked through.

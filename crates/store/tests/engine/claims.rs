@@ -25,7 +25,7 @@ async fn a_claim_does_not_wait_for_rows_that_others_hold() {
     let claim = claim("w", 4);
     let claimed = tokio::time::timeout(
         Duration::from_secs(10),
-        store.claim(&claim, &mut store::Taken::default()),
+        store.claim(&claim, &store::Taken::default()),
     )
     .await
     .expect("it does not wait")
@@ -53,7 +53,7 @@ async fn what_several_claim_at_once_each_has_alone() {
             // Rows that a rival looks at are passed over, so one empty answer is not the end.
             while empty < 20 {
                 let claimed = store
-                    .claim(&claim, &mut store::Taken::default())
+                    .claim(&claim, &store::Taken::default())
                     .await
                     .expect("claim");
                 empty = if claimed.is_empty() { empty + 1 } else { 0 };
@@ -86,7 +86,7 @@ async fn the_most_urgent_comes_first_whether_it_is_assigned_or_anyones() {
     register(&store, "w", LONG).await;
     let mut order = Vec::new();
     while let Some(claimed) = store
-        .claim(&claim("w", 1), &mut store::Taken::default())
+        .claim(&claim("w", 1), &store::Taken::default())
         .await
         .expect("claim")
         .pop()
@@ -121,7 +121,7 @@ async fn as_many_of_the_oldest_as_asked_for_are_taken_whatever_their_priority() 
     ] {
         claim.oldest = oldest;
         let claimed = store
-            .claim(&claim, &mut store::Taken::default())
+            .claim(&claim, &store::Taken::default())
             .await
             .expect("claim");
         assert_eq!(claimed.len(), 4, "{oldest}: all slots are used");
@@ -151,14 +151,14 @@ async fn an_oldest_row_that_is_held_keeps_the_next_oldest_from_nobody() {
     let mut claim = claim("w", 1);
     claim.oldest = 1;
     let claimed = store
-        .claim(&claim, &mut store::Taken::default())
+        .claim(&claim, &store::Taken::default())
         .await
         .expect("claim");
     assert_eq!(claimed[0].info.id.as_str(), "old");
     other.sql("COMMIT").await;
     claim.limit = 9;
     let claimed = store
-        .claim(&claim, &mut store::Taken::default())
+        .claim(&claim, &store::Taken::default())
         .await
         .expect("claim");
     let ids: Vec<&str> = claimed.iter().map(|c| c.info.id.as_str()).collect();
@@ -173,7 +173,7 @@ async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
     let store = db.worker_store().await;
     register(&store, "w", LONG).await;
     let first = store
-        .claim(&claim("w", 1), &mut store::Taken::default())
+        .claim(&claim("w", 1), &store::Taken::default())
         .await
         .expect("claim");
     let leases = [first.first().expect("a task").lease.clone()];
@@ -190,14 +190,14 @@ async fn a_lease_that_ran_out_is_not_prolonged_and_claims_nothing() {
     );
     assert!(
         store
-            .claim(&claim("w", 1), &mut store::Taken::default())
+            .claim(&claim("w", 1), &store::Taken::default())
             .await
             .expect("claim")
             .is_empty()
     );
     register(&store, "v", LONG).await;
     let taken = store
-        .claim(&claim("v", 2), &mut store::Taken::default())
+        .claim(&claim("v", 2), &store::Taken::default())
         .await
         .expect("claim");
     assert_eq!(taken.len(), 2, "another goes on with both");
@@ -223,8 +223,7 @@ async fn a_cancel_that_comes_while_an_abandoned_task_is_taken_over_is_not_lost()
     let store = db.worker_store().await;
     let mut gate = db.session().await;
     gate.sql("SELECT pg_advisory_lock(4711)").await;
-    let claiming =
-        tokio::spawn(async move { store.claim(&claim("w", 1), &mut store::Taken::default()).await });
+    let claiming = tokio::spawn(async move { store.claim(&claim("w", 1), &store::Taken::default()).await });
     let stands_still = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
     let waits = async {
         while db.value(stands_still).await.as_deref() != Some("1") {
@@ -266,7 +265,7 @@ async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version
         claimed.into_iter().map(|c| c.info.id.to_string()).collect()
     };
     let first = store
-        .claim(&claim("w", 4), &mut store::Taken::default())
+        .claim(&claim("w", 4), &store::Taken::default())
         .await
         .expect("claim");
     assert_eq!(
@@ -278,7 +277,7 @@ async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version
     newer.served.iter_mut().for_each(|served| served.resumes.push(7));
     assert_eq!(
         ids(store
-            .claim(&newer, &mut store::Taken::default())
+            .claim(&newer, &store::Taken::default())
             .await
             .expect("claim")),
         ["begun"]

@@ -27,7 +27,7 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
         .await;
     register(&frozen, "frozen", Duration::from_secs(1)).await;
     let claimed = frozen
-        .claim(&claim("frozen", 1), &mut store::Taken::default())
+        .claim(&claim("frozen", 1), &store::Taken::default())
         .await
         .expect("claim");
     let lease = claimed.first().expect("the task").lease.clone();
@@ -47,7 +47,7 @@ async fn a_worker_that_freezes_inside_a_transaction_does_not_keep_its_task() {
     let takes_over = async {
         loop {
             if let Some(taken) = other
-                .claim(&claim("other", 1), &mut store::Taken::default())
+                .claim(&claim("other", 1), &store::Taken::default())
                 .await
                 .expect("claim")
                 .pop()
@@ -124,7 +124,7 @@ async fn claimed(db: &Database, store: &Store) -> Lease {
         .await;
     register(store, "w", LONG).await;
     let claimed = store
-        .claim(&claim("w", 1), &mut store::Taken::default())
+        .claim(&claim("w", 1), &store::Taken::default())
         .await
         .expect("claim");
     claimed.first().expect("the task").lease.clone()
@@ -203,7 +203,7 @@ async fn an_outcome_whose_commit_answer_was_lost_is_known_again_when_it_is_repea
 
     db.sql("UPDATE tasks SET run_at = longshore.utc_now()").await;
     let again = store
-        .claim(&claim("w", 1), &mut store::Taken::default())
+        .claim(&claim("w", 1), &store::Taken::default())
         .await
         .expect("claim");
     let lease = again.first().expect("the task").lease.clone();

@@ -33,7 +33,7 @@ fn completed(lease: &Lease) -> Settle {
 
 async fn take(store: &Store, worker: &str, most: u32) -> Vec<store::Claimed> {
     store
-        .claim(&claim(worker, most), &mut Taken::default())
+        .claim(&claim(worker, most), &Taken::default())
         .await
         .expect("claim")
 }
@@ -102,7 +102,7 @@ async fn a_claim_is_not_forgotten_under_a_lease_that_has_run_out() {
         .expect("a claim");
     let mut next = claim("w", 1);
     next.over = vec![known];
-    let claimed = store.claim(&next, &mut Taken::default()).await.expect("claim");
+    let claimed = store.claim(&next, &Taken::default()).await.expect("claim");
     assert!(claimed.is_empty());
     register(&store, "heir", LONG).await;
     let taken_over = take(&store, "heir", 1).await;
@@ -146,10 +146,10 @@ async fn a_time_that_few_programs_can_read_stops_no_claim() {
     .await;
     let store = db.worker_store().await;
     register(&store, "w", LONG).await;
-    let mut taken = Taken::default();
+    let taken = Taken::default();
     let mut seen = 0;
     for _ in 0..4 {
-        let claimed = store.claim(&claim("w", 1), &mut taken).await.expect("claim");
+        let claimed = store.claim(&claim("w", 1), &taken).await.expect("claim");
         seen += claimed.len();
     }
     assert_eq!(seen, 4);

@@ -39,7 +39,7 @@ async fn a_round(store: &Store) {
     let mut claim = claim("w", 16);
     claim.oldest = 1;
     let claimed = store
-        .claim(&claim, &mut store::Taken::default())
+        .claim(&claim, &store::Taken::default())
         .await
         .expect("claim");
     assert_eq!(claimed.len(), 16);
@@ -135,7 +135,7 @@ async fn read_by_a_limited_claim(saturated: u32) -> (i64, i64, i64) {
     // The first fills the limit; the second is the one that is judged.
     assert_eq!(
         store
-            .claim(&claim, &mut store::Taken::default())
+            .claim(&claim, &store::Taken::default())
             .await
             .expect("claim")
             .len(),
@@ -151,7 +151,7 @@ async fn read_by_a_limited_claim(saturated: u32) -> (i64, i64, i64) {
     let store = db.worker_store().await;
     assert_eq!(
         store
-            .claim(&claim, &mut store::Taken::default())
+            .claim(&claim, &store::Taken::default())
             .await
             .expect("claim")
             .len(),

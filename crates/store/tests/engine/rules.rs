@@ -61,7 +61,7 @@ pub(crate) async fn pending(db: &Database, name: &str, task_type: &str, repo: &s
 
 pub(crate) async fn take(store: &Store, limit: u32) -> Vec<Claimed> {
     store
-        .claim(&claim("w", limit), &mut store::Taken::default())
+        .claim(&claim("w", limit), &store::Taken::default())
         .await
         .expect("claim")
 }
@@ -169,7 +169,7 @@ async fn the_best_of_what_has_room_comes_first_and_the_oldest_as_the_claim_says(
         next.oldest = u32::from(oldest == 2);
         oldest += 1;
         let Some(claimed) = store
-            .claim(&next, &mut store::Taken::default())
+            .claim(&next, &store::Taken::default())
             .await
             .expect("claim")
             .pop()
@@ -264,7 +264,7 @@ async fn a_dead_workers_tasks_keep_their_places_until_they_are_taken_over() {
     limit(&store, &of_repo("a"), 3).await;
     register(&store, "dies", LONG).await;
     let theirs = store
-        .claim(&claim("dies", 2), &mut store::Taken::default())
+        .claim(&claim("dies", 2), &store::Taken::default())
         .await
         .expect("claim");
     db.sql("UPDATE longshore.workers SET lease_until = clock_timestamp() - interval '1 s' WHERE id = 'dies'")
@@ -352,7 +352,7 @@ async fn two_that_claim_at_once_never_exceed_a_limit() {
             let (mut done, mut idle) = (0, 0);
             while idle < 30 {
                 let claimed = store
-                    .claim(&claim(&name, 4), &mut store::Taken::default())
+                    .claim(&claim(&name, 4), &store::Taken::default())
                     .await
                     .expect("claim");
                 idle = if claimed.is_empty() { idle + 1 } else { 0 };
@@ -413,7 +413,7 @@ async fn nothing_starts_after_the_answer_that_all_is_paused() {
             register(&store, &name, LONG).await;
             while !over.load(Ordering::SeqCst) {
                 store
-                    .claim(&claim(&name, 2), &mut store::Taken::default())
+                    .claim(&claim(&name, 2), &store::Taken::default())
                     .await
                     .expect("claim");
             }

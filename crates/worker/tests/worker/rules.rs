@@ -212,7 +212,7 @@ async fn take_one(store: &Store) -> Lease {
         over: Vec::new(),
     };
     let mut claimed = store
-        .claim(&claim, &mut store::Taken::default())
+        .claim(&claim, &store::Taken::default())
         .await
         .expect("claim");
     assert_eq!(claimed.len(), 1, "one place");

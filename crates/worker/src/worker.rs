@@ -240,7 +240,7 @@ impl Worker {
         }
     }
 
-    /// Hands back what was claimed for us without our having heard of it. Called between two claims.
+    /// Hands back what was claimed for us without our having heard of it. Called while no claim is under way.
     async fn release_strays(&self, worker: &str, running: &Running) -> bool {
         match self
             .store
@@ -336,24 +336,29 @@ impl Worker {
                 full: true,
             });
         }
+        // Whether nothing can have been passed by, here or by others of ours.
+        let mut saw_all = taken.is_empty();
         let first = self.claim_for(worker, free.min(CHUNK), 0, running.take_over());
         let limit = first.limit;
         let mut found = self.claimed_by(first, taken).await?;
         let mut full = found.len() >= limit as usize;
         let mut under_way = FuturesUnordered::new();
         // How many tasks those under way may take, how many may follow, whether all were answered.
-        let (mut asked, mut left, mut answered) = (0, IN_A_ROW, true);
+        let (mut asked, mut left, mut answered) = (0, IN_A_ROW - 1, true);
+        // Under rules they would wait for each other.
+        let at_once = if self.store.is_ruled() { 1 } else { AT_ONCE };
         loop {
             while answered
                 && full
                 && left > 0
-                && under_way.len() < AT_ONCE
+                && under_way.len() < at_once
                 && let Some(free) = self.worthwhile(running, count(found.len()) + asked)
             {
                 let claim = self.claim_for(worker, free.min(CHUNK), asked, running.take_over());
                 let limit = claim.limit;
                 left -= 1;
                 asked += limit;
+                saw_all = false;
                 under_way.push(async move { (limit, self.claimed_by(claim, taken).await) });
             }
             let begin = async { self.start(std::mem::take(&mut found), running, tasks) };
@@ -374,6 +379,10 @@ impl Worker {
             Duration::ZERO
         } else if full {
             slow()
+        } else if !saw_all {
+            // A claim locks more than it takes, and others go on behind that: what was passed by is looked for by one alone.
+            taken.forget();
+            Duration::ZERO
         } else {
             let claim = self.claim_for(worker, CHUNK, 0, Vec::new());
             match self.store.next_due(&claim).await {

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row};
 
 use super::limited::is_ruled;
 use super::refuse;
-use super::taken::Taken;
+use super::taken::{Places, Taken};
 use super::ticket::{self, Ancestor};
 use crate::Store;
 use crate::error::SqlResult;
@@ -197,8 +197,8 @@ macro_rules! pending {
 impl Store {
     /// Takes up to `limit` tasks: first those whose worker died, that were cancelled or whose wait is over,
     /// then as many of the oldest pending ones as the claim says, then pending ones by priority (10 first) and age. One
-    /// statement; rows that others are taking are skipped. Where there are rules, what these allow. `taken` is kept from one claim to the next, and shared by
-    /// those under way at the same time.
+    /// statement; rows that others look at, to take them or not, are skipped. Where there are rules, what these allow.
+    /// `taken` is kept from one claim to the next, and shared by those under way at the same time.
     pub async fn claim(&self, claim: &Claim, taken: &Taken) -> Result<Vec<Claimed>> {
         let claimed = self
             .within("claim tasks", self.claim_unlimited(claim, taken))
@@ -217,7 +217,11 @@ impl Store {
             return Ok(claimed);
         }
         let mut session = self.pinned_session().await.doing("claim tasks")?;
-        let rows = self.take(&mut session, claim, taken).await.doing("claim tasks")?;
+        let places = taken.places(PRIORITIES.rev());
+        let rows = self
+            .take(&mut session, claim, &places)
+            .await
+            .doing("claim tasks")?;
         if self.has_met_rules(&rows)? {
             session.end().await.doing("claim tasks")?;
             taken.forget();
@@ -227,7 +231,7 @@ impl Store {
         let claimed = self.read_claimed(&mut session, claim, &rows).await?;
         session.end().await.doing("claim tasks")?;
         taken
-            .note(&rows, rows.len() >= claim.limit as usize)
+            .note(&places, &rows, rows.len() >= claim.limit as usize)
             .doing("read a claimed task")?;
         Ok(claimed)
     }
@@ -257,8 +261,7 @@ impl Store {
             .collect()
     }
 
-    async fn take(&self, db: &mut PgConnection, claim: &Claim, taken: &Taken) -> sqlx::Result<Vec<PgRow>> {
-        let (since, after) = taken.places(PRIORITIES.rev());
+    async fn take(&self, db: &mut PgConnection, claim: &Claim, places: &Places) -> sqlx::Result<Vec<PgRow>> {
         // Rows go by their place (`ctid`) from the look to the update: locked in between, they cannot move. The planner makes
         // nested loops of LATERAL, so priorities are looked at from the highest, and only until there is enough.
         // Each agent and each type is looked up by itself, so that what others have pending is not walked through.
@@ -322,8 +325,8 @@ impl Store {
         .bind(claim.resumable())
         .bind(claim.deadlines())
         .bind(i64::from(claim.oldest))
-        .bind(&since)
-        .bind(&after)
+        .bind(&places.since)
+        .bind(&places.after)
         .bind(PRIORITIES.rev().collect::<Vec<i32>>())
         .bind(&claim.over)
         .fetch_all(db)

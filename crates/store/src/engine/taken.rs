@@ -14,9 +14,27 @@ pub struct Taken(Mutex<Passed>);
 
 #[derive(Debug, Default)]
 struct Passed {
+    /// How often it was forgotten: what a claim that began before has to say is of no use after.
+    epoch: u64,
     since: Option<Instant>,
     /// The last task of each priority.
     last: BTreeMap<i32, (NaiveDateTime, String)>,
+}
+
+/// Where a claim goes on in each priority: when the last task of it was created, and its id.
+pub(super) struct Places {
+    epoch: u64,
+    pub(super) since: Vec<String>,
+    pub(super) after: Vec<String>,
+}
+
+impl Passed {
+    fn forget(&mut self) {
+        *self = Self {
+            epoch: self.epoch + 1,
+            ..Self::default()
+        };
+    }
 }
 
 impl Taken {
@@ -26,25 +44,39 @@ impl Taken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn forget(&self) {
-        *self.passed() = Passed::default();
+    /// The next claim looks from the start.
+    pub fn forget(&self) {
+        self.passed().forget();
     }
 
-    /// Where to go on in each of these priorities: when the last task of it was created, and its id.
-    pub(super) fn places(&self, priorities: impl Iterator<Item = i32>) -> (Vec<String>, Vec<String>) {
+    /// Whether a claim now would look from the start.
+    pub fn is_empty(&self) -> bool {
+        self.passed().last.is_empty()
+    }
+
+    pub(super) fn places(&self, priorities: impl Iterator<Item = i32>) -> Places {
         let passed = self.passed();
-        priorities
+        let (since, after) = priorities
             .map(|priority| match passed.last.get(&priority) {
                 Some((at, id)) => (at.to_string(), id.clone()),
                 None => ("-infinity".to_owned(), String::new()),
             })
-            .unzip()
+            .unzip();
+        Places {
+            epoch: passed.epoch,
+            since,
+            after,
+        }
     }
 
-    pub(super) fn note(&self, rows: &[PgRow], full: bool) -> Result<(), sqlx::Error> {
+    /// What a claim that began at `places` took.
+    pub(super) fn note(&self, places: &Places, rows: &[PgRow], full: bool) -> Result<(), sqlx::Error> {
         let mut passed = self.passed();
+        if passed.epoch != places.epoch {
+            return Ok(());
+        }
         if !full || passed.since.is_some_and(|since| since.elapsed() > Self::FOR) {
-            *passed = Passed::default();
+            passed.forget();
             return Ok(());
         }
         passed.since.get_or_insert_with(Instant::now);

@@ -72,6 +72,34 @@ async fn a_flood_of_tens_keeps_the_oldest_waiting_for_sixteen_claims_at_most() {
 }
 
 #[tokio::test]
+async fn what_one_claim_locked_in_passing_is_begun_at_once_by_another() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    // Of eight agents, each of whom a claim looks at for as many as it wants of all.
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, created_at, payload)
+         SELECT 'task ' || i, 'scripted', 'agent ' || i % 8,
+                '2026-01-01'::timestamp + make_interval(secs => i), '{\"script\": \"hang\"}'
+           FROM generate_series(1, 3600) i",
+    )
+    .await;
+    let patient = Config {
+        slots: 4000,
+        agents: (0..8).map(|n| format!("agent {n}")).collect(),
+        poll: Duration::from_secs(600),
+        lease: Duration::from_secs(600),
+        ..fast()
+    };
+    let worker = start(&db, &handler, patient).await;
+    until(
+        &db,
+        "(SELECT count(*) FROM tasks WHERE status = 'in_progress') = 3600",
+    )
+    .await;
+    worker.kill.cancel();
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn housekeeping_without_a_pause_puts_no_look_for_tasks_off() {
     let (db, handler) = (postgres::database().await, Scripted::default());
     insert(&db, "first", "count").await;

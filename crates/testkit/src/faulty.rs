@@ -83,6 +83,14 @@ pub(crate) enum Event {
     Paused(Lease),
 }
 
+/// A call that reaches the journal.
+#[derive(Clone, Copy)]
+pub(crate) struct Entered {
+    call: usize,
+    /// Its lease was lost before that.
+    lost: bool,
+}
+
 /// Carries a plan out over all attempts of a run.
 pub(crate) struct Faults<B> {
     backend: B,
@@ -152,7 +160,7 @@ impl<B: Backend> Faults<B> {
         op: &'static str,
         lease: &Lease,
         at: Option<&StepRef>,
-    ) -> Result<usize, JournalError> {
+    ) -> Result<Entered, JournalError> {
         let (call, dead) = {
             let mut inner = self.inner();
             inner.calls.push(Call {
@@ -174,19 +182,20 @@ impl<B: Backend> Faults<B> {
             lease,
         )
         .await?;
-        Ok(call)
+        let lost = self.inner().lost.contains(lease);
+        Ok(Entered { call, lost })
     }
 
-    /// After a call; `ok` when it wrote what it was asked to.
-    pub(crate) async fn leave(&self, call: usize, lease: &Lease, ok: bool) -> Result<(), JournalError> {
-        {
+    /// After a call; `ok` when it wrote what it was asked to. One that was under way when the lease was lost may have
+    /// been carried out before that and be told of it afterwards.
+    pub(crate) async fn leave(&self, entered: Entered, lease: &Lease, ok: bool) -> Result<(), JournalError> {
+        let Entered { call, lost } = entered;
+        if ok && lost {
             let mut inner = self.inner();
-            if ok && inner.lost.contains(lease) {
-                let what = inner.calls[call].to_string();
-                inner.violations.push(format!(
-                    "call {call} ({what}) was carried out although the lease was lost"
-                ));
-            }
+            let what = inner.calls[call].to_string();
+            inner.violations.push(format!(
+                "call {call} ({what}) was carried out although the lease was lost"
+            ));
         }
         self.pass(
             Point {
@@ -309,9 +318,9 @@ pub(crate) struct Faulty<B> {
 /// One call through the gates on both sides of it.
 macro_rules! through {
     ($self:ident, $lease:ident, $at:expr, $op:ident($($arg:expr),*)) => {{
-        let call = $self.faults.enter(stringify!($op), $lease, $at).await?;
+        let entered = $self.faults.enter(stringify!($op), $lease, $at).await?;
         let answer = $self.journal.$op($lease $(, $arg)*).await;
-        $self.faults.leave(call, $lease, answer.is_ok()).await?;
+        $self.faults.leave(entered, $lease, answer.is_ok()).await?;
         answer
     }};
 }

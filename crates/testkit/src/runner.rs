@@ -410,11 +410,11 @@ fn one_attempt<B: Backend>(
 async fn settle<B: Backend>(backend: &B, faults: &Faults<B>, lease: &Lease, outcome: &Outcome) -> Settled {
     let mut written = false;
     loop {
-        let Ok(call) = faults.enter("settle", lease, None).await else {
+        let Ok(entered) = faults.enter("settle", lease, None).await else {
             continue;
         };
         let settled = backend.settle(lease, outcome.clone()).await;
-        let left = faults.leave(call, lease, settled == Settled::Written).await;
+        let left = faults.leave(entered, lease, settled == Settled::Written).await;
         match (settled, left) {
             (Settled::LeaseLost, _) if written => return Settled::Written,
             (settled, Ok(())) => return settled,

@@ -30,8 +30,8 @@ pub use approvals::{Decided, Verdict};
 pub use config::{Config, Listen};
 pub use doctor::{Claimants, Server};
 pub use engine::{
-    Beat, Claim, Claimed, Housekeeping, LeaseClock, Recorder, Served, Settle, Settled, Taken, TaskEvent,
-    TaskJournal, WorkerRow,
+    Beat, Claim, Claimed, Housekeeping, IdleLook, LeaseClock, Recorder, Served, Settle, Settled, Taken,
+    TaskEvent, TaskJournal, WorkerRow,
 };
 pub use error::NOT_MIGRATED;
 pub use figures::{Figures, Live, NoteFigures};

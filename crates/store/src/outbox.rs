@@ -5,7 +5,7 @@ mod enqueue;
 mod settle;
 mod sweep;
 
-pub use drain::{Due, Earlier, Outbox, Told};
+pub use drain::{Due, Earlier, Outbox, Taken, Told};
 pub use enqueue::enqueue;
 pub use sweep::Sweep;
 

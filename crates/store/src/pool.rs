@@ -217,10 +217,16 @@ impl Store {
 
     pub(crate) async fn pinned_session(&self) -> std::result::Result<Session, sqlx::Error> {
         Ok(if self.config.pooler {
-            Session::Transaction(self.pinned.begin().await?)
+            Session::Transaction(self.pinned_transaction().await?)
         } else {
             Session::Connection(self.pinned.acquire().await?)
         })
+    }
+
+    pub(crate) async fn pinned_transaction(
+        &self,
+    ) -> std::result::Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.pinned.begin().await
     }
 
     /// A statement that also works behind a pooler in transaction mode, where nothing may be prepared by

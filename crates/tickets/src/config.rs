@@ -19,8 +19,12 @@ pub struct Config {
     pub lease: Duration,
     /// A create is sent within so long of having been written down, or not at all.
     pub prompt: Duration,
-    /// How often to look without having been woken.
+    /// How often to look without having been woken, where notifications come: what is due by time alone is known.
     pub poll: Duration,
+    /// The same where none come.
+    pub poll_unheard: Duration,
+    /// How often to look for tickets that are to be looked through.
+    pub sweep_every: Duration,
     /// The first delay after an error that passes; it doubles up to `most_delay`.
     pub first_delay: Duration,
     pub most_delay: Duration,
@@ -41,7 +45,9 @@ impl Default for Config {
             per_minute: 50,
             lease: Duration::from_secs(30),
             prompt: Duration::from_secs(1),
-            poll: Duration::from_secs(2),
+            poll: Duration::from_secs(15),
+            poll_unheard: Duration::from_secs(2),
+            sweep_every: Duration::from_secs(60),
             first_delay: Duration::from_secs(2),
             most_delay: Duration::from_secs(15 * 60),
             give_up_after: Duration::from_secs(3 * 24 * 3600),

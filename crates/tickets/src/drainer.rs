@@ -1,13 +1,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Result;
 use futures_util::future::join_all;
 use ports::Tickets;
-use store::outbox::Due;
+use store::outbox::{Due, Taken};
 use store::{Listener, Store};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::pace::Pace;
@@ -21,21 +23,20 @@ pub struct Drainer {
     pub(crate) pace: Pace,
     wake: Arc<Notify>,
     /// Wakes while the drainer lives; none where the store does not listen.
-    _listener: Option<Listener>,
+    listener: Option<Listener>,
 }
 
 /// How many tickets are swept in one go; there is seldom one.
 const SWEEPS: u32 = 4;
+/// The least time between two looks that nothing asked for.
+const BREATH: Duration = Duration::from_millis(50);
 
 impl Drainer {
     /// A drainer that is woken by what is put into the store's outbox. Call it inside the runtime.
     pub fn new(store: &Store, tickets: Arc<dyn Tickets>, config: Config) -> Self {
         let drainer = Self::over(Arc::new(store.outbox()), tickets, config);
         let listener = store.listen_for_notes(drainer.wake());
-        Self {
-            _listener: listener,
-            ..drainer
-        }
+        Self { listener, ..drainer }
     }
 
     pub fn over(queue: Arc<dyn Queue>, tickets: Arc<dyn Tickets>, config: Config) -> Self {
@@ -46,7 +47,7 @@ impl Drainer {
             config,
             pace,
             wake: Arc::default(),
-            _listener: None,
+            listener: None,
         }
     }
 
@@ -63,28 +64,37 @@ impl Drainer {
         let mut under_way = JoinSet::new();
         let mut sweeping = JoinSet::new();
         let mut held: HashMap<Id, Due> = HashMap::new();
-        let mut poll = tokio::time::interval(drainer.config.poll);
+        let mut sweep = tokio::time::interval(drainer.config.sweep_every);
         let mut renew = tokio::time::interval(drainer.config.lease / 3);
+        for interval in [&mut sweep, &mut renew] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let mut look = true;
+        let mut next_look = Instant::now();
         loop {
             let room = drainer.config.concurrency.saturating_sub(held.len());
-            if room > 0 {
+            if look && room > 0 {
                 // What is told after the shutdown was asked for is not taken by a look that was under way.
                 let taken = tokio::select! {
                     biased;
                     () = shutdown.cancelled() => break,
                     taken = drainer.take(&held, room) => taken,
                 };
-                for due in taken {
+                next_look = Instant::now() + drainer.pause(&taken);
+                for due in taken.due {
                     let (own, taken) = (Arc::clone(&drainer), due.clone());
                     let task = under_way.spawn(async move { own.deliver(&taken).await });
                     held.insert(task.id(), due);
                 }
             }
-            tokio::select! {
+            look = tokio::select! {
                 biased;
                 // Before all else: what is told from now on is the next drainer's.
                 () = shutdown.cancelled() => break,
-                _ = renew.tick() => drainer.renew(&held).await,
+                _ = renew.tick(), if !held.is_empty() => {
+                    drainer.renew(&held).await;
+                    false
+                }
                 Some(done) = under_way.join_next_with_id() => {
                     let id = match done {
                         Ok((id, ())) => id,
@@ -94,13 +104,16 @@ impl Drainer {
                         }
                     };
                     held.remove(&id);
+                    true
                 }
-                () = drainer.wake.notified() => {}
-                Some(_) = sweeping.join_next() => {}
-                _ = poll.tick() => if sweeping.is_empty() {
+                () = drainer.wake.notified() => true,
+                Some(_) = sweeping.join_next() => false,
+                _ = sweep.tick(), if sweeping.is_empty() => {
                     let own = Arc::clone(&drainer);
                     sweeping.spawn(async move { own.sweep_due().await });
-                },
+                    false
+                }
+                () = tokio::time::sleep_until(next_look), if room > 0 => true,
             }
         }
         let all = async { while under_way.join_next().await.is_some() {} };
@@ -117,14 +130,31 @@ impl Drainer {
         let due = self
             .queue
             .take(self.config.per_host, &[], self.config.lease)
-            .await?;
+            .await?
+            .due;
         let sweeps = self.queue.take_sweeps(SWEEPS, self.config.lease).await?;
         join_all(due.iter().map(|due| self.deliver(due))).await;
         join_all(sweeps.iter().map(|sweep| self.sweep(sweep))).await;
         Ok(due.len() + sweeps.len())
     }
 
-    async fn take(&self, held: &HashMap<Id, Due>, room: usize) -> Vec<Due> {
+    /// How long until the next look, if nothing asks for one.
+    fn pause(&self, taken: &Taken) -> Duration {
+        let hears = self
+            .listener
+            .as_ref()
+            .is_some_and(|listener| listener.hearing().now());
+        let longest = if hears {
+            self.config.poll
+        } else {
+            self.config.poll_unheard
+        };
+        taken
+            .next
+            .map_or(longest, |next| next.clamp(BREATH.min(longest), longest))
+    }
+
+    async fn take(&self, held: &HashMap<Id, Due>, room: usize) -> Taken {
         let mut hosts: HashMap<&str, usize> = HashMap::new();
         for due in held.values() {
             *hosts.entry(&due.host).or_default() += 1;
@@ -137,10 +167,13 @@ impl Drainer {
             .collect();
         let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.config.per_host);
         match self.queue.take(limit, &busy, self.config.lease).await {
-            Ok(due) => due,
+            Ok(taken) => taken,
             Err(error) => {
                 tracing::warn!(error = %error, "the outbox cannot be read; trying again");
-                Vec::new()
+                Taken {
+                    next: Some(self.config.poll_unheard),
+                    ..Taken::default()
+                }
             }
         }
     }

@@ -3,12 +3,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::Result;
 use ports::NoteId;
-use store::outbox::{Due, Outbox, Sweep, Told};
+use store::outbox::{Due, Outbox, Sweep, Taken, Told};
 
 /// What the drainer asks of the outbox; [`Outbox`] says what each does.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>>;
+    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Taken>;
     async fn renew(&self, rows: &[Due], lease: Duration) -> Result<()>;
     async fn begin_post(&self, due: &Due) -> Result<Option<Told>>;
     async fn posted(&self, due: &Due, note: NoteId, url: Option<&str>, revision: i64) -> Result<bool>;
@@ -33,7 +33,7 @@ pub trait Queue: Send + Sync {
 
 #[async_trait]
 impl Queue for Outbox {
-    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
+    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Taken> {
         self.within(Outbox::take(self, per_host, busy, lease)).await
     }
     async fn renew(&self, rows: &[Due], lease: Duration) -> Result<()> {

@@ -8,7 +8,7 @@ pub struct Config {
     pub agents: Vec<String>,
     /// Tasks run at the same time.
     pub slots: u32,
-    /// How long a silent worker keeps its tasks. It is prolonged every third of this.
+    /// How long a silent worker keeps its tasks. It is prolonged every third of this, and later while nothing runs.
     pub lease: Duration,
     /// How often the table is looked at when nothing wakes the worker: without `LISTEN` always, with it only
     /// as a net behind it, ten times slower.
@@ -79,7 +79,7 @@ impl Default for Config {
             max_crashes: 10,
             max_payload_depth: 64,
             orphaned_after: Duration::from_secs(10 * 60),
-            housekeeping: Duration::from_secs(30),
+            housekeeping: Duration::from_secs(60),
             retention: None,
             default_limits: TypeLimits::default(),
             limits: BTreeMap::new(),

@@ -22,9 +22,15 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub(crate) async fn keep(self) {
-        let pause = self.lease / 3;
-        // Half of what is left where the last answer was slow.
-        let soon = || pause.min(self.running.lease.left() / 2);
+        // Half of what is left where the last answer was slow. With nothing to lose it is enough to keep a third.
+        let soon = || {
+            let left = self.running.lease.left();
+            if self.running.len() == 0 {
+                left.saturating_sub(self.lease / 3).max(left / 2)
+            } else {
+                (self.lease / 3).min(left / 2)
+            }
+        };
         let mut wait = soon();
         let mut asked = Instant::now();
         loop {
@@ -33,8 +39,18 @@ impl Heartbeat {
                 self.now.notified().await;
                 tokio::time::sleep(BREATH.saturating_sub(asked.elapsed())).await;
             };
+            // What begins runs under as much of the lease as if there had always been something.
+            let due = async {
+                let mut pause = wait;
+                while tokio::time::timeout(pause, self.running.begun.notified())
+                    .await
+                    .is_ok()
+                {
+                    pause = self.running.lease.left().saturating_sub(self.lease * 2 / 3);
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = due => {}
                 () = asked_for => {}
             }
             asked = Instant::now();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domain::TaskId;
 use durable::{CancelFlag, Lease};
 use store::{Claimed, LeaseClock};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// The tasks that this worker runs right now, and the lease that they run under.
@@ -11,6 +12,8 @@ use tokio::task::AbortHandle;
 pub(crate) struct Running {
     entries: Arc<Mutex<Entries>>,
     pub(crate) lease: LeaseClock,
+    /// Notified when something runs after nothing did.
+    pub(crate) begun: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -87,6 +90,9 @@ impl Running {
     /// crash and we did not was made anew.
     pub(crate) fn add(&self, claimed: Vec<Claimed>) -> Vec<(Claimed, CancelFlag)> {
         let mut entries = self.entries();
+        if entries.tasks.is_empty() && !claimed.is_empty() {
+            self.begun.notify_one();
+        }
         let mut new = Vec::with_capacity(claimed.len());
         for claimed in claimed {
             let cancel = CancelFlag::default();

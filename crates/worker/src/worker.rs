@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::Result;
 use durable::CancelFlag;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use store::{Claim, Claimed, Hearing, Recorder, Served, Store, Taken, WorkerRow};
+use store::{Claim, Claimed, Hearing, IdleLook, Recorder, Served, Store, Taken, WorkerRow};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -226,13 +226,14 @@ impl Worker {
                 next_look = Instant::now() + self.config.poll;
                 continue;
             }
-            let mut claimed = self.claim(worker, running, tasks, &taken).await;
+            let idle = waiters && !told && running.len() == 0;
+            let mut claimed = self.claim(worker, running, tasks, &taken, idle).await;
             // After the claim, which is waited for; what is woken is for another one.
             if waiters {
                 woken = Instant::now();
             }
-            if waiters && self.wake_waiters().await && claimed.is_some() {
-                claimed = self.claim(worker, running, tasks, &taken).await;
+            if waiters && !idle && self.wake_waiters().await && claimed.is_some() {
+                claimed = self.claim(worker, running, tasks, &taken, false).await;
             }
             in_doubt = claimed.is_none();
             full = claimed.as_ref().is_some_and(|claimed| claimed.full);
@@ -312,13 +313,15 @@ impl Worker {
         running.attach(begun);
     }
 
-    /// Fills the free slots. Answers nothing when it is not known whether tasks were claimed.
+    /// Fills the free slots; an `idle` worker looks for tasks to wake as well. Answers nothing when it is not known whether
+    /// tasks were claimed.
     async fn claim(
         &self,
         worker: &str,
         running: &Running,
         tasks: &mut JoinSet<()>,
         taken: &Taken,
+        idle: bool,
     ) -> Option<Looked> {
         let hears = self.hearing.as_ref().is_none_or(Hearing::now);
         let slow = || {
@@ -340,7 +343,11 @@ impl Worker {
         let mut saw_all = taken.is_empty();
         let first = self.claim_for(worker, free.min(CHUNK), 0, running.take_over());
         let limit = first.limit;
-        let mut found = self.claimed_by(first, taken).await?;
+        let (mut found, due) = if idle {
+            self.looked_by(first, taken).await?
+        } else {
+            (self.claimed_by(first, taken).await?, None)
+        };
         let mut full = found.len() >= limit as usize;
         let mut under_way = FuturesUnordered::new();
         // How many tasks those under way may take, how many may follow, whether all were answered.
@@ -384,14 +391,35 @@ impl Worker {
             taken.forget();
             Duration::ZERO
         } else {
-            let claim = self.claim_for(worker, CHUNK, 0, Vec::new());
-            match self.store.next_due(&claim).await {
+            let due = match due {
+                Some(due) => Ok(due),
+                None => {
+                    let claim = self.claim_for(worker, CHUNK, 0, Vec::new());
+                    self.store.next_due(&claim).await
+                }
+            };
+            match due {
                 Ok(Some(due)) => due.min(slow()),
                 Ok(None) => slow(),
                 Err(_) => self.config.poll,
             }
         };
         Some(Looked { pause, full })
+    }
+
+    /// Also when something is due next, where it took nothing.
+    async fn looked_by(
+        &self,
+        claim: Claim,
+        taken: &Taken,
+    ) -> Option<(Vec<Claimed>, Option<Option<Duration>>)> {
+        let look = self.store.idle_look(&claim, taken).await;
+        let IdleLook { claimed, due } = look
+            .inspect_err(|error| warn!(error = %error, "Could not look for tasks; trying again"))
+            .ok()?;
+        let due = claimed.is_empty().then_some(due);
+        self.note(&claimed);
+        Some((claimed, due))
     }
 
     /// Nothing when it is not known what it took.

@@ -77,10 +77,8 @@ pub fn work(
     tickets: Arc<dyn Tickets>,
     shutdown: &Shutdown,
 ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Failure> {
-    let rules = pipelines::diagnose::RuleSet::builtin()
-        .map_err(|error| Error::internal("the built-in rules cannot be read").because(&error))?;
     let memory = Arc::new(store.clone());
-    let fix_build = FixBuild::new(forge, memory.clone(), memory, rules, settings.fix_build.clone());
+    let fix_build = FixBuild::new(forge, memory.clone(), memory, settings.fix_build.clone());
     let registry = handlers(worker::Registry::new().register(fix_build))?;
 
     let wake = Arc::new(Notify::new());

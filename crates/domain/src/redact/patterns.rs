@@ -1,4 +1,4 @@
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::AhoCorasick;
 use regex::Regex;
@@ -13,7 +13,7 @@ pub(super) static PATTERNS: LazyLock<Patterns> =
 pub(super) const FOLDED: [char; 2] = ['\u{17f}', '\u{212a}'];
 
 pub(super) struct Patterns {
-    each: Vec<(&'static str, Regex)>,
+    each: Vec<Pattern>,
     /// Words of which a match holds one, and the pattern that each stands for: most texts hold none.
     words: Option<AhoCorasick>,
     of_word: Vec<usize>,
@@ -21,15 +21,43 @@ pub(super) struct Patterns {
     always: Vec<usize>,
 }
 
+struct Pattern {
+    kind: &'static str,
+    text: String,
+    /// When a text may match it first: all of them together are megabytes, and a worker meets few.
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    fn new((kind, text): (&'static str, &str)) -> Self {
+        Self {
+            kind,
+            // An ASCII boundary keeps the search in the fast automaton on text that is not ASCII.
+            text: text.replace(r"\b", r"(?-u:\b)"),
+            regex: OnceLock::new(),
+        }
+    }
+
+    /// One that does not compile finds nothing here and fails the test that reads the table.
+    fn find(&self, text: &str, found: &mut Vec<Found>) {
+        let regex = self.regex.get_or_init(|| Regex::new(&self.text).ok());
+        for captures in regex.iter().flat_map(|regex| regex.captures_iter(text)) {
+            if let Some(secret) = captures.get(1).or_else(|| captures.get(0)) {
+                found.push(Found {
+                    at: secret.range(),
+                    kind: self.kind,
+                });
+            }
+        }
+    }
+}
+
 impl Patterns {
-    /// A line that does not compile is left out here and fails the test that reads the table.
     fn read(table: &'static str) -> Self {
-        let each: Vec<(&'static str, Regex)> = lines(table)
-            .filter_map(|(kind, pattern)| Some((kind, compile(pattern).ok()?)))
-            .collect();
+        let each: Vec<Pattern> = lines(table).map(Pattern::new).collect();
         let (mut words, mut of_word, mut always) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, (_, regex)) in each.iter().enumerate() {
-            match required::of(regex.as_str()) {
+        for (i, pattern) in each.iter().enumerate() {
+            match required::of(&pattern.text) {
                 Some(needed) => {
                     of_word.extend(needed.iter().map(|_| i));
                     words.extend(needed);
@@ -50,19 +78,12 @@ impl Patterns {
     }
 
     pub(super) fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        self.each.iter().map(|(kind, _)| *kind)
+        self.each.iter().map(|pattern| pattern.kind)
     }
 
     pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
-        for (kind, regex) in self.possible(text).into_iter().filter_map(|i| self.each.get(i)) {
-            for captures in regex.captures_iter(text) {
-                if let Some(secret) = captures.get(1).or_else(|| captures.get(0)) {
-                    found.push(Found {
-                        at: secret.range(),
-                        kind,
-                    });
-                }
-            }
+        for pattern in self.possible(text).into_iter().filter_map(|i| self.each.get(i)) {
+            pattern.find(text, found);
         }
     }
 
@@ -90,32 +111,26 @@ fn lines(table: &'static str) -> impl Iterator<Item = (&'static str, &'static st
         .map(|line| line.split_once(" = ").unwrap_or(("", line)))
 }
 
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    // An ASCII boundary keeps the search in the fast automaton on text that is not ASCII.
-    Regex::new(&pattern.replace(r"\b", r"(?-u:\b)"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_line_of_the_table_has_a_kind_and_compiles() {
-        let table = include_str!("patterns.txt");
-        for (kind, pattern) in lines(table) {
-            assert!(!kind.is_empty(), "no kind: {pattern}");
+        assert!(!PATTERNS.each.is_empty());
+        for Pattern { kind, text, .. } in &PATTERNS.each {
+            assert!(!kind.is_empty(), "no kind: {text}");
             assert!(
                 kind.bytes().all(|b| b.is_ascii_lowercase() || b == b' '),
                 "a kind is lower-case words: {kind}"
             );
-            compile(pattern).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            Regex::new(text).unwrap_or_else(|e| panic!("{kind}: {e}"));
         }
-        assert_eq!(PATTERNS.each.len(), lines(table).count());
         assert!(PATTERNS.words.is_some());
         let always: Vec<&str> = PATTERNS
             .always
             .iter()
-            .map(|i| PATTERNS.each[*i].1.as_str())
+            .map(|i| PATTERNS.each[*i].text.as_str())
             .collect();
         assert!(
             always.len() <= 3,

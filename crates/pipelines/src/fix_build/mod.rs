@@ -32,7 +32,6 @@ pub struct FixBuild {
     forge: Arc<dyn Forge>,
     flakes: Arc<dyn FlakeHistory>,
     budget: Arc<dyn BudgetLedger>,
-    rules: &'static RuleSet,
     config: Config,
 }
 
@@ -79,17 +78,20 @@ impl FixBuild {
         forge: Arc<dyn Forge>,
         flakes: Arc<dyn FlakeHistory>,
         budget: Arc<dyn BudgetLedger>,
-        rules: &'static RuleSet,
         config: Config,
     ) -> Self {
         Self {
             forge,
             flakes,
             budget,
-            rules,
             config,
         }
     }
+}
+
+/// Read when the first log is: a worker whose builds do not fail needs none.
+fn rules() -> Result<&'static RuleSet, Error> {
+    RuleSet::builtin().map_err(|error| Error::internal("the built-in rules cannot be read").because(&error))
 }
 
 impl Handler for FixBuild {
@@ -277,7 +279,7 @@ impl FixBuild {
         let diagnosis = cx
             .step("diagnose", |_| async {
                 Ok(crate::diagnose::diagnose_bytes(
-                    self.rules,
+                    rules()?,
                     log.as_bytes(),
                     &context,
                 ))
@@ -316,7 +318,7 @@ impl FixBuild {
     /// Reads a job's log as it streams in; memory does not grow with it. One that is gone or hidden explains nothing
     /// and must not keep the other jobs' logs from being read.
     async fn read_log(&self, job: &Job) -> Result<Diagnosis, Error> {
-        let mut scanner = Scanner::new(self.rules);
+        let mut scanner = Scanner::new(rules()?);
         let context = Context {
             job: Some(job.name.clone()),
             stage: Some(job.stage.clone()).filter(|stage| !stage.is_empty()),

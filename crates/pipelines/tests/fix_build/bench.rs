@@ -5,7 +5,6 @@ use std::sync::Arc;
 use domain::{Autonomy, NewTask, Repo, RepoRef, RepoStatus, Report, TaskStatus};
 use durable::memory::World;
 use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
-use pipelines::diagnose::RuleSet;
 use pipelines::{FixBuild, FixBuildConfig};
 use ports::fake::{FakeBudget, FakeFlakes, FakeForge};
 use ports::{Job, JobRef, JobStatus, Pipeline};
@@ -124,7 +123,6 @@ impl Bench {
             Arc::new(self.forge.clone()),
             Arc::new(self.flakes.clone()),
             Arc::new(self.budget.clone()),
-            RuleSet::builtin().expect("the built-in rules"),
             self.config.clone(),
         ))
     }

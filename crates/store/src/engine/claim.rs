@@ -217,23 +217,33 @@ impl Store {
             return Ok(claimed);
         }
         let mut session = self.pinned_session().await.doing("claim tasks")?;
+        let claimed = self.claim_unruled(&mut session, claim, taken).await?;
+        session.end().await.doing("claim tasks")?;
+        if let Some(claimed) = claimed {
+            return Ok(claimed);
+        }
+        taken.forget();
+        Ok(self.claim_ruled(claim).await?.unwrap_or_default())
+    }
+
+    /// Nothing where it met rules.
+    pub(super) async fn claim_unruled(
+        &self,
+        db: &mut PgConnection,
+        claim: &Claim,
+        taken: &Taken,
+    ) -> Result<Option<Vec<Claimed>>> {
         let places = taken.places(PRIORITIES.rev());
-        let rows = self
-            .take(&mut session, claim, &places)
-            .await
-            .doing("claim tasks")?;
+        let rows = self.take(db, claim, &places).await.doing("claim tasks")?;
         if self.has_met_rules(&rows)? {
-            session.end().await.doing("claim tasks")?;
-            taken.forget();
-            return Ok(self.claim_ruled(claim).await?.unwrap_or_default());
+            return Ok(None);
         }
         // Nothing is known of these tasks before the claim's end: what is read of them is as it was then or later.
-        let claimed = self.read_claimed(&mut session, claim, &rows).await?;
-        session.end().await.doing("claim tasks")?;
+        let claimed = self.read_claimed(db, claim, &rows).await?;
         taken
             .note(&places, &rows, rows.len() >= claim.limit as usize)
             .doing("read a claimed task")?;
-        Ok(claimed)
+        Ok(Some(claimed))
     }
 
     pub(super) async fn read_claimed(

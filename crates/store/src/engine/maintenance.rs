@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use domain::Result;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 
 use crate::Store;
 use crate::engine::Claim;
@@ -31,6 +31,12 @@ impl Store {
         let doing = "look for what is due next";
         // With statistics the planner may think little better of an index of few agents than of reading all that is pending.
         let mut session = self.pinned_session().await.doing(doing)?;
+        let due = self.next_due_in(&mut session, claim).await?;
+        session.end().await.doing(doing)?;
+        Ok(due)
+    }
+
+    pub(super) async fn next_due_in(&self, db: &mut PgConnection, claim: &Claim) -> Result<Option<Duration>> {
         let row = self
             .query(
                 concat!("SELECT extract(epoch FROM least(
@@ -65,10 +71,9 @@ impl Store {
             .bind(&claim.worker)
             .bind(&claim.agents)
             .bind(claim.types())
-            .fetch_one(&mut *session)
+            .fetch_one(db)
             .await
-            .doing(doing)?;
-        session.end().await.doing(doing)?;
+            .doing("look for what is due next")?;
         let seconds = |name| {
             row.get::<Option<f64>, _>(name)
                 .map(|s| Duration::try_from_secs_f64(s).unwrap_or_default())
@@ -87,6 +92,12 @@ impl Store {
     async fn wake_waiters_unlimited(&self, agents: &[String]) -> Result<u64> {
         let doing = "look for ended children";
         let mut tx = self.pool().begin().await.doing(doing)?;
+        let woken = self.wake_waiters_in(&mut tx, agents).await?;
+        tx.commit().await.doing(doing)?;
+        Ok(woken)
+    }
+
+    pub(super) async fn wake_waiters_in(&self, db: &mut PgConnection, agents: &[String]) -> Result<u64> {
         let woken = self
             .query(
                 "UPDATE tasks t SET run_at = longshore.utc_now()
@@ -98,10 +109,9 @@ impl Store {
                                     OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL)",
             )
             .bind(agents)
-            .execute(&mut *tx)
+            .execute(db)
             .await
-            .doing(doing)?;
-        tx.commit().await.doing(doing)?;
+            .doing("look for ended children")?;
         Ok(woken.rows_affected())
     }
 

@@ -4,6 +4,7 @@ mod claim;
 mod events;
 mod fence;
 mod fresh;
+mod idle;
 mod journal;
 mod lease;
 mod limited;
@@ -22,6 +23,7 @@ mod ticket;
 
 pub use claim::{Claim, Claimed, Served};
 pub use events::TaskEvent;
+pub use idle::IdleLook;
 pub use lease::{Beat, LeaseClock, WorkerRow};
 pub use maintenance::Housekeeping;
 pub use recorder::Recorder;

@@ -7,7 +7,7 @@ use ports::NoteId;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, Row, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
 use uuid::Uuid;
 
 use super::number;
@@ -53,6 +53,14 @@ pub struct Due {
     pub(super) lease: Uuid,
 }
 
+/// What a look took.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    pub due: Vec<Due>,
+    /// Where that is nothing: in how long there may be something by time alone.
+    pub next: Option<Duration>,
+}
+
 /// What a note has to say.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -81,6 +89,31 @@ impl Store {
     }
 }
 
+async fn next_due(db: &mut PgConnection) -> sqlx::Result<Option<Duration>> {
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "WITH RECURSIVE hosts AS (
+             (SELECT host FROM longshore.ticket_outbox WHERE due_at IS NOT NULL ORDER BY host LIMIT 1)
+             UNION ALL
+             SELECT (SELECT o.host FROM longshore.ticket_outbox o
+                      WHERE o.due_at IS NOT NULL AND o.host > h.host ORDER BY o.host LIMIT 1)
+               FROM hosts h WHERE h.host IS NOT NULL)
+         SELECT extract(epoch FROM min(CASE WHEN p.paused_until > longshore.now() THEN p.paused_until - longshore.now()
+                    ELSE least(
+                        (SELECT o.due_at FROM longshore.ticket_outbox o
+                          WHERE o.host = h.host AND o.due_at > longshore.now() ORDER BY o.due_at LIMIT 1) - longshore.now(),
+                        -- What is under way elsewhere was due first.
+                        (SELECT min(o.lease_until) - clock_timestamp()
+                           FROM (SELECT lease_until FROM longshore.ticket_outbox
+                                  WHERE host = h.host AND due_at <= longshore.now() ORDER BY due_at LIMIT 100) AS o
+                          WHERE o.lease_until > clock_timestamp())) END))::float8
+           FROM hosts h LEFT JOIN longshore.ticket_hosts p USING (host) WHERE h.host IS NOT NULL",
+    )
+    .persistent(false)
+    .fetch_one(db)
+    .await?;
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+}
+
 impl Outbox {
     /// Runs one operation of this, for as long as Postgres can be at it.
     pub async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -89,7 +122,7 @@ impl Outbox {
 
     /// Rows that are due, at most `per_host` for each far side that is not `busy`, the longest due first. They stay ours for `lease`
     /// and may be taken by another drainer after that. A task's notes are delivered in their order.
-    pub async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
+    pub async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Taken> {
         const DOING: &str = "take notes for tickets";
         let token = Uuid::new_v4();
         let asked = Instant::now();
@@ -127,16 +160,21 @@ impl Outbox {
         .fetch_all(&mut *tx)
         .await
         .doing(DOING)?;
+        let next = if rows.is_empty() {
+            next_due(&mut tx).await.doing(DOING)?
+        } else {
+            None
+        };
         tx.commit().await.doing(DOING)?;
-        let taken: Vec<Due> = rows
+        let due: Vec<Due> = rows
             .iter()
             .map(Due::read)
             .collect::<sqlx::Result<_>>()
             .doing("read the outbox")?;
-        for due in &taken {
+        for due in &due {
             due.clock.prolong(asked, lease);
         }
-        Ok(taken)
+        Ok(Taken { due, next })
     }
 
     /// Keeps rows ours for another `lease`.

@@ -10,7 +10,7 @@ use domain::{LabelChange, RepoRef, Report, Result, TicketKind, TicketRef, Verdic
 use futures_util::poll;
 use ports::fake::{FakeTickets, TicketOp};
 use ports::{Note, NoteId, Ticket, TicketLimits, Tickets};
-use store::outbox::{Due, Outbox, Sweep, Told};
+use store::outbox::{Due, Outbox, Sweep, Taken, Told};
 use store::{LeaseClock, Store};
 use testkit::postgres::{Database, ManualClock, Postgres};
 use tickets::{Config, Drainer, Queue};
@@ -376,12 +376,12 @@ struct MortalQueue {
 
 #[async_trait]
 impl Queue for MortalQueue {
-    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Vec<Due>> {
+    async fn take(&self, per_host: u32, busy: &[String], lease: Duration) -> Result<Taken> {
         let take = async {
             let taken = self.inner.take(per_host, busy, lease).await?;
             self.deaths
                 .taken()
-                .extend(taken.iter().map(|due| due.clock.clone()));
+                .extend(taken.due.iter().map(|due| due.clock.clone()));
             Ok(taken)
         };
         self.deaths.around(take).await

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::bench::{Bench, report};
 use async_trait::async_trait;
-use domain::{LabelChange, Result, TicketRef, Verdict};
-use ports::fake::FakeTickets;
+use domain::{Error, LabelChange, Result, TicketRef, Verdict};
+use ports::fake::{FakeTickets, Fault, TicketOp};
 use ports::{Note, NoteId, Ticket, TicketLimits, Tickets};
 use tickets::{Config, Drainer};
 use tokio::sync::Notify;
@@ -94,6 +94,7 @@ async fn a_note_is_delivered_when_it_is_told_not_at_the_next_poll() {
     let bench = Bench::new().await;
     let config = Config {
         poll: NEVER,
+        poll_unheard: NEVER,
         lease: NEVER,
         ..Config::default()
     };
@@ -104,6 +105,47 @@ async fn a_note_is_delivered_when_it_is_told_not_at_the_next_poll() {
         until(&bench, SETTLED).await;
         assert_eq!(bench.notes().len(), at + 1);
     }
+    running.stop.cancel();
+    running.done.await.unwrap();
+}
+
+/// Nothing but the time asks for these looks.
+#[tokio::test]
+async fn what_comes_due_by_time_alone_is_delivered_then_not_at_the_next_poll() {
+    let bench = Bench::new().await;
+    bench
+        .db
+        .sql("CREATE OR REPLACE FUNCTION longshore.now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT statement_timestamp()'")
+        .await;
+    let config = Config {
+        poll: NEVER,
+        poll_unheard: NEVER,
+        first_delay: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let fails = |error| {
+        bench
+            .tickets
+            .faults()
+            .next(TicketOp::CreateNote, Fault::Fail(error))
+    };
+    fails(Error::unavailable("not now"));
+    bench.end("t1", &report(Verdict::Failed, "it broke")).await;
+    let running = start(&bench, Arc::new(bench.tickets.clone()), config).await;
+    until(&bench, SETTLED).await;
+    assert_eq!(bench.notes().len(), 1, "after a fault that passes");
+
+    fails(Error::rate_limited("slow down", Some(Duration::from_millis(300))));
+    bench.end("t2", &report(Verdict::Failed, "it broke")).await;
+    until(&bench, SETTLED).await;
+    assert_eq!(bench.notes().len(), 2, "after a pause of the far side");
+
+    // A drainer that takes it and is never heard of again.
+    bench.db.sql("UPDATE longshore.ticket_outbox SET due_at = longshore.now(), lease = gen_random_uuid(),
+                             lease_until = clock_timestamp() + interval '300 milliseconds' WHERE task_id = 't1'").await;
+    bench.end("t3", &report(Verdict::Failed, "it broke")).await;
+    until(&bench, SETTLED).await;
+    assert_eq!(bench.notes().len(), 3, "after another's lease");
     running.stop.cancel();
     running.done.await.unwrap();
 }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use worker::{Config, Registry, Worker};
 
-use crate::common::{Running, Scripted, fast, insert, until_status};
+use crate::common::{Running, Scripted, fast, insert, until, until_status};
 
 /// A worker whose every statement goes through the proxy.
 async fn start(store: StoreConfig, config: Config) -> Running {
@@ -21,7 +21,8 @@ async fn start(store: StoreConfig, config: Config) -> Running {
 }
 
 async fn of_task(db: &Database, columns: &str) -> Option<String> {
-    db.value(&format!("SELECT ({columns})::text FROM tasks")).await
+    db.value(&format!("SELECT ({columns})::text FROM tasks WHERE id = 't'"))
+        .await
 }
 
 #[tokio::test]
@@ -29,6 +30,9 @@ async fn a_task_whose_claim_was_not_answered_is_handed_back_by_the_worker_that_l
     let db = postgres::database().await;
     let proxy = Proxy::before(&db).await;
     let worker = start(proxy.config(db.url()), fast()).await;
+    // One that has nothing to do claims in a transaction of several statements.
+    insert(&db, "other", "hang").await;
+    until(&db, "EXISTS (SELECT FROM tasks WHERE status = 'in_progress')").await;
     // The claim's answer carries the payload.
     proxy.strike(Fault::LoseAnswer("unheard of"));
     insert(&db, "t", "unheard of").await;
@@ -40,5 +44,19 @@ async fn a_task_whose_claim_was_not_answered_is_handed_back_by_the_worker_that_l
         Some("(2,0,0)"),
         "taken twice, by a worker that did not die"
     );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_of_an_idle_worker_that_was_not_answered_was_none() {
+    let db = postgres::database().await;
+    let proxy = Proxy::before(&db).await;
+    let worker = start(proxy.config(db.url()), fast()).await;
+    proxy.strike(Fault::LoseAnswer("unheard of"));
+    insert(&db, "t", "unheard of").await;
+    proxy.struck().await;
+    until_status(&db, "t", "completed").await;
+    let counts = of_task(&db, "attempt, crashes, failures").await;
+    assert_eq!(counts.as_deref(), Some("(1,0,0)"));
     worker.stop().await;
 }

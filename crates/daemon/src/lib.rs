@@ -56,11 +56,26 @@ pub fn run(handlers: impl FnOnce(Registry) -> Result<Registry, Error> + 'static)
     panic::caught(|| start(&args, form, Box::new(handlers))).into()
 }
 
+/// On a thread that ends with it: all the commands and their options are megabytes, which a worker would keep for good.
+fn beside<T: Send>(read: impl Fn() -> T + Sync) -> T {
+    const STACK: usize = 8 * 1024 * 1024;
+    let done = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        thread.spawn_scoped(scope, &read).ok().map(|begun| begun.join())
+    });
+    match done {
+        Some(Ok(done)) => done,
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        // No thread is to be had: then here.
+        None => read(),
+    }
+}
+
 fn start(args: &[OsString], form: cli::Form, handlers: Handlers) -> exit::Exit {
     let env = config::Environment::of(std::env::vars_os());
     let no_color = env.get("NO_COLOR").is_some();
     let out = output::Output::new(form.json, form.color, no_color);
-    let mut cli = match cli::read(args, form, out) {
+    let mut cli = match beside(|| cli::read(args, form, out)) {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };

@@ -64,7 +64,7 @@ pub fn store_config(settings: &Settings, who: As) -> Result<store::Config, Failu
 }
 
 pub async fn store(settings: &Settings, who: As) -> Result<Store, Failure> {
-    Ok(Store::connect(store_config(settings, who)?).await?)
+    Ok(Box::pin(Store::connect(store_config(settings, who)?)).await?)
 }
 
 pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {

@@ -413,7 +413,7 @@ impl Worker {
         claim: Claim,
         taken: &Taken,
     ) -> Option<(Vec<Claimed>, Option<Option<Duration>>)> {
-        let look = self.store.idle_look(&claim, taken).await;
+        let look = Box::pin(self.store.idle_look(&claim, taken)).await;
         let IdleLook { claimed, due } = look
             .inspect_err(|error| warn!(error = %error, "Could not look for tasks; trying again"))
             .ok()?;

@@ -84,27 +84,34 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
         .enable_all()
         .build()
         .map_err(|error| Error::internal("could not start the runtime").because(&error))?;
+    // Boxed: the largest of them would take its room on this thread's stack for good, whichever it is.
     runtime.block_on(async {
         match cli.command {
             Command::Dev(_) if cli.global.database_url.is_some() => Err(Failure(
                 Error::invalid("`dev` brings a database of its own; --database-url cannot stand beside it")
                     .next("Leave it out; `longshore worker --with-api` works on the database that it names"),
             )),
-            Command::Dev(command) => dev::run(command, settings, handlers, out).await,
-            Command::Worker(command) => worker::run(command, &settings, handlers).await,
-            Command::Serve(_) => serve::run(&settings).await,
-            Command::Migrate => migrate::run(&settings, out).await,
+            Command::Dev(command) => Box::pin(dev::run(command, settings, handlers, out)).await,
+            Command::Worker(command) => Box::pin(worker::run(command, &settings, handlers)).await,
+            Command::Serve(_) => Box::pin(serve::run(&settings)).await,
+            Command::Migrate => Box::pin(migrate::run(&settings, out)).await,
             Command::CreateTask(mut command) => {
                 command.dashboard_url = dashboard(command.dashboard_url, &sources.env)?;
-                create_task::run(command, &cli.global, &settings, out).await
+                Box::pin(create_task::run(command, &cli.global, &settings, out)).await
             }
-            Command::Tasks(command) => tasks::run(command, &settings, &who(&sources.env), out).await,
-            Command::Schedules(command) => schedules::run(command, &settings, &who(&sources.env), out).await,
-            Command::Queue(command) => queue::run(command, &settings, &who(&sources.env), out).await,
-            Command::Gitlab(command) => gitlab::run(command, &settings, out).await,
-            Command::Doctor => doctor::run(&settings, out).await,
-            Command::Token(command) => token::run(command, &settings, out).await,
-            Command::Repos(command) => repos::run(command, &settings, out).await,
+            Command::Tasks(command) => {
+                Box::pin(tasks::run(command, &settings, &who(&sources.env), out)).await
+            }
+            Command::Schedules(command) => {
+                Box::pin(schedules::run(command, &settings, &who(&sources.env), out)).await
+            }
+            Command::Queue(command) => {
+                Box::pin(queue::run(command, &settings, &who(&sources.env), out)).await
+            }
+            Command::Gitlab(command) => Box::pin(gitlab::run(command, &settings, out)).await,
+            Command::Doctor => Box::pin(doctor::run(&settings, out)).await,
+            Command::Token(command) => Box::pin(token::run(command, &settings, out)).await,
+            Command::Repos(command) => Box::pin(repos::run(command, &settings, out)).await,
             Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),
         }
     })

@@ -52,7 +52,7 @@ pub async fn run(command: cli::Worker, settings: &Settings, handlers: Handlers) 
         close(&[store]).await;
         worked.and(served)
     };
-    shutdown.until_killed(all).await
+    shutdown.until_killed(Box::pin(all)).await
 }
 
 /// Closes what answers. A database that does not must not keep the process, and a second signal cuts this short too.
@@ -100,7 +100,7 @@ pub fn work(
     Ok(async move {
         let notes_done = tokio_util::sync::CancellationToken::new();
         let mut notes = tokio::spawn(drainer.run(notes_done.clone()));
-        let worked = worker.run(shutdown.drain, shutdown.kill.clone()).await;
+        let worked = Box::pin(worker.run(shutdown.drain, shutdown.kill.clone())).await;
         drop(listener);
         notes_done.cancel();
         let ended = tokio::select! {

@@ -107,7 +107,8 @@ impl Drainer {
                     true
                 }
                 () = drainer.wake.notified() => true,
-                Some(_) = sweeping.join_next() => false,
+                // It may have found what is to be told.
+                Some(_) = sweeping.join_next() => true,
                 _ = sweep.tick(), if sweeping.is_empty() => {
                     let own = Arc::clone(&drainer);
                     sweeping.spawn(async move { own.sweep_due().await });
@@ -144,7 +145,8 @@ impl Drainer {
             .listener
             .as_ref()
             .is_some_and(|listener| listener.hearing().now());
-        let longest = if hears {
+        // Only a look that found nothing knows what comes next.
+        let longest = if hears && taken.due.is_empty() {
             self.config.poll
         } else {
             self.config.poll_unheard
@@ -189,11 +191,19 @@ impl Drainer {
     }
 
     async fn sweep_due(&self) {
-        match self.queue.take_sweeps(SWEEPS, self.config.lease).await {
-            Ok(sweeps) => {
-                join_all(sweeps.iter().map(|sweep| self.sweep(sweep))).await;
+        loop {
+            match self.queue.take_sweeps(SWEEPS, self.config.lease).await {
+                Ok(sweeps) => {
+                    join_all(sweeps.iter().map(|sweep| self.sweep(sweep))).await;
+                    if sweeps.len() < SWEEPS as usize {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "tickets to be swept cannot be read; trying again");
+                    return;
+                }
             }
-            Err(error) => tracing::warn!(error = %error, "tickets to be swept cannot be read; trying again"),
         }
     }
 }

@@ -22,13 +22,13 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     pub(crate) async fn keep(self) {
-        // Half of what is left where the last answer was slow. With nothing to lose it is enough to keep a third.
+        // Half of what is left where the last answer was slow. With nothing to lose it is enough to keep half.
         let soon = || {
-            let left = self.running.lease.left();
+            let half = self.running.lease.left() / 2;
             if self.running.len() == 0 {
-                left.saturating_sub(self.lease / 3).max(left / 2)
+                half
             } else {
-                (self.lease / 3).min(left / 2)
+                half.min(self.lease / 3)
             }
         };
         let mut wait = soon();

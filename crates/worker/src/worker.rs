@@ -226,7 +226,8 @@ impl Worker {
                 next_look = Instant::now() + self.config.poll;
                 continue;
             }
-            let idle = waiters && !told && running.len() == 0;
+            // After a look that failed, what can be claimed is claimed whatever else there is to look for.
+            let idle = waiters && !told && running.len() == 0 && !in_doubt;
             let mut claimed = self.claim(worker, running, tasks, &taken, idle).await;
             // After the claim, which is waited for; what is woken is for another one.
             if waiters {

@@ -35,7 +35,11 @@ impl Store {
         }
         self.wake_waiters(&claim.agents).await?;
         let claimed = self.claim(claim, taken).await?;
-        let due = self.next_due(claim).await?;
+        let due = if claimed.is_empty() {
+            self.next_due(claim).await?
+        } else {
+            None
+        };
         Ok(IdleLook { claimed, due })
     }
 

@@ -100,13 +100,19 @@ impl Store {
     pub(super) async fn wake_waiters_in(&self, db: &mut PgConnection, agents: &[String]) -> Result<u64> {
         let woken = self
             .query(
-                "UPDATE tasks t SET run_at = longshore.utc_now()
-                  WHERE t.live = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
-                    AND t.run_at > longshore.utc_now()
-                    AND EXISTS (SELECT FROM jsonb_array_elements_text(t.wait->'children') AS awaited(id)
-                                  LEFT JOIN tasks c ON c.id = awaited.id
-                                 WHERE c.id IS NULL OR c.status IN ('completed', 'failed')
-                                    OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL)",
+                // One that somebody has is left for the next look: an idle worker claims only after this.
+                "UPDATE tasks SET run_at = longshore.utc_now()
+                  WHERE id = ANY (ARRAY (
+                      SELECT t.id FROM tasks t
+                       WHERE t.live = 'waiting' AND t.wait ? 'children' AND t.assigned_to = ANY ($1)
+                         AND t.run_at > longshore.utc_now()
+                         AND EXISTS (SELECT FROM jsonb_array_elements_text(
+                                                CASE jsonb_typeof(t.wait->'children') WHEN 'array' THEN t.wait->'children' ELSE '[]' END)
+                                                AS awaited(id)
+                                       LEFT JOIN tasks c ON c.id = awaited.id
+                                      WHERE c.id IS NULL OR c.status IN ('completed', 'failed')
+                                         OR c.status = 'cancelled' AND c.worker_id IS NULL AND c.wait IS NULL)
+                         FOR UPDATE OF t SKIP LOCKED))",
             )
             .bind(agents)
             .execute(db)

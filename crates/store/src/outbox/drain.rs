@@ -100,7 +100,10 @@ async fn next_due(db: &mut PgConnection) -> sqlx::Result<Option<Duration>> {
          SELECT extract(epoch FROM min(CASE WHEN p.paused_until > longshore.now() THEN p.paused_until - longshore.now()
                     ELSE least(
                         (SELECT o.due_at FROM longshore.ticket_outbox o
-                          WHERE o.host = h.host AND o.due_at > longshore.now() ORDER BY o.due_at LIMIT 1) - longshore.now(),
+                          -- The look before this one was a little earlier.
+                          WHERE o.host = h.host AND o.due_at > longshore.now() - interval '1 second'
+                            AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
+                          ORDER BY o.due_at LIMIT 1) - longshore.now(),
                         -- What is under way elsewhere was due first.
                         (SELECT min(o.lease_until) - clock_timestamp()
                            FROM (SELECT lease_until FROM longshore.ticket_outbox

@@ -72,6 +72,31 @@ async fn however_another_agent_ends_the_child_in_plain_sql_the_parent_wakes() {
     worker.stop().await;
 }
 
+/// An idle worker looks for these before it claims.
+#[tokio::test]
+async fn a_parent_that_somebody_has_or_whose_wait_is_none_keeps_nobody_from_claiming() {
+    let db = postgres::database().await;
+    let worker = start(&db, &Scripted::default(), fast()).await;
+    for parent in ["locked", "broken", "whole"] {
+        insert(&db, parent, "parent of theirs").await;
+        parked(&db, parent).await;
+    }
+    db.sql(r#"UPDATE tasks SET wait = '{"children": null}' WHERE id = 'broken'"#)
+        .await;
+    let mut somebody = db.session().await;
+    somebody
+        .sql("BEGIN; SELECT FROM tasks WHERE id = 'locked' FOR UPDATE")
+        .await;
+    db.sql("UPDATE tasks SET status = 'completed', completed_at = now() WHERE assigned_to = 'builder'")
+        .await;
+    until_status(&db, "whole", "completed").await;
+    insert(&db, "other", "say").await;
+    until_status(&db, "other", "completed").await;
+    somebody.sql("COMMIT").await;
+    until_status(&db, "locked", "completed").await;
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn however_our_own_child_ends_the_parent_wakes() {
     let db = postgres::database().await;

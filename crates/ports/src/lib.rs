@@ -7,10 +7,28 @@
 pub mod conformance;
 pub mod fake;
 
+mod deployments;
+mod environments;
+mod flags;
+mod fleet;
 mod forge;
 mod memory;
+mod metrics;
+mod probe;
 mod tickets;
+mod traffic;
 
+pub use deployments::{
+    Deployment, DeploymentKind, DeploymentLog, DeploymentOutcome, Failure, LogEntry, NewDeployment,
+};
+pub use environments::{Commit, Environments, NewRecord, RecordRef, RecordStatus};
+pub use flags::{Flag, FlagRef, FlagStore};
+pub use fleet::{
+    Fleet, Group, Launch, Mark, Pace, Portion, Revision, RevisionId, RollOut, Side, WorkloadRef,
+};
 pub use forge::{Forge, Job, JobRef, JobStatus, LogStream, Pipeline};
 pub use memory::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
+pub use metrics::{MetricQuery, MetricQuestion, Sample, Series, Window};
+pub use probe::{Check, Probe, Seen};
 pub use tickets::{Note, NoteId, Ticket, TicketLimits, TicketState, Tickets};
+pub use traffic::{Granularity, RouteRef, Share, Traffic, TrafficRouter};

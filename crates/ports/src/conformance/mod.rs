@@ -8,8 +8,15 @@
 //! ```
 
 mod breakage;
+pub mod deployments;
+pub mod environments;
+pub mod flags;
+pub mod fleet;
 pub mod forge;
 pub mod memory;
+pub mod metrics;
+pub mod probe;
 pub mod tickets;
+pub mod traffic;
 
 pub use breakage::Breakage;

@@ -1,11 +1,25 @@
 //! In-memory stand-ins that behave as the conformance suites demand.
 
+mod deployments;
+mod environments;
 mod faults;
+mod flags;
+mod fleet;
 mod forge;
 mod memory;
+mod metrics;
+mod probe;
 mod tickets;
+mod traffic;
 
+pub use deployments::FakeDeployments;
+pub use environments::{EnvironmentOp, FakeEnvironments};
 pub use faults::{Fault, Faults};
+pub use flags::{FakeFlags, FlagOp};
+pub use fleet::{Behaviour, FakeFleet, FleetEffect, FleetOp};
 pub use forge::{FakeForge, ForgeOp, Retried};
 pub use memory::{FakeBudget, FakeFlakes};
+pub use metrics::{FakeMetrics, MetricOp};
+pub use probe::{Answer, FakeProbe, ProbeOp};
 pub use tickets::{FakeTickets, TicketEffect, TicketOp};
+pub use traffic::{FakeRouter, RouterOp};

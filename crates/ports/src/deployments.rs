@@ -27,7 +27,11 @@ pub enum LogEntry {
     /// Somebody wants it; it may have to wait for others.
     Asked(NewDeployment),
     /// It began to change something.
-    Started { id: String },
+    Started {
+        id: String,
+        /// What served until then; none for the first.
+        previous: Option<String>,
+    },
     /// It is over.
     Ended {
         id: String,
@@ -56,8 +60,6 @@ pub struct NewDeployment {
     pub workload: String,
     pub kind: DeploymentKind,
     pub version: String,
-    /// What served before; none for the first.
-    pub previous: Option<String>,
     pub strategy: String,
     pub git_ref: Option<String>,
     pub sha: Option<String>,
@@ -118,6 +120,8 @@ impl DeploymentOutcome {
 pub struct Deployment {
     #[serde(flatten)]
     pub what: NewDeployment,
+    /// What served before; none for the first.
+    pub previous: Option<String>,
     pub asked_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,

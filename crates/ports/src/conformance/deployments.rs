@@ -49,7 +49,6 @@ fn of(id: &str, environment: &str, version: &str) -> NewDeployment {
         workload: "shop/checkout".to_owned(),
         kind: DeploymentKind::Deploy,
         version: version.to_owned(),
-        previous: Some("v0".to_owned()),
         strategy: "canary".to_owned(),
         git_ref: Some(version.to_owned()),
         sha: Some("a".repeat(40)),
@@ -101,12 +100,17 @@ pub async fn a_deployment_is_remembered_with_its_steps(world: &dyn DeploymentWor
     .await;
     world.advance(HOUR).await;
     write(world, &[ended("task", DeploymentOutcome::RolledBack)]).await;
-    // What has ended does not end again.
-    write(world, &[ended("task", DeploymentOutcome::Succeeded)]).await;
+    // What has started or ended does not do so again.
+    write(
+        world,
+        &[started("v1"), ended("task", DeploymentOutcome::Succeeded)],
+    )
+    .await;
     let over = newest(world, "staging").await.remove(0);
     let after = |hours: i64| Some(asked.asked_at + TimeDelta::hours(hours));
     assert_eq!((over.started_at, over.ended_at), (after(1), after(2)));
     assert_eq!(over.outcome, Some(DeploymentOutcome::RolledBack));
+    assert_eq!(over.previous.as_deref(), Some("v0"));
     assert_eq!(over.cause.as_deref(), Some("errors 5 %"));
 }
 
@@ -185,7 +189,10 @@ pub async fn failures_are_kept_with_their_times(world: &dyn DeploymentWorld) {
 
 pub async fn an_entry_about_nothing_changes_nothing(world: &dyn DeploymentWorld) {
     let entries = [
-        LogEntry::Started { id: "no".to_owned() },
+        LogEntry::Started {
+            id: "no".to_owned(),
+            previous: None,
+        },
         ended("no", DeploymentOutcome::Failed),
         LogEntry::Failure {
             deployment: "no".to_owned(),

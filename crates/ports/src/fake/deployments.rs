@@ -96,6 +96,7 @@ impl Log {
                 if self.find(&what.id).is_none() {
                     self.deployments.push(Deployment {
                         what,
+                        previous: None,
                         asked_at: now,
                         started_at: None,
                         ended_at: None,
@@ -105,9 +106,10 @@ impl Log {
                     });
                 }
             }
-            LogEntry::Started { id } => {
-                if let Some(known) = self.find(&id) {
-                    known.started_at.get_or_insert(now);
+            LogEntry::Started { id, previous } => {
+                if let Some(known) = self.find(&id).filter(|known| known.started_at.is_none()) {
+                    known.started_at = Some(now);
+                    known.previous = previous;
                 }
             }
             LogEntry::Ended { id, outcome, cause } => {

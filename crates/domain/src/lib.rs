@@ -4,6 +4,7 @@
 mod approval;
 mod error;
 mod idempotency;
+mod nearest;
 mod redact;
 mod repo;
 mod report;
@@ -14,6 +15,7 @@ mod ticket;
 pub use approval::{Approval, Decision};
 pub use error::{Error, ErrorKind};
 pub use idempotency::{Idem, Staged};
+pub use nearest::nearest;
 pub use redact::{Redactor, SHORTEST_LITERAL, redact, redact_json};
 pub use repo::{Autonomy, Repo, RepoRef, RepoStatus};
 pub use report::{Evidence, Fact, FollowOn, LabelChange, Report, Verdict};

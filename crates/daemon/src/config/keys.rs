@@ -56,7 +56,7 @@ impl Keys {
     pub fn nearest(&self, key: &str) -> Option<&str> {
         let last = key.rsplit('.').next().unwrap_or(key);
         let same_name = self.leaves().find(|known| known.rsplit('.').next() == Some(last));
-        nearest::nearest(key, self.0.keys().map(String::as_str)).or(same_name)
+        nearest(key, self.0.keys().map(String::as_str)).or(same_name)
     }
 }
 

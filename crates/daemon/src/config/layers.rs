@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Keys, Known};
-use super::{Environment, FILE_VARIABLE, Problem, nearest::nearest};
+use super::{Environment, FILE_VARIABLE, Problem, nearest};
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ mod check;
 mod environment;
 mod keys;
 mod layers;
-mod nearest;
 mod print;
 mod schema;
 mod settings;
@@ -18,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub use domain::nearest;
 pub use environment::Environment;
 pub use layers::{Origin, variable};
-pub use nearest::nearest;
 pub use schema::schema;
 pub use settings::{LogFormat, Settings};
 pub use values::{DatabaseUrlError, Secret, Span};

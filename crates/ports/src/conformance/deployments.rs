@@ -91,13 +91,11 @@ pub async fn a_deployment_is_remembered_with_its_steps(world: &dyn DeploymentWor
     assert_eq!(asked.asked_at, world.log().now().await.expect("the time"));
 
     world.advance(HOUR).await;
-    write(
-        world,
-        &[LogEntry::Started {
-            id: "task".to_owned(),
-        }],
-    )
-    .await;
+    let started = |previous: &str| LogEntry::Started {
+        id: "task".to_owned(),
+        previous: Some(previous.to_owned()),
+    };
+    write(world, &[started("v0")]).await;
     world.advance(HOUR).await;
     write(world, &[ended("task", DeploymentOutcome::RolledBack)]).await;
     // What has started or ended does not do so again.

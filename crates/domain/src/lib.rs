@@ -9,6 +9,7 @@ mod redact;
 mod repo;
 mod report;
 mod role;
+mod span;
 mod task;
 mod ticket;
 
@@ -20,6 +21,7 @@ pub use redact::{Redactor, SHORTEST_LITERAL, redact, redact_json};
 pub use repo::{Autonomy, Repo, RepoRef, RepoStatus};
 pub use report::{Evidence, Fact, FollowOn, LabelChange, Report, Verdict};
 pub use role::{ParseRoleError, Role};
+pub use span::{ParseSpanError, Span};
 pub use task::{NewTask, ParsePriorityError, ParseStatusError, Priority, TaskId, TaskInfo, TaskStatus};
 pub use ticket::{TicketDelivery, TicketKind, TicketRef};
 

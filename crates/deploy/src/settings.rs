@@ -1,0 +1,430 @@
+//! A repository's `settings.environments`: where each environment runs, how it is checked and who must agree.
+
+use std::collections::BTreeMap;
+
+use domain::{Error, Span, nearest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::amount::Amount;
+use crate::strategy::{StepParam, StrategyName};
+
+/// The environments of a repository, by name: its row's `settings.environments`.
+pub type Environments = BTreeMap<String, Environment>;
+
+/// One environment of a repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Which connection reaches it, by the name that it has in the worker's configuration.
+    pub target: String,
+    /// The workload's name at the target, in the target's way of naming: `shop/checkout`.
+    pub workload: String,
+    /// Which part of the workload carries the version, where it has several.
+    #[serde(default)]
+    pub container: Option<String>,
+    /// What parts the traffic, by its name at the target. Without one a canary's share is a matter of replicas.
+    #[serde(default)]
+    pub router: Option<String>,
+    /// The flag that the strategy `feature_flag` rolls out.
+    #[serde(default)]
+    pub flag: Option<FlagSettings>,
+    /// How many replicas the first deployment makes. What stands keeps its number.
+    #[serde(default = "one")]
+    pub replicas: u32,
+    /// What must answer well from outside after each change.
+    #[serde(default)]
+    pub health: Vec<CheckSettings>,
+    /// What must answer well on the new version before users get any of it: its own address, beside the stable one.
+    #[serde(default)]
+    pub smoke: Vec<CheckSettings>,
+    #[serde(default)]
+    pub analysis: Analysis,
+    #[serde(default)]
+    pub gates: Gates,
+    #[serde(default)]
+    pub approval: ApprovalSettings,
+    /// How a version is brought out when the task does not say.
+    #[serde(default)]
+    pub strategy: StrategyName,
+    #[serde(default)]
+    pub rolling: RollingSettings,
+    #[serde(default)]
+    pub blue_green: BlueGreenSettings,
+    #[serde(default)]
+    pub canary: StepSettings,
+    #[serde(default)]
+    pub feature_flag: StepSettings,
+    /// What an older deployment does when a newer one to the same environment arrives.
+    #[serde(default)]
+    pub when_newer: WhenNewer,
+    /// How long replicas may take to become ready without any progress.
+    #[serde(default = "ten_minutes")]
+    pub progress_deadline: Span,
+    /// How long a finished deployment is watched, and rolled back if its measurements go bad. Not at all when `0s`.
+    #[serde(default = "nothing")]
+    pub watch: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlagSettings {
+    /// Which store of flags, by the name that it has in the worker's configuration.
+    pub store: String,
+    pub key: String,
+    /// The store's own name for this environment.
+    #[serde(default)]
+    pub scope: Option<String>,
+}
+
+/// One thing that must answer: `url` or `tcp`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSettings {
+    /// What people call it; its address when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `host:port` that takes connections.
+    #[serde(default)]
+    pub tcp: Option<String>,
+    /// The lowest and the highest status that is well.
+    #[serde(default = "well")]
+    pub status: (u16, u16),
+    /// What the body must hold.
+    #[serde(default)]
+    pub contains: Option<String>,
+    #[serde(default = "ten_seconds")]
+    pub timeout: Span,
+}
+
+/// How measurements decide. Without metrics a step is judged by readiness, restarts and health checks alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Analysis {
+    /// Which store of measurements, by the name that it has in the worker's configuration.
+    pub source: String,
+    pub metrics: Vec<Metric>,
+    /// The shortest time that is judged.
+    pub at_least: Span,
+    /// How often the store collects: the points of a judged window are that far apart, and it is read two of them
+    /// after its end.
+    pub scrape_interval: Span,
+    /// How many points a metric must have to decide anything.
+    pub minimum_samples: u32,
+    /// How often a window with too little in it is extended by its own length before a person is asked.
+    pub extensions: u32,
+}
+
+/// A measurement and what is well. In `query`, `${side}` stands for `stable` or `candidate`, `${version}` for the
+/// side's version and `${workload}` for the workload's name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    pub name: String,
+    pub query: String,
+    /// The mean may not be above this.
+    #[serde(default)]
+    pub max: Option<f64>,
+    /// The mean may not be below this.
+    #[serde(default)]
+    pub min: Option<f64>,
+    /// By how many percent the candidate's mean may be above the stable side's.
+    #[serde(default)]
+    pub max_increase_percent: Option<f64>,
+}
+
+/// What must be so before anything is touched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gates {
+    /// The newest pipeline of the version's commit has passed.
+    pub pipeline: bool,
+    /// These environments run the version already: `["staging"]`.
+    pub after: Vec<String>,
+    /// The measurements that will judge it answer now.
+    pub monitoring: bool,
+    /// How many deployments there may be within 24 hours.
+    pub deployments_per_day: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApprovalSettings {
+    /// Whether a person must approve the plan; the repository's `autonomy_mode` decides when absent.
+    pub required: Option<bool>,
+    /// Who may; anybody who may approve at all when empty.
+    pub approvers: Vec<String>,
+    /// How long to wait for an answer before nothing is done.
+    pub within: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollingSettings {
+    /// How many replicas may be missing meanwhile: a number or a percentage.
+    pub max_unavailable: Amount,
+    /// How many there may be too many.
+    pub max_surge: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlueGreenSettings {
+    /// Whether a person says when traffic is switched.
+    pub switch_traffic: Switch,
+    /// How long the old version stays ready behind the new one, to switch back at once.
+    pub keep_warm: Span,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    Manual,
+    #[default]
+    Automatic,
+}
+
+/// The steps of a canary or of a flag: by `initial_percentage`, `increment` and `interval`, or one by one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StepSettings {
+    pub initial_percentage: i64,
+    pub increment: i64,
+    pub interval: Span,
+    /// Explicit steps, in place of the three above.
+    pub steps: Option<Vec<StepParam>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenNewer {
+    /// It goes on, and the newer one waits.
+    #[default]
+    Queue,
+    /// It is undone, or not begun, and the newer one takes its place.
+    Supersede,
+}
+
+fn one() -> u32 {
+    1
+}
+fn ten_minutes() -> Span {
+    Span::seconds(600)
+}
+fn ten_seconds() -> Span {
+    Span::seconds(10)
+}
+fn nothing() -> Span {
+    Span::seconds(0)
+}
+fn well() -> (u16, u16) {
+    (200, 399)
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        Self {
+            source: "default".to_owned(),
+            metrics: Vec::new(),
+            at_least: Span::seconds(60),
+            scrape_interval: Span::seconds(15),
+            minimum_samples: 4,
+            extensions: 3,
+        }
+    }
+}
+
+impl Default for ApprovalSettings {
+    fn default() -> Self {
+        Self {
+            required: None,
+            approvers: Vec::new(),
+            within: Span::seconds(24 * 60 * 60),
+        }
+    }
+}
+
+impl Default for RollingSettings {
+    fn default() -> Self {
+        Self {
+            max_unavailable: Amount::percent(25),
+            max_surge: Amount::percent(25),
+        }
+    }
+}
+
+impl Default for BlueGreenSettings {
+    fn default() -> Self {
+        Self {
+            switch_traffic: Switch::Automatic,
+            keep_warm: ten_minutes(),
+        }
+    }
+}
+
+impl Default for StepSettings {
+    fn default() -> Self {
+        Self {
+            initial_percentage: 10,
+            increment: 20,
+            interval: Span::seconds(300),
+            steps: None,
+        }
+    }
+}
+
+/// The settings of one environment of a repository.
+pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<Environment, Error> {
+    let place = |of: &str| format!("settings.environments{of} of {repo}");
+    let Some(all) = settings.get("environments").and_then(Value::as_object) else {
+        return Err(Error::invalid(format!(
+            "{} is not there, so nothing says where {name:?} runs",
+            place("")
+        ))
+        .next("Describe the environment there; `longshore config schema` has the fields"));
+    };
+    let Some(own) = all.get(name) else {
+        let names: Vec<&str> = all.keys().map(String::as_str).collect();
+        let near = nearest(name, names.iter().copied());
+        let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean {near:?}?"));
+        return Err(Error::invalid(format!(
+            "{repo} has no environment {name:?}{near} It has {}",
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        ))
+        .next("Name one of these, or describe the new one in the repository's settings"));
+    };
+    let read: Environment = Environment::deserialize(own).map_err(|error| {
+        Error::invalid(format!("{} does not fit", place(&format!(".{name}"))))
+            .because(&error)
+            .next("Mend it in the repository's settings; `longshore config schema` has the fields")
+    })?;
+    read.check().map_err(|what| {
+        Error::invalid(format!("{} does not fit: {what}", place(&format!(".{name}"))))
+            .next("Mend it in the repository's settings")
+    })?;
+    Ok(read)
+}
+
+impl Environment {
+    /// What a type cannot say.
+    fn check(&self) -> Result<(), String> {
+        for (list, checks) in [("health", &self.health), ("smoke", &self.smoke)] {
+            for (place, check) in checks.iter().enumerate() {
+                if check.url.is_some() == check.tcp.is_some() {
+                    return Err(format!("{list}[{place}] needs one of `url` and `tcp`"));
+                }
+                if check.status.0 > check.status.1 {
+                    return Err(format!("{list}[{place}].status goes down"));
+                }
+            }
+        }
+        for metric in &self.analysis.metrics {
+            let name = &metric.name;
+            if metric.max.is_none() && metric.min.is_none() && metric.max_increase_percent.is_none() {
+                return Err(format!(
+                    "metric {name:?} says nothing of what is well: give it `max`, `min` or `max_increase_percent`"
+                ));
+            }
+            if metric.min.zip(metric.max).is_some_and(|(min, max)| min > max) {
+                return Err(format!("metric {name:?} has a `min` above its `max`"));
+            }
+        }
+        if self.analysis.scrape_interval.0.is_zero() {
+            return Err("analysis.scrape_interval is nothing".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl CheckSettings {
+    pub(crate) fn name(&self) -> &str {
+        let address = self.url.as_deref().or(self.tcp.as_deref());
+        self.name.as_deref().or(address).unwrap_or("check")
+    }
+
+    pub(crate) fn check(&self) -> ports::Check {
+        let timeout = self.timeout.0;
+        match (&self.url, &self.tcp) {
+            (None, Some(address)) => ports::Check::Tcp {
+                address: address.clone(),
+                timeout,
+            },
+            (url, _) => ports::Check::Http {
+                url: url.clone().unwrap_or_default(),
+                status: self.status,
+                contains: self.contains.clone(),
+                timeout,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(settings: Value, name: &str) -> Result<Environment, String> {
+        environment(&settings, "shop", name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn two_lines_are_an_environment_and_the_rest_has_the_usual_values() {
+        let settings =
+            json!({"environments": {"staging": {"target": "cluster", "workload": "shop/checkout"}}});
+        let read = read(settings, "staging").unwrap();
+        assert_eq!(read.strategy, StrategyName::Rolling);
+        assert_eq!(read.rolling.max_surge, Amount::percent(25));
+        let canary = &read.canary;
+        assert_eq!(
+            (canary.initial_percentage, canary.increment, canary.interval),
+            (10, 20, Span::seconds(300))
+        );
+        assert_eq!(read.when_newer, WhenNewer::Queue);
+    }
+
+    #[test]
+    fn an_unknown_environment_names_the_nearest() {
+        let settings = json!({"environments": {
+            "staging": {"target": "a", "workload": "b"}, "production": {"target": "a", "workload": "b"}}});
+        let error = read(settings.clone(), "stagign").unwrap_err();
+        assert!(
+            error
+                .contains("no environment \"stagign\"; did you mean \"staging\"? It has production, staging"),
+            "{error}"
+        );
+        let error = read(settings, "qa").unwrap_err();
+        assert!(!error.contains("did you mean"), "{error}");
+        assert!(read(json!({}), "qa").unwrap_err().contains("is not there"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let with = |key: &str, value: Value| {
+            let mut own = json!({"target": "a", "workload": "b"});
+            own[key] = value;
+            read(json!({"environments": {"qa": own}}), "qa").unwrap_err()
+        };
+        for (key, value, words) in [
+            ("healht", json!([]), "unknown field `healht`"),
+            ("health", json!([{"name": "x"}]), "needs one of `url` and `tcp`"),
+            (
+                "analysis",
+                json!({"metrics": [{"name": "errors", "query": "q"}]}),
+                "metric \"errors\" says nothing",
+            ),
+            ("watch", json!("soon"), "\"soon\" is not a length of time"),
+            ("strategy", json!("canray"), "did you mean canary?"),
+        ] {
+            let error = with(key, value);
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

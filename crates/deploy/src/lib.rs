@@ -1,12 +1,30 @@
 //! Handlers for deployments and rollbacks, and the pure plans behind them.
 
+mod act;
 mod amount;
+mod analysis;
+mod asking;
+mod carry;
+mod course;
+mod deploy;
+mod gates;
 mod instruction;
+mod ledger;
+mod look;
+mod outside;
 mod params;
+mod plan;
+mod progress;
+mod ratio;
+mod report;
 mod settings;
 mod strategy;
+mod turn;
+mod undoing;
 
 pub use amount::Amount;
+pub use deploy::Deploy;
+pub use outside::{Outside, Target};
 pub use params::{DeployParams, RollbackParams};
 pub use settings::{Environment, Environments};
 pub use strategy::{Step, StepParam, Strategy, StrategyName};

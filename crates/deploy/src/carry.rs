@@ -1,0 +1,489 @@
+//! Carries acts out, one after the other, each of its effects a step.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Error, ErrorKind, Idem, Report, Verdict as Told};
+use durable::{Stop, TaskCx};
+use ports::{Group, Launch, Mark, RollOut, Side};
+use serde::{Deserialize, Serialize};
+
+use crate::act::{self, Act};
+use crate::analysis::{self, Finding, Judgement, Verdict};
+use crate::look::{Look, Marks};
+use crate::outside::Outside;
+use crate::plan::Place;
+use crate::progress::{self, Progress};
+use crate::{asking, turn};
+
+/// How often what users reach is looked at before it is held to be unwell, and how long lies between.
+const LOOKS: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(5);
+
+pub(crate) struct Carrier<'a> {
+    pub(crate) cx: &'a TaskCx,
+    pub(crate) outside: &'a Outside,
+    pub(crate) place: &'a Place,
+    pub(crate) version: &'a str,
+    /// Forward, it makes way for newer wishes and tells how far it is; back, nothing stops it.
+    pub(crate) forward: bool,
+    /// How often going back was tried before: steps have names of their own each time.
+    pub(crate) round: u32,
+    marks: Marks,
+    /// Since when traffic is parted as it is.
+    since: Option<DateTime<Utc>>,
+    /// Replicas of the new version that were started again while they came up.
+    restarts: u32,
+    /// Every judgement, in order, with what had been reached then.
+    pub(crate) judged: Vec<(String, Judgement)>,
+    reached: String,
+}
+
+/// What a write gave: the marks from then on, and when it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Written {
+    marks: Marks,
+    at: DateTime<Utc>,
+}
+
+impl<'a> Carrier<'a> {
+    pub(crate) fn new(
+        cx: &'a TaskCx,
+        outside: &'a Outside,
+        place: &'a Place,
+        version: &'a str,
+        look: &Look,
+    ) -> Self {
+        Self {
+            cx,
+            outside,
+            place,
+            version,
+            forward: true,
+            round: 0,
+            marks: look.marks(),
+            since: None,
+            restarts: 0,
+            judged: Vec::new(),
+            reached: "nothing yet".to_owned(),
+        }
+    }
+
+    pub(crate) fn back(mut self, round: u32) -> Self {
+        self.forward = false;
+        self.round = round;
+        self
+    }
+
+    pub(crate) async fn carry(&mut self, acts: &[Act]) -> Result<(), Stop> {
+        for (place, act) in acts.iter().enumerate() {
+            if self.forward && act.exposes() {
+                turn::still_ours(self.cx, self.outside, self.place, place).await?;
+            }
+            self.act(place, act).await?;
+            if self.forward && act.exposes() {
+                self.reached = act.what();
+                let report = self.under_way(place, acts.len());
+                self.cx.tell(("told", place), &report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One act, again and again if somebody else gets in its way and a person says to go on.
+    async fn act(&mut self, place: usize, act: &Act) -> Result<(), Stop> {
+        for again in 0_u32.. {
+            let tag = match (self.round, again) {
+                (0, 0) => place.to_string(),
+                (round, again) => format!("{place}.{round}.{again}"),
+            };
+            match self.attempt(&tag, act).await {
+                Err(Stop::Fail(error)) if error.kind == ErrorKind::Conflict => {
+                    asking::after_a_change_by_hand(self.cx, self.place, &tag, act, &error).await?;
+                    let look: Look = self
+                        .cx
+                        .step(("look-again", &tag), |_| self.place.look(self.outside))
+                        .await?;
+                    self.marks = look.marks();
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, tag: &str, act: &Act) -> Result<(), Stop> {
+        match act {
+            Act::RollOut { .. } | Act::Undo { .. } => {
+                self.write(tag, act).await?;
+                self.ready(tag, Side::Stable).await
+            }
+            Act::Launch { .. } => {
+                self.write(tag, act).await?;
+                self.ready(tag, Side::Candidate).await
+            }
+            Act::Scale { side, .. } => {
+                self.write(tag, act).await?;
+                self.ready(tag, *side).await
+            }
+            Act::Split { split, .. } => {
+                // What grows is ready before what shrinks goes.
+                let sides = [(Side::Candidate, split.candidate), (Side::Stable, split.stable)];
+                for (side, replicas) in sides {
+                    let tag = format!("{tag}-{}", side.as_str());
+                    self.write(&tag, &Act::Scale { side, replicas }).await?;
+                    self.ready(&tag, side).await?;
+                }
+                Ok(())
+            }
+            Act::Weight { .. } | Act::Flag { .. } | Act::Retire => self.write(tag, act).await,
+            Act::Pause { span } => self.cx.sleep(("pause", tag), span.0).await,
+            Act::Ask { what } => asking::to_go_on(self.cx, self.place, tag, what, &self.reached).await,
+            Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,
+            Act::Smoke => self.checks(tag, "smoke").await,
+            Act::Health => self.checks(tag, "health").await,
+        }
+    }
+
+    async fn write(&mut self, tag: &str, act: &Act) -> Result<(), Stop> {
+        let (marks, this) = (self.marks.clone(), &*self);
+        let written: Written = self
+            .cx
+            .step((act.key(), tag), |idem| async move {
+                let marks = this.changed(act, marks, &idem).await?;
+                let at = this.outside.log.now().await?;
+                Ok(Written { marks, at })
+            })
+            .await?;
+        self.marks = written.marks;
+        self.since = Some(written.at);
+        Ok(())
+    }
+
+    /// Carries one change out and answers with the marks after it.
+    async fn changed(&self, act: &Act, mut marks: Marks, idem: &Idem) -> Result<Marks, Error> {
+        let at = &self.place.workload;
+        match act {
+            Act::Weight { percent, .. } => {
+                self.unmoved(&marks).await?;
+                let (route, seen) = match (&self.place.route, &marks.route) {
+                    (Some(route), Some(seen)) => (route, seen),
+                    _ => return Err(gone("the route", at)),
+                };
+                let router = self.outside.router(&route.target)?;
+                let set = router.set(route, *percent, seen, idem).await?;
+                marks.route = Some(set.mark);
+                return Ok(marks);
+            }
+            Act::Flag { percent } => {
+                let (flag, seen) = match (&self.place.flag, &marks.flag) {
+                    (Some(flag), Some(seen)) => (flag, seen),
+                    _ => return Err(gone("the flag", at)),
+                };
+                let set = self.outside.flags.set(flag, *percent, seen, idem).await?;
+                marks.flag = Some(set.mark);
+                return Ok(marks);
+            }
+            _ => {}
+        }
+        let fleet = self.outside.fleet(at)?;
+        match act {
+            Act::RollOut {
+                version,
+                replicas,
+                pace,
+            } => {
+                let wanted = RollOut {
+                    version: version.clone(),
+                    replicas: *replicas,
+                    pace: *pace,
+                };
+                let mark = fleet.roll_out(at, &wanted, marks.stable.as_ref(), idem).await?;
+                marks.stable = Some(mark);
+            }
+            Act::Undo { to, .. } => {
+                let seen = seen(&marks.stable, Side::Stable, at)?;
+                marks.stable = Some(fleet.undo(at, to, seen, idem).await?);
+            }
+            Act::Launch { version, replicas } => {
+                let wanted = Launch {
+                    version: version.clone(),
+                    replicas: *replicas,
+                };
+                let mark = fleet.launch(at, &wanted, marks.candidate.as_ref(), idem).await?;
+                marks.candidate = Some(mark);
+            }
+            Act::Scale { side, replicas } => {
+                let mark = seen(marks.side(*side), *side, at)?.clone();
+                *marks.side(*side) = Some(fleet.scale(at, *side, *replicas, &mark, idem).await?);
+            }
+            Act::Retire => {
+                fleet.retire(at, marks.candidate.as_ref(), idem).await?;
+                marks.candidate = None;
+            }
+            _ => {}
+        }
+        Ok(marks)
+    }
+
+    /// Nobody else has changed either side since it was last seen.
+    async fn unmoved(&self, marks: &Marks) -> Result<(), Error> {
+        let at = &self.place.workload;
+        let fleet = self.outside.fleet(at)?;
+        for (side, seen) in [(Side::Stable, &marks.stable), (Side::Candidate, &marks.candidate)] {
+            let now = fleet.observe(at, side).await?;
+            if now.as_ref().map(|group| &group.mark) != seen.as_ref() {
+                return Err(moved(side, at, now.as_ref()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a side has all replicas that were wished for, or is stuck.
+    async fn ready(&mut self, tag: &str, side: Side) -> Result<(), Stop> {
+        let (at, outside) = (&self.place.workload, self.outside);
+        let deadline = self.place.environment.progress_deadline.0;
+        let (mut before, mut last, mut still) = (None, None, Duration::ZERO);
+        for looks in 0_u32.. {
+            let group: Option<Group> = self
+                .cx
+                .step(("progress", tag, looks), |_| async move {
+                    outside.fleet(at)?.observe(at, side).await
+                })
+                .await?;
+            let Some(group) = group else {
+                return Err(Stop::Fail(gone(&format!("the {} side", side.as_str()), at)));
+            };
+            if Some(&group.mark) != self.marks.side(side).as_ref() {
+                return Err(Stop::Fail(moved(side, at, Some(&group))));
+            }
+            let before = *before.get_or_insert(group.restarts);
+            let position = progress::position(&group);
+            if last.replace(position) != Some(position) {
+                still = Duration::ZERO;
+            }
+            match progress::judge(&group, before, still, deadline) {
+                Progress::Complete => {
+                    self.restarts = group.restarts;
+                    return Ok(());
+                }
+                Progress::Stuck { why } => {
+                    return Err(Stop::Fail(Error::rejected(format!(
+                        "{} does not become ready: {why}",
+                        group.version
+                    ))));
+                }
+                Progress::Going { .. } => {}
+            }
+            let pause = progress::pause(looks);
+            still += pause;
+            self.cx.sleep(("wait", tag, looks), pause).await?;
+        }
+        Ok(())
+    }
+
+    async fn checks(&mut self, tag: &str, which: &str) -> Result<(), Stop> {
+        let (environment, outside) = (&self.place.environment, self.outside);
+        let checks = if which == "smoke" {
+            &environment.smoke
+        } else {
+            &environment.health
+        };
+        if checks.is_empty() {
+            return Ok(());
+        }
+        for look in 0..LOOKS {
+            let found: Vec<Finding> = self
+                .cx
+                .step((which, tag, look), |_| async move {
+                    let mut found = Vec::new();
+                    for check in checks {
+                        let seen = outside.probe.check(&check.check()).await?;
+                        found.push(Finding {
+                            name: check.name().to_owned(),
+                            verdict: if seen.well { Verdict::Pass } else { Verdict::Fail },
+                            why: seen.what,
+                        });
+                    }
+                    Ok(found)
+                })
+                .await?;
+            let judgement = Judgement::of(found);
+            if judgement.verdict == Verdict::Pass {
+                return Ok(());
+            }
+            if look + 1 == LOOKS {
+                let error = Error::rejected(format!("the {which} check failed: {}", judgement.why()));
+                self.judged.push((self.reached.clone(), judgement));
+                return Err(Stop::Fail(error));
+            }
+            self.cx
+                .sleep(("unwell", format!("{which}-{tag}"), look), BETWEEN)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Judges what was measured since traffic was last parted anew. Too little to judge by extends the time, and then
+    /// a person is asked: it counts neither as a failure nor as a success.
+    async fn analyse(&mut self, tag: &str, side: Side, compared: bool) -> Result<(), Stop> {
+        let analysis = &self.place.environment.analysis;
+        for round in 0_u32.. {
+            let window = match analysis.metrics.is_empty() {
+                true => None,
+                false => Some(self.ended_window(tag, round).await?),
+            };
+            let judgement: Judgement = self
+                .cx
+                .step(("judge", tag, round), |_| self.judge(window, side, compared))
+                .await?;
+            let (verdict, why) = (judgement.verdict, judgement.why());
+            self.judged.push((self.reached.clone(), judgement));
+            match verdict {
+                Verdict::Pass => return Ok(()),
+                Verdict::Fail => {
+                    let what = format!("{} failed its judgement: {why}", self.version);
+                    return Err(Stop::Fail(Error::rejected(what)));
+                }
+                Verdict::NoData | Verdict::Inconclusive if round < analysis.extensions => {
+                    let longer = window.map_or(analysis.at_least.0, |(start, end)| {
+                        (end - start).to_std().unwrap_or(analysis.at_least.0)
+                    });
+                    self.cx.sleep(("extend", tag, round), longer).await?;
+                }
+                undecided => {
+                    let what = format!("the judgement is {}: {why}", undecided.words());
+                    return asking::without_a_verdict(self.cx, self.place, tag, &what, &self.reached).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A window of at least the length that may be judged, waited for until everything in it was collected.
+    async fn ended_window(&self, tag: &str, round: u32) -> Result<(DateTime<Utc>, DateTime<Utc>), Stop> {
+        let environment = &self.place.environment;
+        let until: DateTime<Utc> = self
+            .cx
+            .step(("until", tag, round), |_| self.outside.log.now())
+            .await?;
+        let at_least = TimeDelta::from_std(environment.analysis.at_least.0).unwrap_or(TimeDelta::MAX);
+        let start = self.since.unwrap_or(until);
+        let end = until.max(start.checked_add_signed(at_least).unwrap_or(until));
+        let rest = (end - until).to_std().unwrap_or_default();
+        self.cx
+            .sleep(("collect", tag, round), rest + act::settle(environment))
+            .await?;
+        Ok((start, end))
+    }
+
+    async fn judge(
+        &self,
+        window: Option<(DateTime<Utc>, DateTime<Utc>)>,
+        side: Side,
+        compared: bool,
+    ) -> Result<Judgement, Error> {
+        let (analysis, at) = (&self.place.environment.analysis, &self.place.workload);
+        let mut findings = Vec::new();
+        let mut versions = [None, None];
+        if !self.place.only_flag {
+            self.unmoved(&self.marks).await?;
+            let fleet = self.outside.fleet(at)?;
+            for (place, of) in [side, Side::Stable].into_iter().enumerate() {
+                let group = fleet.observe(at, of).await?;
+                if place == 0 {
+                    findings.push(self.replicas(group.as_ref()));
+                }
+                versions[place] = group.map(|group| group.version);
+            }
+        }
+        let Some((start, end)) = window else {
+            return Ok(Judgement::of(findings));
+        };
+        let window = analysis::window(analysis, start, end);
+        let [tried, served] = versions.map(|version| version.unwrap_or_else(|| self.version.to_owned()));
+        for metric in &analysis.metrics {
+            let asked = analysis::question(analysis, metric, side, &tried, &at.name);
+            let candidate = analysis::samples(&self.outside.metrics.range(&asked, &window).await?);
+            let baseline = if compared && metric.max_increase_percent.is_some() {
+                let asked = analysis::question(analysis, metric, Side::Stable, &served, &at.name);
+                Some(analysis::samples(
+                    &self.outside.metrics.range(&asked, &window).await?,
+                ))
+            } else {
+                None
+            };
+            let minimum = analysis.minimum_samples;
+            let (verdict, why) = analysis::judge(metric, minimum, &candidate, baseline.as_deref());
+            findings.push(Finding {
+                name: metric.name.clone(),
+                verdict,
+                why,
+            });
+        }
+        Ok(Judgement::of(findings))
+    }
+
+    fn replicas(&self, group: Option<&Group>) -> Finding {
+        let finding = |verdict, why: String| Finding {
+            name: "replicas".to_owned(),
+            verdict,
+            why,
+        };
+        let Some(group) = group else {
+            return finding(Verdict::Fail, "there are none".to_owned());
+        };
+        let again = group.restarts.saturating_sub(self.restarts);
+        let so_far = progress::so_far(group);
+        if again > 0 {
+            let said = group
+                .trouble
+                .first()
+                .map_or_else(String::new, |said| format!(": {said}"));
+            finding(
+                Verdict::Fail,
+                format!("started again {again} times ({so_far}){said}"),
+            )
+        } else if group.ready < group.wanted {
+            finding(Verdict::Fail, so_far)
+        } else {
+            finding(Verdict::Pass, so_far)
+        }
+    }
+
+    fn under_way(&self, place: usize, of: usize) -> Report {
+        let mut report = Report::new(
+            Told::Running,
+            format!("{}: {} (step {} of {of})", self.version, self.reached, place + 1),
+        );
+        report.environment = Some(self.place.name.clone());
+        report.version = Some(self.version.to_owned());
+        report
+    }
+}
+
+fn seen<'a>(mark: &'a Option<Mark>, side: Side, at: &ports::WorkloadRef) -> Result<&'a Mark, Error> {
+    mark.as_ref()
+        .ok_or_else(|| gone(&format!("the {} side", side.as_str()), at))
+}
+
+fn gone(what: &str, at: &ports::WorkloadRef) -> Error {
+    Error::conflict(format!("{what} of {} is gone", at.name))
+}
+
+fn moved(side: Side, at: &ports::WorkloadRef, now: Option<&Group>) -> Error {
+    let now = now.map_or_else(
+        || "nothing stands there now".to_owned(),
+        |group| {
+            format!(
+                "it is told to run {} with {} replicas now",
+                group.version, group.wanted
+            )
+        },
+    );
+    Error::conflict(format!(
+        "the {} side of {} was changed by somebody else: {now}",
+        side.as_str(),
+        at.name
+    ))
+}

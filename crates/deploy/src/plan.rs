@@ -1,0 +1,170 @@
+//! What the first step settles; nothing later reads settings.
+
+use domain::{Autonomy, Error, Repo, RepoRef};
+use durable::TaskCx;
+use ports::{Commit, FlagRef, RouteRef, Side, WorkloadRef};
+use serde::{Deserialize, Serialize};
+
+use crate::act::{self, Act, Line};
+use crate::course::Kind;
+use crate::look::Look;
+use crate::outside::Outside;
+use crate::settings::{self, Environment};
+use crate::strategy::StrategyName;
+
+/// Where a deployment or a rollback takes place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) repo_id: String,
+    pub(crate) repo_name: String,
+    pub(crate) repo: RepoRef,
+    pub(crate) name: String,
+    pub(crate) environment: Environment,
+    pub(crate) guided: bool,
+    pub(crate) workload: WorkloadRef,
+    pub(crate) route: Option<RouteRef>,
+    pub(crate) flag: Option<FlagRef>,
+    /// Only the flag is looked at and changed.
+    pub(crate) only_flag: bool,
+}
+
+/// What is to be done there, settled anew whenever something moved before it began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) version: String,
+    pub(crate) how: String,
+    pub(crate) kind: Kind,
+    pub(crate) acts: Vec<Act>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) hash: String,
+    /// What serves before it.
+    pub(crate) from: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn of(cx: &TaskCx, outside: &Outside, name: &str) -> Result<Self, Error> {
+        let repo = repo(cx)?;
+        let environment = settings::environment(&repo.settings, &repo.name, name)?;
+        let target = environment.target.clone();
+        let workload = WorkloadRef {
+            target: target.clone(),
+            name: environment.workload.clone(),
+            container: environment.container.clone(),
+        };
+        outside.target(&target)?;
+        let route = match &environment.router {
+            Some(name) => {
+                outside.router(&target)?;
+                Some(RouteRef {
+                    target,
+                    name: name.clone(),
+                })
+            }
+            None => None,
+        };
+        let flag = environment.flag.as_ref().map(|flag| FlagRef {
+            store: flag.store.clone(),
+            key: flag.key.clone(),
+            scope: flag.scope.clone(),
+        });
+        Ok(Self {
+            repo_id: repo.id.clone(),
+            repo_name: repo.name.clone(),
+            repo: repo.at.clone(),
+            name: name.to_owned(),
+            guided: repo.autonomy_mode == Autonomy::Guided,
+            environment,
+            workload,
+            route,
+            flag,
+            only_flag: false,
+        })
+    }
+
+    /// One deployment at a time holds it.
+    pub(crate) fn lock(&self) -> String {
+        format!("deploy:{}/{}", self.repo_id, self.name)
+    }
+
+    pub(crate) fn needs_approval(&self) -> bool {
+        self.environment.approval.required.unwrap_or(self.guided)
+    }
+
+    pub(crate) async fn look(&self, outside: &Outside) -> Result<Look, Error> {
+        let mut look = Look::default();
+        if self.only_flag {
+            if let Some(flag) = &self.flag {
+                look.flag = Some(outside.flags.read(flag).await?);
+            }
+            return Ok(look);
+        }
+        let fleet = outside.fleet(&self.workload)?;
+        look.stable = fleet.observe(&self.workload, Side::Stable).await?;
+        look.candidate = fleet.observe(&self.workload, Side::Candidate).await?;
+        look.revisions = fleet.revisions(&self.workload).await?;
+        if let Some(route) = &self.route {
+            let router = outside.router(&route.target)?;
+            look.granularity = Some(router.granularity(route).await?);
+            look.traffic = Some(router.read(route).await?);
+        }
+        Ok(look)
+    }
+
+    pub(crate) fn plan(&self, version: &str, how: &str, kind: Kind, acts: Vec<Act>, look: &Look) -> Plan {
+        let standing = look.standing();
+        Plan {
+            version: version.to_owned(),
+            how: how.to_owned(),
+            kind,
+            lines: act::outline(&acts, &standing, &self.environment),
+            hash: act::hash(&acts, &standing, &self.environment),
+            from: standing.stable.map(|(version, _)| version),
+            acts,
+        }
+    }
+}
+
+/// The commit behind a version, where the forge knows one.
+pub(crate) async fn commit(
+    outside: &Outside,
+    repo: &RepoRef,
+    named: Option<&str>,
+    version: &str,
+) -> Result<Option<Commit>, Error> {
+    if let Some(name) = named {
+        let found = outside.environments.commit(repo, name).await?;
+        return found.map(Some).ok_or_else(|| {
+            Error::not_found(format!(
+                "there is no commit, tag or branch {name:?} in {}",
+                repo.project
+            ))
+            .next("Name what the version was made from in payload.commit, or leave it out")
+        });
+    }
+    // An image's tag is often the commit's own.
+    let tag = version.rsplit_once('/').map_or(version, |(_, image)| image);
+    let tag = tag.split('@').next().unwrap_or(tag);
+    let tag = tag.rsplit_once(':').map_or(tag, |(_, tag)| tag);
+    match outside.environments.commit(repo, tag).await {
+        Ok(found) => Ok(found),
+        Err(error) if error.is_transient() => Err(error),
+        // Nobody asked for it by name.
+        Err(_) => Ok(None),
+    }
+}
+
+pub(crate) fn strategy_words(name: StrategyName) -> &'static str {
+    match name {
+        StrategyName::Rolling => "rolling",
+        StrategyName::BlueGreen => "blue-green",
+        StrategyName::Canary => "canary",
+        StrategyName::FeatureFlag => "feature flag",
+    }
+}
+
+fn repo(cx: &TaskCx) -> Result<&Repo, Error> {
+    cx.task().repo.as_ref().ok_or_else(|| {
+        Error::invalid("the task names no repository, so nothing says what its environments are")
+            .next("Set repo_id to one of `longshore repos list`")
+    })
+}

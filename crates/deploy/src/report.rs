@@ -1,0 +1,283 @@
+//! What people and programs are told of a deployment; pure.
+
+use domain::{Error, Evidence, Report, Span, Verdict};
+use durable::Cause;
+use serde_json::json;
+
+use crate::act::Line;
+use crate::analysis::Judgement;
+use crate::course::Kind;
+use crate::gates::Gate;
+use crate::plan::{Place, Plan};
+
+fn report(place: &Place, version: &str, verdict: Verdict, summary: String) -> Report {
+    let mut report = Report::new(verdict, summary);
+    report.environment = Some(place.name.clone());
+    report.version = Some(version.to_owned());
+    report
+}
+
+fn whose(place: &Place) -> String {
+    format!("{} in {}", place.environment.workload, place.name)
+}
+
+/// The plan as people read it: what, and under it what changes.
+fn written(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let takes = match line.takes_s {
+            0 => String::new(),
+            seconds => format!(" [{}]", Span::seconds(seconds)),
+        };
+        text.push_str(&format!("{}. {}{takes}\n", number + 1, line.what));
+        for change in &line.diff {
+            text.push_str(&format!("   {change}\n"));
+        }
+        if let Some(undone_by) = &line.undone_by {
+            text.push_str(&format!("   undone by {undone_by}\n"));
+        }
+    }
+    text
+}
+
+fn plan_evidence(plan: &Plan) -> Evidence {
+    Evidence {
+        title: format!("Plan {}", plan.hash),
+        text: written(&plan.lines),
+        first_line: None,
+        deciding_line: None,
+        link: None,
+    }
+}
+
+fn kind_words(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Whole => None,
+        Kind::First => {
+            Some("it is the first deployment, so there is nothing to compare with or to go back to")
+        }
+        Kind::There => Some("it runs already, so it is only checked"),
+        Kind::Resumed => Some("it was half out already, and goes on from there"),
+    }
+}
+
+fn with_plan(mut report: Report, plan: &Plan, gates: &[Gate]) -> Report {
+    report = report.fact("Strategy", &plan.how);
+    if let Some(from) = &plan.from {
+        report = report.fact("Served before", from);
+    }
+    for gate in gates {
+        let state = if gate.open { "open" } else { "shut" };
+        report = report.fact(
+            format!("Gate {}", gate.name),
+            format!("{state}: {}", gate.evidence),
+        );
+    }
+    if let Some(why) = kind_words(plan.kind) {
+        report = report.why(capital(why) + ".");
+    }
+    report.evidence.push(plan_evidence(plan));
+    report
+}
+
+pub(crate) fn planned(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
+    let takes: u64 = plan.lines.iter().map(|line| line.takes_s).sum();
+    let summary = format!(
+        "Nothing was touched: bringing {} to {} would take {} steps and at least {}",
+        plan.version,
+        whose(place),
+        plan.lines.len(),
+        Span::seconds(takes)
+    );
+    let mut report = with_plan(
+        report(place, &plan.version, Verdict::Succeeded, summary),
+        plan,
+        gates,
+    );
+    report.data = json!({
+        "dry_run": true, "plan": plan.lines, "hash": plan.hash, "takes_s": takes, "kind": plan.kind,
+        "from": plan.from, "version": plan.version, "environment": place.name, "gates": gates,
+        "needs_approval": place.needs_approval(),
+    });
+    report
+}
+
+/// The question whether the plan may be carried out.
+pub(crate) fn to_approve(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
+    let summary = format!("{} waits for approval to go to {}", plan.version, whose(place));
+    with_plan(
+        report(place, &plan.version, Verdict::NeedsApproval, summary),
+        plan,
+        gates,
+    )
+}
+
+pub(crate) fn question(place: &Place, verdict: Verdict, summary: &str) -> Report {
+    let mut report = Report::new(verdict, format!("{}: {summary}", whose(place)));
+    report.environment = Some(place.name.clone());
+    report
+}
+
+/// What is told at the end beside the verdict.
+#[derive(Default)]
+pub(crate) struct Told<'a> {
+    pub(crate) gates: &'a [Gate],
+    pub(crate) judged: &'a [(String, Judgement)],
+    pub(crate) approved_by: Option<String>,
+    /// Why the forge has no record of it, if it has none.
+    pub(crate) unrecorded: Option<String>,
+    pub(crate) record_url: Option<String>,
+}
+
+pub(crate) fn done(place: &Place, plan: &Plan, told: &Told) -> Report {
+    let summary = match plan.kind {
+        Kind::There => format!("{} runs already as {} and is well", plan.version, whose(place)),
+        _ => format!("{} is live as {} ({})", plan.version, whose(place), plan.how),
+    };
+    let mut report = with_plan(
+        report(place, &plan.version, Verdict::Succeeded, summary),
+        plan,
+        told.gates,
+    );
+    report = beside(report, told);
+    report.data = json!({
+        "outcome": "succeeded", "kind": plan.kind, "version": plan.version, "environment": place.name,
+        "from": plan.from, "plan_hash": plan.hash, "judged": told.judged,
+    });
+    report
+}
+
+fn beside(mut report: Report, told: &Told) -> Report {
+    if let Some(by) = &told.approved_by {
+        report = report.fact("Approved by", by);
+    }
+    if let Some(url) = &told.record_url {
+        report = report.linked_fact("Deployment", "at the forge", url);
+    }
+    if let Some(why) = &told.unrecorded {
+        report = report.fact("Not recorded at the forge", why);
+    }
+    let mut text = String::new();
+    for (reached, judgement) in told.judged {
+        text.push_str(&format!("{reached}: {}\n", judgement.verdict.words()));
+        for finding in &judgement.findings {
+            text.push_str(&format!(
+                "  {}: {} ({})\n",
+                finding.name,
+                finding.verdict.words(),
+                finding.why
+            ));
+        }
+    }
+    if !text.is_empty() {
+        report.evidence.insert(
+            0,
+            Evidence {
+                title: "Judgements".to_owned(),
+                text,
+                first_line: None,
+                deciding_line: None,
+                link: None,
+            },
+        );
+    }
+    report
+}
+
+/// How it was stopped, in the words of a sentence's end.
+fn because(cause: &Cause) -> String {
+    cause
+        .error()
+        .map_or_else(|| "it was cancelled".to_owned(), told_once)
+}
+
+/// What happened and why, without what to do next: that stands for itself.
+pub(crate) fn told_once(error: &Error) -> String {
+    let mut words = error.what.clone();
+    for cause in &error.causes {
+        words.push_str(": ");
+        words.push_str(cause);
+    }
+    words
+}
+
+pub(crate) fn untouched(place: &Place, version: &str, cause: &Cause) -> Report {
+    let verdict = if *cause == Cause::Cancelled {
+        Verdict::Cancelled
+    } else {
+        Verdict::Failed
+    };
+    let summary = format!(
+        "{version} did not go to {}, and nothing was touched: {}",
+        whose(place),
+        because(cause)
+    );
+    let mut told = report(place, version, verdict, summary);
+    told.next_steps
+        .extend(cause.error().and_then(|error| error.next.clone()));
+    told.data = json!({"outcome": "not_begun", "version": version, "environment": place.name});
+    told
+}
+
+/// It was taken back.
+pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause, told: &Told) -> Report {
+    let verdict = if *cause == Cause::Cancelled {
+        Verdict::Cancelled
+    } else {
+        Verdict::RolledBack
+    };
+    let serves = match &plan.from {
+        Some(from) => format!("{from} serves again"),
+        None => "nothing ran before, and nothing runs now".to_owned(),
+    };
+    let summary = format!(
+        "{} was taken back from {}, {serves}: {}",
+        plan.version,
+        whose(place),
+        because(cause)
+    );
+    let mut report = report(place, &plan.version, verdict, summary);
+    report = beside(report, told);
+    report.evidence.push(Evidence {
+        title: "How it was taken back".to_owned(),
+        text: written(undone),
+        first_line: None,
+        deciding_line: None,
+        link: None,
+    });
+    report = report.next_step(match verdict {
+        Verdict::Cancelled => "Deploy it again when it is wanted".to_owned(),
+        _ => format!("Find out why {} failed before it is deployed again", plan.version),
+    });
+    report.data = json!({
+        "outcome": if verdict == Verdict::Cancelled { "cancelled" } else { "rolled_back" },
+        "version": plan.version, "environment": place.name, "serves": plan.from, "cause": because(cause),
+    });
+    report
+}
+
+/// Nobody undoes what somebody else did: it is left as it is.
+pub(crate) fn left(place: &Place, plan: &Plan, stands: &str, why: &str) -> Report {
+    let summary = format!(
+        "{} is half out in {}, and was left so: {why}",
+        plan.version,
+        whose(place)
+    );
+    let mut report = report(place, &plan.version, Verdict::Failed, summary)
+        .fact("Stands now", stands)
+        .next_step(format!(
+            "Deploy {} again to go on from there, or roll {} back",
+            plan.version, place.name
+        ));
+    report.who = Some("whoever changed it by hand".to_owned());
+    report.data =
+        json!({"outcome": "left", "version": plan.version, "environment": place.name, "cause": why});
+    report
+}
+
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,1 @@
+//! `rollback`: goes straight to a version that did well.

@@ -1,0 +1,104 @@
+//! From what stood before and what stands now to the acts that go back; pure.
+
+use ports::Side;
+
+use crate::act::Act;
+use crate::look::{Look, is_well};
+
+/// The acts that bring `now` back to `before`; the error says why a person must look instead. `ours` is the version
+/// that was being brought out.
+pub(crate) fn back(before: &Look, now: &Look, ours: &str, workload: &str) -> Result<Vec<Act>, String> {
+    let mut acts = Vec::new();
+    if let (Some(before), Some(now)) = (&before.flag, &now.flag)
+        && before.percent != now.percent
+    {
+        acts.push(Act::Flag {
+            percent: before.percent,
+        });
+    }
+    let beside = now.candidate.as_ref().map(|group| group.version.as_str());
+    if let Some(other) = beside.filter(|version| *version != ours) {
+        return Err(format!(
+            "{other} stands beside what serves of {workload}, which nobody here put there"
+        ));
+    }
+    let Some(served) = &before.stable else {
+        // Nothing ran before, so back means that nothing runs.
+        if now.stable.as_ref().is_some_and(|stable| stable.wanted > 0) {
+            acts.push(Act::Scale {
+                side: Side::Stable,
+                replicas: 0,
+            });
+        }
+        return Ok(acts);
+    };
+    let Some(stable) = &now.stable else {
+        return Err(format!(
+            "the stable side of {workload} is gone, so there is nothing to fall back to; {}",
+            carries(now)
+        ));
+    };
+    if stable.version == ours && served.version != ours {
+        acts.push(going_back(now, &served.version, stable.wanted));
+    } else if stable.version != served.version {
+        return Err(format!(
+            "the stable side of {workload} runs {}, which is neither {} nor {ours}",
+            stable.version, served.version
+        ));
+    } else if now.share().part > 0 && !is_well(stable) && stable.ready == 0 {
+        return Err(format!(
+            "the stable side of {workload} has no replica that is ready, so it cannot take the traffic back; {}",
+            carries(now)
+        ));
+    }
+    if stable.wanted != served.wanted {
+        acts.push(Act::Scale {
+            side: Side::Stable,
+            replicas: served.wanted,
+        });
+    } else if acts.is_empty() && !is_well(stable) && now.share().part > 0 {
+        return Err(format!(
+            "the stable side of {workload} is not well ({}), so it is not given the traffic back; {}",
+            crate::progress::so_far(stable),
+            carries(now)
+        ));
+    }
+    let back = now.granularity.and_then(|can| can.nearest(0));
+    let back = back.filter(|_| now.by_router() && now.share().part > 0);
+    acts.extend(back.map(|share| Act::Weight { percent: 0, share }));
+    if beside.is_some() {
+        acts.push(Act::Retire);
+    }
+    Ok(acts)
+}
+
+/// To the revision where the target still has it, else by rolling the version out again.
+pub(crate) fn going_back(now: &Look, version: &str, replicas: u32) -> Act {
+    let kept = now.revisions.iter().find(|revision| revision.version == version);
+    match kept {
+        Some(revision) => Act::Undo {
+            to: revision.id.clone(),
+            version: version.to_owned(),
+        },
+        None => Act::RollOut {
+            version: version.to_owned(),
+            replicas,
+            pace: None,
+        },
+    }
+}
+
+fn carries(now: &Look) -> String {
+    match &now.candidate {
+        Some(candidate) => format!(
+            "{} has {} % of the traffic",
+            candidate.version,
+            crate::act::short(now.share().percent())
+        ),
+        None => "nothing stands beside it".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "undoing_tests.rs"]
+mod tests;

@@ -1,0 +1,302 @@
+//! A table, a shop that runs v1 with four replicas, and everything around it, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use chrono::DateTime;
+use deploy::{Deploy, Outside, Rollback, Target};
+use domain::{Autonomy, NewTask, Repo, RepoRef, RepoStatus, Report, TaskId, TaskStatus};
+use durable::memory::World;
+use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
+use ports::fake::{
+    Answer, Behaviour, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge, FakeMetrics,
+    FakeProbe, FakeRouter,
+};
+use ports::{Commit, FlagRef, Granularity, RouteRef, Side, WorkloadRef};
+use serde_json::{Value, json};
+
+pub const HEALTH: &str = "http://shop.example/health";
+pub const PREVIEW: &str = "http://candidate.shop.example/health";
+
+pub fn at() -> RepoRef {
+    RepoRef {
+        provider: "fake".to_owned(),
+        url: String::new(),
+        project: "group/shop".to_owned(),
+    }
+}
+
+pub fn workload() -> WorkloadRef {
+    WorkloadRef {
+        target: "cluster".to_owned(),
+        name: "shop/checkout".to_owned(),
+        container: None,
+    }
+}
+
+pub fn route() -> RouteRef {
+    RouteRef {
+        target: "cluster".to_owned(),
+        name: "shop/checkout".to_owned(),
+    }
+}
+
+pub fn flag() -> FlagRef {
+    FlagRef {
+        store: "flags".to_owned(),
+        key: "new-checkout".to_owned(),
+        scope: None,
+    }
+}
+
+/// The settings of staging, which tests change before they begin.
+pub fn staging() -> Value {
+    json!({
+        "target": "cluster", "workload": "shop/checkout", "router": "shop/checkout",
+        "flag": {"store": "flags", "key": "new-checkout"},
+        "health": [{"name": "health", "url": HEALTH}],
+        "smoke": [{"name": "preview", "url": PREVIEW}],
+        "analysis": {"metrics": [
+            {"name": "errors", "query": "errors ${side}", "max": 0.02},
+            {"name": "latency", "query": "latency ${side}", "max_increase_percent": 20},
+        ]},
+        "approval": {"required": false},
+        "canary": {"initial_percentage": 10, "increment": 40, "interval": "5m"},
+        "feature_flag": {"initial_percentage": 10, "increment": 40, "interval": "5m"},
+    })
+}
+
+#[derive(Clone)]
+pub struct Bench {
+    /// The table in use: the log reads what was committed to it.
+    table: Arc<Mutex<World>>,
+    pub settings: Value,
+    pub autonomy: Autonomy,
+    pub fleet: FakeFleet,
+    pub router: FakeRouter,
+    pub metrics: FakeMetrics,
+    pub probe: FakeProbe,
+    pub flags: FakeFlags,
+    pub forge: FakeForge,
+    pub environments: FakeEnvironments,
+    pub log: FakeDeployments,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let table = Arc::new(Mutex::new(World::new()));
+        let source = Arc::clone(&table);
+        let bench = Self {
+            settings: json!({"environments": {"staging": staging()}}),
+            autonomy: Autonomy::Full,
+            fleet: FakeFleet::new(),
+            router: FakeRouter::new(),
+            metrics: FakeMetrics::new(),
+            probe: FakeProbe::new(),
+            flags: FakeFlags::new(),
+            forge: FakeForge::new(),
+            environments: FakeEnvironments::new(),
+            log: FakeDeployments::over(move || {
+                let world = source.lock().expect("no panic").clone();
+                (world.staged(), world.now())
+            }),
+            table,
+        };
+        for version in ["v0", "v1", "v2", "v3"] {
+            bench.fleet.add_version(version, Behaviour::Healthy);
+            bench.environments.add_commit(&at(), commit(version));
+        }
+        bench.fleet.add_version("broken", Behaviour::Crashing);
+        bench.fleet.add_running(&workload(), &["v0", "v1"], 4);
+        bench.router.add_route(&route(), Granularity::Parts(100));
+        bench.flags.put(&flag(), 0);
+        bench.probe.set(HEALTH, Answer::Says(200, "ok".to_owned()));
+        bench.probe.set(PREVIEW, Answer::Says(200, "ok".to_owned()));
+        for side in ["stable", "candidate"] {
+            bench.metrics.set(&format!("errors {side}"), &[0.01]);
+            bench.metrics.set(&format!("latency {side}"), &[0.1, 0.11]);
+        }
+        bench
+    }
+
+    /// The candidate answers every twentieth request with an error.
+    pub fn bad(self) -> Self {
+        self.metrics.set("errors candidate", &[0.05]);
+        self
+    }
+
+    pub fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.settings["environments"]["staging"]);
+        self
+    }
+
+    pub fn world(&self) -> World {
+        let world = self.table.lock().expect("no panic").clone();
+        world.register(self.repo());
+        world
+    }
+
+    /// A new, empty table in the place of the one before.
+    pub fn fresh(&self) -> World {
+        *self.table.lock().expect("no panic") = World::new();
+        self.world()
+    }
+
+    fn repo(&self) -> Repo {
+        Repo {
+            id: "shop".to_owned(),
+            name: "shop".to_owned(),
+            slug: None,
+            at: at(),
+            default_branch: "main".to_owned(),
+            autonomy_mode: self.autonomy,
+            settings: self.settings.clone(),
+            status: RepoStatus::Active,
+        }
+    }
+
+    pub fn outside(&self) -> Outside {
+        let target = Target {
+            fleet: Arc::new(self.fleet.clone()),
+            router: Some(Arc::new(self.router.clone())),
+        };
+        Outside {
+            targets: BTreeMap::from([("cluster".to_owned(), target)]),
+            metrics: Arc::new(self.metrics.clone()),
+            probe: Arc::new(self.probe.clone()),
+            flags: Arc::new(self.flags.clone()),
+            forge: Arc::new(self.forge.clone()),
+            environments: Arc::new(self.environments.clone()),
+            log: Arc::new(self.log.clone()),
+        }
+    }
+
+    pub fn handlers(&self) -> Vec<AnyHandler> {
+        vec![
+            AnyHandler::new(Deploy::new(self.outside())),
+            AnyHandler::new(Rollback::new(self.outside())),
+        ]
+    }
+
+    pub fn enqueue(&self, task_type: &str, payload: Value) -> TaskId {
+        self.world().enqueue(task(task_type, payload))
+    }
+
+    /// Runs one claimed task, if there is one.
+    pub async fn turn(&self) -> bool {
+        let world = self.world();
+        let Some(claimed) = world.claim("w") else {
+            return false;
+        };
+        let handlers = self.handlers();
+        let serves = |handler: &&AnyHandler| handler.task_types().contains(&claimed.info.task_type.as_str());
+        let handler = handlers.iter().find(serves).expect("a handler");
+        let cancel = CancelFlag::default();
+        if claimed.cancelled {
+            cancel.raise();
+        }
+        let attempt = Attempt {
+            task: claimed.info,
+            lease: claimed.lease.clone(),
+            first: false,
+            journal: Arc::new(world.clone()),
+            cancel,
+            limits: Limits::default(),
+        };
+        let outcome = drive(handler, attempt).await;
+        world.settle(&claimed.lease, outcome);
+        true
+    }
+
+    /// Runs whatever can be run, and lets time pass in between, until every task is over or waits for a person.
+    pub async fn settle(&self) {
+        for _ in 0..2000 {
+            if self.turn().await {
+                continue;
+            }
+            let world = self.world();
+            let Some(due) = world.next_due() else { return };
+            world.advance((due - world.now()).to_std().unwrap_or_default());
+        }
+        panic!("no end: {:?}", self.world().tasks());
+    }
+
+    pub fn report(&self, id: &TaskId) -> (TaskStatus, Report) {
+        let view = self.world().view(id).expect("the task");
+        let report = view.report.clone();
+        (view.status, report.unwrap_or_else(|| panic!("no report: {view:#?}")))
+    }
+
+    pub async fn run(&self, task_type: &str, payload: Value) -> (TaskStatus, Report) {
+        let id = self.enqueue(task_type, payload);
+        self.settle().await;
+        self.report(&id)
+    }
+
+    pub async fn deploy(&self, payload: Value) -> (TaskStatus, Report) {
+        self.run("deploy", payload).await
+    }
+
+    /// The names of the signals that a task waits for.
+    pub fn waits_for(&self, id: &TaskId) -> Vec<String> {
+        let view = self.world().view(id).expect("the task");
+        view.waits_for.map(|wake| wake.signals).unwrap_or_default()
+    }
+
+    /// Answers the question that a task asks.
+    pub async fn answer(&self, id: &TaskId, decision: &str) {
+        let asked = self.waits_for(id);
+        let asked = asked.first().expect("the task asks something");
+        self.world().send_signal(id, asked, answer(decision));
+        self.settle().await;
+    }
+
+    /// What the outside was made to do, and how it stands.
+    pub fn fingerprint(&self) -> Value {
+        json!({
+            "fleet": self.fleet.effects(),
+            "stable": self.fleet.stands(&workload(), Side::Stable),
+            "candidate": self.fleet.stands(&workload(), Side::Candidate),
+            "shares": self.router.effects().iter().map(|share| share.percent()).collect::<Vec<_>>(),
+            "foreign": self.router.foreign(&route()),
+            "flag": self.flags.effects(),
+            "records": self.environments.records().iter()
+                .map(|(environment, sha, statuses)| json!([environment, sha, statuses])).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The shares of the traffic that the candidate got, in percent.
+    pub fn shares(&self) -> Vec<f64> {
+        self.router.effects().iter().map(|share| share.percent()).collect()
+    }
+
+    /// Version and replicas of both sides.
+    pub fn stands(&self) -> [Option<(String, u32)>; 2] {
+        [Side::Stable, Side::Candidate].map(|side| self.fleet.stands(&workload(), side))
+    }
+}
+
+pub fn answer(decision: &str) -> Value {
+    json!({"decision": decision, "by": "ada", "at": DateTime::UNIX_EPOCH})
+}
+
+pub fn runs(version: &str) -> [Option<(String, u32)>; 2] {
+    [Some((version.to_owned(), 4)), None]
+}
+
+pub fn commit(version: &str) -> Commit {
+    Commit {
+        sha: format!("{version:0>40}"),
+        at: DateTime::UNIX_EPOCH,
+        git_ref: version.to_owned(),
+        is_tag: true,
+    }
+}
+
+pub fn task(task_type: &str, payload: Value) -> NewTask {
+    NewTask::new(task_type, payload).repo(Some("shop".to_owned()))
+}
+
+pub fn to(version: &str, strategy: &str) -> Value {
+    json!({"version": version, "environment": "staging", "strategy": strategy})
+}

@@ -106,6 +106,7 @@ impl Act {
             Self::Scale { side, replicas } => {
                 format!("bring the {} side to {}", side.as_str(), counted(*replicas))
             }
+            Self::Weight { share, .. } if share.part == 0 => "send all traffic to the stable side".to_owned(),
             Self::Weight { percent, share } => {
                 let exact = share.percent();
                 let off = (exact - f64::from(*percent)).abs() > 0.005;
@@ -155,6 +156,7 @@ impl Act {
                 None => "bringing it to no replicas".to_owned(),
             }),
             Self::Launch { .. } => Some("taking it away again".to_owned()),
+            Self::Weight { share, .. } if share.part == 0 => None,
             Self::Weight { .. } | Self::Split { .. } => {
                 Some("sending all traffic to the stable side".to_owned())
             }
@@ -285,6 +287,13 @@ pub(crate) fn outline(acts: &[Act], now: &Standing, environment: &Environment) -
         }
     };
     acts.iter().map(line).collect()
+}
+
+/// The same for going back, which nothing takes back in turn.
+pub(crate) fn outline_back(acts: &[Act], now: &Standing, environment: &Environment) -> Vec<Line> {
+    let mut lines = outline(acts, now, environment);
+    lines.iter_mut().for_each(|line| line.undone_by = None);
+    lines
 }
 
 /// Names a plan: another plan has another name, and an approval of this one is none of that.

@@ -78,7 +78,7 @@ impl<'a> Carrier<'a> {
     pub(crate) async fn carry(&mut self, acts: &[Act]) -> Result<(), Stop> {
         for (place, act) in acts.iter().enumerate() {
             if self.forward && act.exposes() {
-                turn::still_ours(self.cx, self.outside, self.place, place).await?;
+                turn::still_ours(self.cx, self.outside, self.place, &place.to_string()).await?;
             }
             self.act(place, act).await?;
             if self.forward && act.exposes() {

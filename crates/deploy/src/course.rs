@@ -405,4 +405,4 @@ fn flag(environment: &Environment, steps: &[Step], look: &Look) -> Result<Course
 
 #[cfg(test)]
 #[path = "course_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::act;
+use crate::analysis::Judgement;
 use crate::carry::Carrier;
 use crate::course::{self, Kind};
 use crate::gates::{self, Gate};
@@ -67,24 +68,23 @@ impl Handler for Deploy {
         let new = ledger::new(cx, place, DeploymentKind::Deploy, &settled.version, how, commit);
         ledger::write(cx, &self.outside, "asked", &[ledger::asked(new)]).await?;
         cx.lock(&place.lock()).await?;
-        turn::still_ours(cx, &self.outside, place, usize::MAX).await?;
+        turn::still_ours(cx, &self.outside, place, "beginning").await?;
 
         let status = if place.needs_approval() {
             RecordStatus::Blocked
         } else {
             RecordStatus::Running
         };
-        let (looked, approved_by, at_forge) = self.agreed(cx, &settled, status).await?;
+        let (key, looked, approved_by, at_forge) = self.agreed(cx, &settled, status).await?;
         let Looked { look, plan, gates } = &looked;
         let started = LogEntry::Started {
             id: cx.task().id.to_string(),
-            previous: plan.from.clone(),
+            previous: plan.from().map(str::to_owned),
         };
         // From here on something may be changed: before this step there is nothing to undo.
-        let begun = &looked;
         cx.step("begin", |idem| async move {
             self.outside.log.write(&started, &idem);
-            Ok(begun.clone())
+            Ok(key)
         })
         .await?;
         let record = at_forge.record.as_ref();
@@ -122,7 +122,8 @@ impl Handler for Deploy {
         } else {
             RecordStatus::Failed
         };
-        let Some(begun) = cx.recorded::<Looked>("begin") else {
+        let begun = cx.recorded::<String>("begin");
+        let Some(begun) = begun.and_then(|key| cx.recorded::<Looked>(key)) else {
             if cx.recorded::<Value>("asked").is_some() {
                 let outcome = match cause.error() {
                     Some(error) if error.what.starts_with(turn::SUPERSEDED) => DeploymentOutcome::Superseded,
@@ -149,13 +150,15 @@ impl Handler for Deploy {
         };
         let (outcome, report) = match &undone {
             Ok(lines) => {
+                let judged = judged(cx, &begun.plan);
                 let told = Told {
                     gates: &begun.gates,
+                    judged: &judged,
                     record_url: record.as_ref().and_then(|record| record.url.clone()),
                     ..Told::default()
                 };
                 let outcome = match failed {
-                    Some(_) if begun.plan.from.is_none() => DeploymentOutcome::Failed,
+                    Some(_) if begun.plan.from().is_none() => DeploymentOutcome::Failed,
                     Some(_) => DeploymentOutcome::RolledBack,
                     None if superseded => DeploymentOutcome::Superseded,
                     None => DeploymentOutcome::Cancelled,
@@ -164,7 +167,7 @@ impl Handler for Deploy {
             }
             Err(why) => {
                 let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
-                let stands = stands(&look);
+                let stands = report::stands(&look);
                 (
                     DeploymentOutcome::Failed,
                     report::left(place, &begun.plan, &stands, why),
@@ -223,26 +226,27 @@ impl Deploy {
         };
         let plan = place.plan(version, how, course.kind, course.acts, &look);
         let ours = cx.task().id.as_str();
-        let from = plan.from.as_deref();
+        let from = plan.from();
         let gates = gates::look(&self.outside, place, ours, version, from, commit.as_ref()).await?;
         Ok(Looked { look, plan, gates })
     }
 
-    /// What is to be done, once the gates are open and, where it must be, somebody approved exactly this plan.
+    /// What is to be done, with the name of the step that has it, once the gates are open and, where it must be, somebody approved exactly this plan.
     async fn agreed(
         &self,
         cx: &TaskCx,
         settled: &Settled,
         status: RecordStatus,
-    ) -> Result<(Looked, Option<String>, ledger::AtForge), Stop> {
+    ) -> Result<(String, Looked, Option<String>, ledger::AtForge), Stop> {
         let (place, commit) = (&settled.place, settled.commit.as_ref());
-        let mut looked: Looked = cx.step("look", |_| self.look(cx, settled)).await?;
+        let mut key = "look".to_owned();
+        let mut looked: Looked = cx.step(key.as_str(), |_| self.look(cx, settled)).await?;
         if let Some(shut) = gates::shut(&looked.gates) {
             return Err(Stop::Fail(shut));
         }
         let at_forge = ledger::record(cx, &self.outside, place, commit, status).await?;
         if !place.needs_approval() || looked.plan.kind == Kind::There {
-            return Ok((looked, None, at_forge));
+            return Ok((key, looked, None, at_forge));
         }
         let mut seen: Vec<String> = Vec::new();
         for again in 0_u32.. {
@@ -250,17 +254,18 @@ impl Deploy {
             let told = report::to_approve(place, &looked.plan, &looked.gates);
             let approval = asking::for_the_plan(cx, place, &looked.plan, asked_before, &told).await?;
             seen.push(looked.plan.hash.clone());
-            let now: Looked = cx.step(("look", again), |_| self.look(cx, settled)).await?;
+            key = format!("look/{again}");
+            let now: Looked = cx.step(key.as_str(), |_| self.look(cx, settled)).await?;
             if let Some(shut) = gates::shut(&now.gates) {
                 return Err(Stop::Fail(shut));
             }
             let same = now.plan.hash == looked.plan.hash;
             looked = now;
             if same {
-                return Ok((looked, Some(approval.by), at_forge));
+                return Ok((key, looked, Some(approval.by), at_forge));
             }
         }
-        Ok((looked, None, at_forge))
+        Ok((key, looked, None, at_forge))
     }
 
     /// Goes back to what stood before. The error says why it was left as it is, by a person's word.
@@ -278,7 +283,7 @@ impl Deploy {
             let acts = undoing::back(&begun.look, &now, version, &place.environment.workload);
             let why = match acts {
                 Ok(acts) => {
-                    let lines = act::outline(&acts, &now.standing(), &place.environment);
+                    let lines = act::outline_back(&acts, &now.standing(), &place.environment);
                     let mut carrier = Carrier::new(cx, &self.outside, place, version, &now).back(round);
                     match carrier.carry(&acts).await {
                         Ok(()) => return Ok(Ok(lines)),
@@ -296,20 +301,20 @@ impl Deploy {
     }
 }
 
-/// What serves, in a line.
-fn stands(look: &Look) -> String {
-    let standing = look.standing();
-    let side = |side: &Option<(String, u32)>| match side {
-        Some((version, replicas)) => format!("{version} ({replicas})"),
-        None => "nothing".to_owned(),
-    };
-    match standing.flag {
-        Some(percent) => format!("the flag is on for {percent} %"),
-        None => format!(
-            "stable {}, candidate {} with {} % of the traffic",
-            side(&standing.stable),
-            side(&standing.candidate),
-            act::short(standing.share.unwrap_or_default())
-        ),
+/// Every judgement that the run came to, with what had been reached then.
+fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judgement)> {
+    let mut reached = "nothing yet".to_owned();
+    let mut judged = Vec::new();
+    for (place, act) in plan.acts.iter().enumerate() {
+        if act.exposes() {
+            reached = act.what();
+        }
+        for round in 0_u32.. {
+            let Some(judgement) = cx.recorded(("judge", place, round)) else {
+                break;
+            };
+            judged.push((reached.clone(), judgement));
+        }
     }
+    judged
 }

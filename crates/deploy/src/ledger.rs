@@ -105,26 +105,27 @@ fn of(place: &Place, commit: &Commit, status: RecordStatus) -> NewRecord {
     }
 }
 
-/// The record that the run made, or may have made.
+/// The record that the run made, or may have made. A step whatever is known, so that every way of unwinding has it.
 pub(crate) async fn recorded(
     cx: &TaskCx,
     outside: &Outside,
     place: &Place,
     commit: Option<&Commit>,
 ) -> Result<Option<RecordRef>, Stop> {
-    if let Some(record) = cx.recorded("record") {
-        return Ok(Some(record));
-    }
-    let Some(commit) = commit.filter(|_| cx.is_in_doubt("record")) else {
-        return Ok(None);
-    };
-    let new = of(place, commit, RecordStatus::Running);
+    let (known, in_doubt) = (cx.recorded("record"), cx.is_in_doubt("record"));
     let found = cx
-        .step("find-record", |idem| async move {
-            outside.environments.find(&place.repo, &new, &idem).await
+        .step("record", |idem| async move {
+            match commit.filter(|_| in_doubt) {
+                Some(commit) => {
+                    let new = of(place, commit, RecordStatus::Running);
+                    outside.environments.find(&place.repo, &new, &idem).await
+                }
+                None => Ok(known),
+            }
         })
         .await;
     match found {
+        // What the forge does not tell is told at the end, and stops nothing.
         Err(Stop::Fail(_)) => Ok(None),
         found => found,
     }

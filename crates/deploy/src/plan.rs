@@ -5,7 +5,7 @@ use durable::TaskCx;
 use ports::{Commit, FlagRef, RouteRef, Side, WorkloadRef};
 use serde::{Deserialize, Serialize};
 
-use crate::act::{self, Act, Line};
+use crate::act::{self, Act, Line, Standing};
 use crate::course::Kind;
 use crate::look::Look;
 use crate::outside::Outside;
@@ -35,10 +35,20 @@ pub(crate) struct Plan {
     pub(crate) how: String,
     pub(crate) kind: Kind,
     pub(crate) acts: Vec<Act>,
-    pub(crate) lines: Vec<Line>,
+    /// What stood when it was made.
+    pub(crate) standing: Standing,
     pub(crate) hash: String,
+}
+
+impl Plan {
     /// What serves before it.
-    pub(crate) from: Option<String>,
+    pub(crate) fn from(&self) -> Option<&str> {
+        self.standing.stable.as_ref().map(|(version, _)| version.as_str())
+    }
+
+    pub(crate) fn lines(&self, environment: &Environment) -> Vec<Line> {
+        act::outline(&self.acts, &self.standing, environment)
+    }
 }
 
 impl Place {
@@ -116,9 +126,8 @@ impl Place {
             version: version.to_owned(),
             how: how.to_owned(),
             kind,
-            lines: act::outline(&acts, &standing, &self.environment),
             hash: act::hash(&acts, &standing, &self.environment),
-            from: standing.stable.map(|(version, _)| version),
+            standing,
             acts,
         }
     }

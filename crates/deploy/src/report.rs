@@ -4,10 +4,11 @@ use domain::{Error, Evidence, Report, Span, Verdict};
 use durable::Cause;
 use serde_json::json;
 
-use crate::act::Line;
+use crate::act::{Line, short};
 use crate::analysis::Judgement;
 use crate::course::Kind;
 use crate::gates::Gate;
+use crate::look::Look;
 use crate::plan::{Place, Plan};
 
 fn report(place: &Place, version: &str, verdict: Verdict, summary: String) -> Report {
@@ -40,10 +41,10 @@ fn written(lines: &[Line]) -> String {
     text
 }
 
-fn plan_evidence(plan: &Plan) -> Evidence {
+fn plan_evidence(place: &Place, plan: &Plan) -> Evidence {
     Evidence {
         title: format!("Plan {}", plan.hash),
-        text: written(&plan.lines),
+        text: written(&plan.lines(&place.environment)),
         first_line: None,
         deciding_line: None,
         link: None,
@@ -61,9 +62,9 @@ fn kind_words(kind: Kind) -> Option<&'static str> {
     }
 }
 
-fn with_plan(mut report: Report, plan: &Plan, gates: &[Gate]) -> Report {
+fn with_plan(mut report: Report, place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     report = report.fact("Strategy", &plan.how);
-    if let Some(from) = &plan.from {
+    if let Some(from) = plan.from() {
         report = report.fact("Served before", from);
     }
     for gate in gates {
@@ -76,27 +77,29 @@ fn with_plan(mut report: Report, plan: &Plan, gates: &[Gate]) -> Report {
     if let Some(why) = kind_words(plan.kind) {
         report = report.why(capital(why) + ".");
     }
-    report.evidence.push(plan_evidence(plan));
+    report.evidence.push(plan_evidence(place, plan));
     report
 }
 
 pub(crate) fn planned(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
-    let takes: u64 = plan.lines.iter().map(|line| line.takes_s).sum();
+    let lines = plan.lines(&place.environment);
+    let takes: u64 = lines.iter().map(|line| line.takes_s).sum();
     let summary = format!(
         "Nothing was touched: bringing {} to {} would take {} steps and at least {}",
         plan.version,
         whose(place),
-        plan.lines.len(),
+        lines.len(),
         Span::seconds(takes)
     );
     let mut report = with_plan(
         report(place, &plan.version, Verdict::Succeeded, summary),
+        place,
         plan,
         gates,
     );
     report.data = json!({
-        "dry_run": true, "plan": plan.lines, "hash": plan.hash, "takes_s": takes, "kind": plan.kind,
-        "from": plan.from, "version": plan.version, "environment": place.name, "gates": gates,
+        "dry_run": true, "plan": lines, "hash": plan.hash, "takes_s": takes, "kind": plan.kind,
+        "from": plan.from(), "version": plan.version, "environment": place.name, "gates": gates,
         "needs_approval": place.needs_approval(),
     });
     report
@@ -107,6 +110,7 @@ pub(crate) fn to_approve(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     let summary = format!("{} waits for approval to go to {}", plan.version, whose(place));
     with_plan(
         report(place, &plan.version, Verdict::NeedsApproval, summary),
+        place,
         plan,
         gates,
     )
@@ -136,13 +140,14 @@ pub(crate) fn done(place: &Place, plan: &Plan, told: &Told) -> Report {
     };
     let mut report = with_plan(
         report(place, &plan.version, Verdict::Succeeded, summary),
+        place,
         plan,
         told.gates,
     );
     report = beside(report, told);
     report.data = json!({
         "outcome": "succeeded", "kind": plan.kind, "version": plan.version, "environment": place.name,
-        "from": plan.from, "plan_hash": plan.hash, "judged": told.judged,
+        "from": plan.from(), "plan_hash": plan.hash, "judged": told.judged,
     });
     report
 }
@@ -226,7 +231,7 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
     } else {
         Verdict::RolledBack
     };
-    let serves = match &plan.from {
+    let serves = match plan.from() {
         Some(from) => format!("{from} serves again"),
         None => "nothing ran before, and nothing runs now".to_owned(),
     };
@@ -251,7 +256,7 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
     });
     report.data = json!({
         "outcome": if verdict == Verdict::Cancelled { "cancelled" } else { "rolled_back" },
-        "version": plan.version, "environment": place.name, "serves": plan.from, "cause": because(cause),
+        "version": plan.version, "environment": place.name, "serves": plan.from(), "cause": because(cause),
     });
     report
 }
@@ -272,6 +277,77 @@ pub(crate) fn left(place: &Place, plan: &Plan, stands: &str, why: &str) -> Repor
     report.who = Some("whoever changed it by hand".to_owned());
     report.data =
         json!({"outcome": "left", "version": plan.version, "environment": place.name, "cause": why});
+    report
+}
+
+/// What serves, in a line.
+pub(crate) fn stands(look: &Look) -> String {
+    let standing = look.standing();
+    let side = |side: &Option<(String, u32)>| match side {
+        Some((version, replicas)) => format!("{version} ({replicas})"),
+        None => "nothing".to_owned(),
+    };
+    match standing.flag {
+        Some(percent) => format!("the flag is on for {percent} %"),
+        None => format!(
+            "stable {}, candidate {} with {} % of the traffic",
+            side(&standing.stable),
+            side(&standing.candidate),
+            short(standing.share.unwrap_or_default())
+        ),
+    }
+}
+
+/// A rollback that was asked for is done.
+pub(crate) fn rolled_back(
+    place: &Place,
+    plan: &Plan,
+    lines: &[Line],
+    reason: &str,
+    draft: String,
+    told: &Told,
+) -> Report {
+    let summary = match (lines.is_empty(), place.only_flag) {
+        (_, true) => format!("The flag of {} is off: {reason}", whose(place)),
+        (true, _) => format!(
+            "{} serves {} already, and nothing beside it: {reason}",
+            plan.version,
+            whose(place)
+        ),
+        (false, _) => format!("{} was rolled back to {}: {reason}", whose(place), plan.version),
+    };
+    let mut report = beside(report(place, &plan.version, Verdict::RolledBack, summary), told);
+    for (title, text) in [
+        ("How it went back", written(lines)),
+        ("Post-mortem (draft)", draft),
+    ] {
+        if !text.is_empty() {
+            report.evidence.push(Evidence {
+                title: title.to_owned(),
+                text,
+                first_line: None,
+                deciding_line: None,
+                link: None,
+            });
+        }
+    }
+    report = report.next_step("Complete the draft of the post-mortem with those who know what happened");
+    report.data = json!({
+        "outcome": "rolled_back", "version": plan.version, "environment": place.name, "from": plan.from(),
+        "reason": reason, "changed": !lines.is_empty(),
+    });
+    report
+}
+
+/// There is no version to go back to.
+pub(crate) fn nowhere(place: &Place, why: &str) -> Report {
+    let mut report = Report::new(
+        Verdict::ActionNeeded,
+        format!("{} cannot be rolled back: {why}", whose(place)),
+    )
+    .next_step("Bring out a version that mends it, or name one: `rollback ENV to VERSION`");
+    report.environment = Some(place.name.clone());
+    report.data = json!({"outcome": "nowhere", "environment": place.name});
     report
 }
 

@@ -15,9 +15,14 @@ pub(crate) const SUPERSEDED: &str = "superseded by";
 const LOOKED_THROUGH: u32 = 100;
 
 /// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so.
-pub(crate) async fn still_ours(cx: &TaskCx, outside: &Outside, place: &Place, at: usize) -> Result<(), Stop> {
+pub(crate) async fn still_ours(
+    cx: &TaskCx,
+    outside: &Outside,
+    place: &Place,
+    before: &str,
+) -> Result<(), Stop> {
     let newer: Option<String> = cx
-        .step(("turn", at), |_| async {
+        .step(("turn", before), |_| async {
             let newest = outside
                 .log
                 .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
@@ -50,12 +55,16 @@ fn words(newer: &Deployment) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use chrono::DateTime;
     use ports::{DeploymentOutcome, NewDeployment};
 
-    fn deployment(id: &str, kind: DeploymentKind, outcome: Option<DeploymentOutcome>) -> Deployment {
+    pub(crate) fn deployment(
+        id: &str,
+        kind: DeploymentKind,
+        outcome: Option<DeploymentOutcome>,
+    ) -> Deployment {
         Deployment {
             what: NewDeployment {
                 id: id.to_owned(),

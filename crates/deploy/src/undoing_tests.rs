@@ -1,1 +1,99 @@
+use super::*;
+use crate::course::tests::{group, look};
+use ports::{Granularity, Revision, RevisionId};
 
+fn undone(before: &Look, now: &Look) -> Result<Vec<String>, String> {
+    let acts = back(before, now, "v2", "shop")?;
+    Ok(acts.iter().map(Act::what).collect())
+}
+
+fn v1() -> Look {
+    look(Some(group("v1", 4)), None, 0)
+}
+
+#[test]
+fn a_candidate_loses_its_traffic_before_it_goes() {
+    let now = look(Some(group("v1", 4)), Some(group("v2", 1)), 10);
+    assert_eq!(
+        undone(&v1(), &now).unwrap(),
+        [
+            "send all traffic to the stable side",
+            "take away what stands beside the stable side"
+        ]
+    );
+    assert_eq!(undone(&v1(), &v1()).unwrap(), [""; 0], "nothing was done yet");
+}
+
+#[test]
+fn a_stable_side_that_was_replaced_goes_back_before_it_gets_traffic() {
+    let mut now = look(Some(group("v2", 4)), Some(group("v2", 4)), 100);
+    assert_eq!(undone(&v1(), &now).unwrap()[0], "roll v1 out, replica by replica");
+    now.revisions = vec![Revision {
+        id: RevisionId("seven".to_owned()),
+        version: "v1".to_owned(),
+        at: None,
+    }];
+    assert_eq!(
+        undone(&v1(), &now).unwrap(),
+        [
+            "go back to the revision with v1",
+            "send all traffic to the stable side",
+            "take away what stands beside the stable side"
+        ]
+    );
+}
+
+#[test]
+fn nothing_falls_back_to_what_is_gone_or_unwell() {
+    let gone = look(None, Some(group("v2", 4)), 50);
+    let why = undone(&v1(), &gone).unwrap_err();
+    assert!(
+        why.contains("is gone") && why.contains("v2 has 50 % of the traffic"),
+        "{why}"
+    );
+    let mut unwell = group("v1", 4);
+    unwell.ready = 3;
+    let why = undone(&v1(), &look(Some(unwell.clone()), Some(group("v2", 4)), 50)).unwrap_err();
+    assert!(why.contains("is not well (3 of 4 ready)"), "{why}");
+    // It has all the traffic already: taking the other one away makes nothing worse.
+    let acts = undone(&v1(), &look(Some(unwell), Some(group("v2", 1)), 0)).unwrap();
+    assert_eq!(acts, ["take away what stands beside the stable side"]);
+}
+
+#[test]
+fn by_replicas_the_stable_side_grows_before_the_other_goes() {
+    let mut now = look(Some(group("v1", 2)), Some(group("v2", 2)), 0);
+    now.granularity = Some(Granularity::Replicas);
+    assert_eq!(
+        undone(&v1(), &now).unwrap(),
+        [
+            "bring the stable side to 4 replicas",
+            "take away what stands beside the stable side"
+        ]
+    );
+    now.stable.as_mut().unwrap().ready = 0;
+    assert!(
+        undone(&v1(), &now)
+            .unwrap_err()
+            .contains("no replica that is ready")
+    );
+}
+
+#[test]
+fn what_nobody_here_did_is_left_to_a_person() {
+    let why = undone(&v1(), &look(Some(group("v3", 4)), None, 0)).unwrap_err();
+    assert!(why.contains("runs v3, which is neither v1 nor v2"), "{why}");
+    let why = undone(&v1(), &look(Some(group("v1", 4)), Some(group("v3", 1)), 10)).unwrap_err();
+    assert!(why.contains("v3 stands beside"), "{why}");
+}
+
+#[test]
+fn before_the_first_deployment_nothing_ran() {
+    let before = look(None, None, 0);
+    let now = look(Some(group("v2", 3)), None, 0);
+    assert_eq!(
+        undone(&before, &now).unwrap(),
+        ["bring the stable side to 0 replicas"]
+    );
+    assert_eq!(undone(&before, &before).unwrap(), [""; 0]);
+}

@@ -1,0 +1,140 @@
+use super::*;
+use crate::course::tests::{group, look};
+use crate::turn::tests::deployment;
+use ports::{Deployment, Failure, Revision, RevisionId};
+
+fn known(id: &str, version: &str, outcome: Option<DeploymentOutcome>) -> Deployment {
+    let mut known = deployment(id, DeploymentKind::Deploy, outcome);
+    known.what.version = version.to_owned();
+    known.started_at = Some(known.asked_at);
+    known.previous = Some("v1".to_owned());
+    known
+}
+
+fn good(id: &str, version: &str) -> Deployment {
+    known(id, version, Some(DeploymentOutcome::Succeeded))
+}
+
+fn revisions(versions: &[&str]) -> Vec<Revision> {
+    let revision = |version: &&str| Revision {
+        id: RevisionId((*version).to_owned()),
+        version: (*version).to_owned(),
+        at: None,
+    };
+    versions.iter().map(revision).collect()
+}
+
+fn aimed(wanted: Option<&str>, look: &Look, log: &[Deployment]) -> (Option<String>, Option<String>) {
+    let aim = aim(wanted, look, log);
+    (aim.version, aim.bad)
+}
+
+fn pair(version: &str, bad: &str) -> (Option<String>, Option<String>) {
+    (Some(version.to_owned()), Some(bad.to_owned()))
+}
+
+#[test]
+fn it_goes_to_the_last_version_that_did_well() {
+    let now = look(Some(group("v4", 4)), None, 0);
+    let mut mended = good("c", "v3");
+    mended.failures = vec![Failure {
+        id: "f".to_owned(),
+        cause: "slow".to_owned(),
+        began_at: mended.asked_at,
+        recovered_at: Some(mended.asked_at),
+    }];
+    let failed = known("b", "v2", Some(DeploymentOutcome::RolledBack));
+    let log = [good("d", "v4"), mended, failed, good("a", "v1")];
+    assert_eq!(aimed(None, &now, &log), pair("v1", "v4"));
+    assert_eq!(
+        aimed(Some("v2"), &now, &log),
+        pair("v2", "v4"),
+        "unless the task names one"
+    );
+}
+
+#[test]
+fn what_is_half_out_is_what_is_rolled_back() {
+    let half = look(Some(group("v1", 4)), Some(group("v2", 1)), 10);
+    let log = [known("b", "v2", None), good("a", "v0")];
+    assert_eq!(
+        aimed(None, &half, &log),
+        pair("v1", "v2"),
+        "what served before the running one"
+    );
+    let rolling = look(Some(group("v2", 4)), None, 0);
+    assert_eq!(aimed(None, &rolling, &log), pair("v1", "v2"));
+    assert_eq!(
+        aimed(None, &half, &[]),
+        pair("v1", "v2"),
+        "left by nobody we know"
+    );
+}
+
+#[test]
+fn where_the_log_is_silent_the_revision_before_does() {
+    let mut now = look(Some(group("v2", 4)), None, 0);
+    now.revisions = revisions(&["v2", "broken", "v1"]);
+    let failed = known("b", "broken", Some(DeploymentOutcome::RolledBack));
+    assert_eq!(
+        aimed(None, &now, &[good("c", "v2"), failed.clone()]),
+        pair("v1", "v2")
+    );
+    now.revisions = revisions(&["v2", "broken"]);
+    assert_eq!(
+        aimed(None, &now, &[good("c", "v2"), failed]),
+        (None, Some("v2".to_owned()))
+    );
+}
+
+#[test]
+fn it_goes_straight_there_and_the_traffic_last() {
+    let words = |look: &Look, version: &str| -> Vec<String> {
+        toward(look, version, "shop")
+            .unwrap()
+            .iter()
+            .map(Act::what)
+            .collect()
+    };
+    let half = look(Some(group("v1", 4)), Some(group("v2", 1)), 10);
+    let traffic = [
+        "send all traffic to the stable side",
+        "take away what stands beside the stable side",
+    ];
+    assert_eq!(words(&half, "v1"), traffic);
+    let mut now = look(Some(group("v2", 4)), None, 0);
+    assert_eq!(words(&now, "v1"), ["roll v1 out, replica by replica"]);
+    now.revisions = revisions(&["v2", "v1"]);
+    assert_eq!(words(&now, "v1"), ["go back to the revision with v1"]);
+    assert_eq!(words(&now, "v2"), [""; 0]);
+    let mut by_replicas = half;
+    by_replicas.granularity = None;
+    by_replicas.traffic = None;
+    assert_eq!(
+        words(&by_replicas, "v1"),
+        [
+            "bring the stable side to 5 replicas",
+            "take away what stands beside the stable side"
+        ]
+    );
+}
+
+#[test]
+fn nothing_falls_back_to_what_is_not_well() {
+    let mut unwell = group("v1", 4);
+    unwell.ready = 1;
+    let why = toward(&look(Some(unwell), Some(group("v2", 4)), 50), "v1", "shop").unwrap_err();
+    assert!(why.contains("is not well (1 of 4 ready)"), "{why}");
+    assert!(
+        toward(&look(None, None, 0), "v1", "shop")
+            .unwrap_err()
+            .contains("is gone")
+    );
+}
+
+#[test]
+fn the_deployment_that_brought_it_out_is_blamed() {
+    let log = [good("c", "v2"), good("b", "v1"), good("a", "v2")];
+    assert_eq!(blamed(Some("v2"), &log).map(|d| d.what.id.as_str()), Some("c"));
+    assert_eq!(blamed(Some("v9"), &log), None);
+}

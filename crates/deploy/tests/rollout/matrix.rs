@@ -1,0 +1,187 @@
+//! Every strategy, well and badly, through the crash matrix: killed at every step boundary and inside every effect,
+//! once and twice, and cancelled at every point, it ends the same and does nothing twice.
+
+use durable::memory::World;
+use ports::fake::Answer;
+use serde_json::{Value, json};
+use testkit::{Findings, Matrix, Scene};
+
+use crate::bench::{Bench, HEALTH, task, to, workload};
+
+/// A scene over one bench, whose log reads the table that the case runs on.
+struct Staged<F> {
+    make: F,
+    task_type: &'static str,
+    payload: Value,
+    answers: Vec<(String, &'static str)>,
+}
+
+impl<F: Fn() -> Bench> Staged<F> {
+    fn of(make: F, payload: Value) -> Self {
+        Self {
+            make,
+            task_type: "deploy",
+            payload,
+            answers: Vec::new(),
+        }
+    }
+
+    async fn run(&self, pairs: bool) -> Findings {
+        let current = std::sync::Mutex::new(None::<Bench>);
+        let scene = || {
+            let bench = current
+                .lock()
+                .expect("no panic")
+                .clone()
+                .expect("made with its table");
+            let mut handlers = bench.handlers().into_iter();
+            let mut scene = Scene::new(handlers.next().expect("a handler"));
+            for handler in handlers {
+                scene = scene.and(handler);
+            }
+            for (signal, decision) in &self.answers {
+                scene = scene.answer(signal, crate::bench::answer(decision));
+            }
+            scene
+                .task(task(self.task_type, self.payload.clone()))
+                .fingerprint(move || bench.fingerprint())
+        };
+        // The table of a case is made first, then its scene.
+        let fresh = async || -> World {
+            let bench = (self.make)();
+            let world = bench.fresh();
+            *current.lock().expect("no panic") = Some(bench);
+            world
+        };
+        let matrix = Matrix::of(scene);
+        let matrix = if pairs { matrix } else { matrix.single() };
+        matrix.run(fresh).await
+    }
+
+    async fn assert_clean(&self) {
+        let findings = self.run(true).await;
+        findings.assert_clean();
+        println!("{} cases over {} calls", findings.cases, findings.calls);
+        assert!(findings.cases > 500, "only {} cases", findings.cases);
+    }
+}
+
+/// Two weights are as good as five here, and the cases grow with the square.
+fn canary() -> Value {
+    json!({"version": "v2", "environment": "staging", "strategy": "canary",
+        "steps": [{"set_weight": 20}, {"pause": "1m"}, {"analyse": {}}]})
+}
+
+fn flag() -> Value {
+    json!({"version": "v2", "environment": "staging", "strategy": "feature_flag",
+        "steps": [{"set_weight": 20}, {"pause": "1m"}, {"analyse": {}}]})
+}
+
+fn by_replicas() -> Bench {
+    Bench::new().with(|staging| {
+        staging.as_object_mut().expect("an object").remove("router");
+    })
+}
+
+#[tokio::test]
+async fn a_rolling_deployment() {
+    Staged::of(Bench::new, to("v2", "rolling")).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_rolling_deployment_that_fails() {
+    let unwell = || {
+        let bench = Bench::new();
+        bench
+            .probe
+            .set(HEALTH, Answer::Says(503, "out of order".to_owned()));
+        bench
+    };
+    Staged::of(unwell, to("v2", "rolling")).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_blue_green_deployment() {
+    Staged::of(Bench::new, to("v2", "blue_green"))
+        .assert_clean()
+        .await;
+}
+
+#[tokio::test]
+async fn a_blue_green_deployment_that_fails() {
+    Staged::of(|| Bench::new().bad(), to("v2", "blue_green"))
+        .assert_clean()
+        .await;
+}
+
+#[tokio::test]
+async fn a_canary() {
+    Staged::of(Bench::new, canary()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_fails() {
+    Staged::of(|| Bench::new().bad(), canary()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_by_replicas() {
+    Staged::of(by_replicas, canary()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_by_replicas_that_fails() {
+    Staged::of(|| by_replicas().bad(), canary()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_feature_flag() {
+    Staged::of(Bench::new, flag()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_feature_flag_that_fails() {
+    let bad = || {
+        let bench = Bench::new();
+        bench.metrics.set("errors stable", &[0.05]);
+        bench
+    };
+    Staged::of(bad, flag()).assert_clean().await;
+}
+
+/// The version that is rolled back was brought out by a task that nobody disturbed.
+fn rolled_out() -> Bench {
+    let bench = Bench::new();
+    bench.fleet.add_running(&workload(), &["v0", "v1", "v2"], 4);
+    bench
+}
+
+#[tokio::test]
+async fn a_rollback() {
+    let mut staged = Staged::of(rolled_out, json!({"environment": "staging", "reason": "slow"}));
+    staged.task_type = "rollback";
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_fails() {
+    let first = || {
+        let bench = Bench::new();
+        bench.fleet.add_empty(&workload());
+        bench.probe.set(HEALTH, Answer::Refuses);
+        bench
+    };
+    Staged::of(first, to("v2", "rolling")).assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_approved_deployment() {
+    let asks = || Bench::new().with(|staging| staging["approval"] = json!({"required": true}));
+    let bench = asks();
+    let id = bench.enqueue("deploy", to("v2", "rolling"));
+    bench.settle().await;
+    let question = bench.waits_for(&id).remove(0);
+    let mut staged = Staged::of(asks, to("v2", "rolling"));
+    staged.answers = vec![(question, "approved")];
+    staged.assert_clean().await;
+}

@@ -1,0 +1,157 @@
+//! `rollback`: where it goes, why, and what it leaves behind.
+
+use domain::{TaskStatus, Verdict};
+use ports::fake::FleetEffect;
+use ports::{DeploymentKind, DeploymentOutcome, FlagStore, Side};
+use serde_json::json;
+
+use crate::bench::{Bench, flag, runs, to, workload};
+
+const ROLLED_BACK: (TaskStatus, Verdict) = (TaskStatus::Completed, Verdict::RolledBack);
+
+#[tokio::test]
+async fn it_goes_to_the_last_good_version_and_says_why() {
+    let bench = Bench::new();
+    for version in ["v2", "v3"] {
+        assert_eq!(
+            bench.deploy(to(version, "rolling")).await.0,
+            TaskStatus::Completed
+        );
+    }
+    let payload = json!({"instruction": "rollback staging", "reason": "checkout is slow"});
+    let (status, report) = bench.run("rollback", payload).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(
+        report.summary,
+        "shop/checkout in staging was rolled back to v2: checkout is slow"
+    );
+    assert_eq!(
+        bench.fleet.effects().last(),
+        Some(&FleetEffect::Undone("v2".to_owned()))
+    );
+    assert_eq!(bench.stands(), runs("v2"));
+    let log = bench.log.all();
+    let back = &log[2];
+    assert_eq!(
+        (back.what.kind, back.outcome),
+        (DeploymentKind::Rollback, Some(DeploymentOutcome::Succeeded))
+    );
+    assert_eq!(back.previous.as_deref(), Some("v3"));
+    let failures = &log[1].failures;
+    assert_eq!(failures.len(), 1, "v3 is blamed");
+    assert_eq!(failures[0].cause, "checkout is slow");
+    assert!(failures[0].recovered_at.is_some());
+    insta::assert_json_snapshot!("rollback_report", report);
+}
+
+#[tokio::test]
+async fn it_goes_where_it_is_told_to() {
+    let bench = Bench::new();
+    bench.deploy(to("v2", "rolling")).await;
+    let (status, report) = bench
+        .run("rollback", json!({"instruction": "rollback staging to v0"}))
+        .await;
+    assert_eq!((status, report.verdict), ROLLED_BACK);
+    assert_eq!(bench.stands(), runs("v0"));
+    let (status, report) = bench
+        .run("rollback", json!({"environment": "staging", "version": "v9"}))
+        .await;
+    assert_eq!(status, TaskStatus::Failed);
+    assert!(
+        report.summary.contains("there is no version v9"),
+        "{}",
+        report.summary
+    );
+}
+
+#[tokio::test]
+async fn it_stops_a_running_rollout_first() {
+    let bench = Bench::new();
+    let payload = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
+        "steps": [{"set_weight": 10}, {"pause": "5m"}, {"set_weight": 50}]}});
+    let rollout = bench.enqueue("deploy", payload);
+    while bench.shares().is_empty() {
+        assert!(bench.turn().await, "it runs up to its first pause");
+    }
+    let back = bench.enqueue("rollback", json!({"environment": "staging"}));
+    bench.settle().await;
+    let (status, report) = bench.report(&rollout);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Failed, Verdict::RolledBack)
+    );
+    assert!(
+        report.summary.contains("superseded by a rollback"),
+        "{}",
+        report.summary
+    );
+    let (status, report) = bench.report(&back);
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert!(
+        report
+            .facts
+            .iter()
+            .any(|fact| fact.value.starts_with("v1: it served before the deployment"))
+    );
+    assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
+}
+
+#[tokio::test]
+async fn it_takes_away_what_somebody_left_half_out() {
+    let bench = Bench::new();
+    bench.fleet.meddle(&workload(), Side::Candidate, "v2");
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.stands(), runs("v1"));
+}
+
+#[tokio::test]
+async fn a_flag_is_switched_off() {
+    let bench = Bench::new().with(|staging| staging["strategy"] = json!("feature_flag"));
+    bench.flags.put(&flag(), 40);
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.flags.read(&flag()).await.expect("reads").percent, 0);
+    assert_eq!(bench.fleet.calls(), []);
+}
+
+#[tokio::test]
+async fn with_nothing_to_go_back_to_it_hands_over() {
+    let bench = Bench::new();
+    bench.fleet.add_running(&workload(), &["v1"], 4);
+    let id = bench.enqueue("rollback", json!({"environment": "staging", "issue_iid": 7}));
+    assert!(bench.turn().await);
+    let (status, report) = bench.report(&id);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::ActionNeeded),
+        "{report:#?}"
+    );
+    let hotfix = bench
+        .world()
+        .view(&report.follow_ons[0].task_id)
+        .expect("the hotfix");
+    assert_eq!(hotfix.task_type, "implement_fix");
+    assert_eq!(hotfix.payload["issue_iid"], 7);
+    assert_eq!(bench.fleet.effects(), []);
+}
+
+#[tokio::test]
+async fn a_dry_run_touches_nothing() {
+    let bench = Bench::new();
+    let (status, report) = bench
+        .run("rollback", json!({"environment": "staging", "dry_run": true}))
+        .await;
+    assert_eq!(status, TaskStatus::Completed);
+    assert!(
+        report.summary.starts_with("Nothing was touched: bringing v0 to"),
+        "{}",
+        report.summary
+    );
+    assert!(
+        report.evidence[0]
+            .text
+            .contains("go back to the revision with v0")
+    );
+    assert_eq!((bench.fleet.effects(), bench.log.all()), (vec![], vec![]));
+}

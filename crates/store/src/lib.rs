@@ -6,6 +6,7 @@
 mod approvals;
 pub mod cluster;
 mod config;
+mod deployments;
 mod doctor;
 mod engine;
 mod error;

@@ -8,6 +8,7 @@ use ports::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
 use sqlx::{PgConnection, Row};
 
 use crate::Store;
+use crate::deployments::DEPLOYMENT;
 use crate::error::SqlResult;
 
 /// How [`FlakeHistory`] names its records among those of a step.
@@ -26,6 +27,12 @@ pub(crate) async fn apply(
                 let verdict: FlakeVerdict = serde_json::from_value(record.clone())
                     .map_err(|error| Error::internal("a staged verdict cannot be read").because(&error))?;
                 store.add_verdict(tx, task, &verdict).await?;
+            }
+            DEPLOYMENT => {
+                let entry = serde_json::from_value(record.clone()).map_err(|error| {
+                    Error::internal("a staged entry of a deployment cannot be read").because(&error)
+                })?;
+                store.log_deployment(tx, &entry).await?;
             }
             other => {
                 return Err(Error::internal(format!(

@@ -14,11 +14,16 @@ use crate::look::{Look, Marks};
 use crate::outside::Outside;
 use crate::plan::Place;
 use crate::progress::{self, Progress};
+use crate::settings::WhenNewer;
 use crate::{asking, turn};
 
 /// How often what users reach is looked at before it is held to be unwell, and how long lies between.
 const LOOKS: u32 = 3;
 const BETWEEN: Duration = Duration::from_secs(5);
+
+/// A pause is cut into pieces of at least this length, and into so many at most.
+const PIECE: Duration = Duration::from_secs(30);
+const PIECES: u32 = 20;
 
 pub(crate) struct Carrier<'a> {
     pub(crate) cx: &'a TaskCx,
@@ -30,6 +35,8 @@ pub(crate) struct Carrier<'a> {
     /// How often going back was tried before: steps have names of their own each time.
     pub(crate) round: u32,
     marks: Marks,
+    /// Nobody gets more of the new version by what is left to do: it is only watched.
+    all_out: bool,
     /// Since when traffic is parted as it is.
     since: Option<DateTime<Utc>>,
     /// Replicas of the new version that were started again while they came up.
@@ -62,6 +69,7 @@ impl<'a> Carrier<'a> {
             forward: true,
             round: 0,
             marks: look.marks(),
+            all_out: false,
             since: None,
             restarts: 0,
             judged: Vec::new(),
@@ -77,14 +85,42 @@ impl<'a> Carrier<'a> {
 
     pub(crate) async fn carry(&mut self, acts: &[Act]) -> Result<(), Stop> {
         for (place, act) in acts.iter().enumerate() {
+            self.all_out = !acts[place..].iter().any(Act::exposes);
             if self.forward && act.exposes() {
-                turn::still_ours(self.cx, self.outside, self.place, &place.to_string()).await?;
+                self.still_ours(&place.to_string()).await?;
             }
             self.act(place, act).await?;
             if self.forward && act.exposes() {
                 self.reached = act.what();
                 let report = self.under_way(place, acts.len());
                 self.cx.tell(("told", place), &report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is out and only watched gives way to a rollback alone: the newer version waits for the rest of the watch.
+    async fn still_ours(&self, before: &str) -> Result<(), Stop> {
+        let when_newer = match self.all_out {
+            true => WhenNewer::Queue,
+            false => self.place.environment.when_newer,
+        };
+        turn::still_ours(self.cx, self.outside, self.place, before, when_newer).await
+    }
+
+    /// Waits in pieces, so that what goes before need not wait for the whole.
+    async fn pause(&self, tag: &str, span: Duration) -> Result<(), Stop> {
+        let piece = PIECE.max(span / PIECES);
+        let mut left = span;
+        for number in 0_u32.. {
+            if left.is_zero() {
+                break;
+            }
+            let now = piece.min(left);
+            self.cx.sleep(("pause", tag, number), now).await?;
+            left -= now;
+            if self.forward && !left.is_zero() {
+                self.still_ours(&format!("{tag}-{number}")).await?;
             }
         }
         Ok(())
@@ -137,7 +173,7 @@ impl<'a> Carrier<'a> {
                 Ok(())
             }
             Act::Weight { .. } | Act::Flag { .. } | Act::Retire => self.write(tag, act).await,
-            Act::Pause { span } => self.cx.sleep(("pause", tag), span.0).await,
+            Act::Pause { span } => self.pause(tag, span.0).await,
             Act::Ask { what } => asking::to_go_on(self.cx, self.place, tag, what, &self.reached).await,
             Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,
             Act::Smoke => self.checks(tag, "smoke").await,
@@ -349,7 +385,7 @@ impl<'a> Carrier<'a> {
                     let longer = window.map_or(analysis.at_least.0, |(start, end)| {
                         (end - start).to_std().unwrap_or(analysis.at_least.0)
                     });
-                    self.cx.sleep(("extend", tag, round), longer).await?;
+                    self.pause(&format!("{tag}-longer-{round}"), longer).await?;
                 }
                 undecided => {
                     let what = format!("the judgement is {}: {why}", undecided.words());

@@ -68,7 +68,7 @@ impl Handler for Deploy {
         let new = ledger::new(cx, place, DeploymentKind::Deploy, &settled.version, how, commit);
         ledger::write(cx, &self.outside, "asked", &[ledger::asked(new)]).await?;
         cx.lock(&place.lock()).await?;
-        turn::still_ours(cx, &self.outside, place, "beginning").await?;
+        turn::still_ours(cx, &self.outside, place, "start", place.environment.when_newer).await?;
 
         let status = if place.needs_approval() {
             RecordStatus::Blocked
@@ -82,7 +82,7 @@ impl Handler for Deploy {
             previous: plan.from().map(str::to_owned),
         };
         // From here on something may be changed: before this step there is nothing to undo.
-        cx.step("begin", |idem| async move {
+        cx.step("start", |idem| async move {
             self.outside.log.write(&started, &idem);
             Ok(key)
         })
@@ -122,7 +122,7 @@ impl Handler for Deploy {
         } else {
             RecordStatus::Failed
         };
-        let begun = cx.recorded::<String>("begin");
+        let begun = cx.recorded::<String>("start");
         let Some(begun) = begun.and_then(|key| cx.recorded::<Looked>(key)) else {
             if cx.recorded::<Value>("asked").is_some() {
                 let outcome = match cause.error() {

@@ -30,5 +30,5 @@ pub use deploy::Deploy;
 pub use outside::{Outside, Target};
 pub use params::{DeployParams, RollbackParams};
 pub use rollback::Rollback;
-pub use settings::{Environment, Environments};
+pub use settings::{Environment, Environments, settings_schema};
 pub use strategy::{Step, StepParam, Strategy, StrategyName};

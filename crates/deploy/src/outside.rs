@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use domain::{Error, nearest};
 use ports::{
-    DeploymentLog, Environments, FlagStore, Fleet, Forge, MetricQuery, Probe, TrafficRouter, WorkloadRef,
+    Cancels, DeploymentLog, Environments, FlagStore, Fleet, Forge, MetricQuery, Probe, TrafficRouter,
+    WorkloadRef,
 };
 
 /// One connection to where workloads run.
@@ -26,6 +27,7 @@ pub struct Outside {
     pub forge: Arc<dyn Forge>,
     pub environments: Arc<dyn Environments>,
     pub log: Arc<dyn DeploymentLog>,
+    pub cancels: Arc<dyn Cancels>,
 }
 
 impl Outside {

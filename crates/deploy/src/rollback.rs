@@ -81,9 +81,9 @@ impl Handler for Rollback {
             let told = with_aim(report::to_approve(place, plan, &[]), aim);
             asking::for_the_plan(cx, place, plan, 0, &told).await?;
         }
-        // A running deployment sees this before its next change, takes itself back and lets the lock go.
         let new = ledger::new(cx, place, DeploymentKind::Rollback, version, HOW, commit.as_ref());
         ledger::write(cx, &self.outside, "asked", &[ledger::asked(new)]).await?;
+        self.stop_others(cx, place).await?;
         cx.lock(&place.lock()).await?;
         let begun = self.begin(cx, &settled).await?;
         let running = RecordStatus::Running;
@@ -135,7 +135,7 @@ impl Handler for Rollback {
             _ => RecordStatus::Failed,
         };
         ledger::update(cx, &self.outside, place, "record-end", record.as_ref(), status).await?;
-        if cx.recorded::<Begun>("begin").is_none() {
+        if cx.recorded::<Begun>("start").is_none() {
             return Ok(report::untouched(place, &plan.version, cause));
         }
         let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
@@ -196,9 +196,29 @@ impl Rollback {
         })
     }
 
+    /// Asks every deployment that is on its way there to undo itself and to let the lock go. One that hears of it only
+    /// when it gets the lock sees by the log that a rollback was asked for after it.
+    async fn stop_others(&self, cx: &TaskCx, place: &Place) -> Result<(), Stop> {
+        cx.step("stop", |_| async move {
+            let newest = self
+                .outside
+                .log
+                .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
+                .await?;
+            let on_its_way =
+                |known: &&Deployment| known.what.kind == DeploymentKind::Deploy && known.outcome.is_none();
+            for known in newest.iter().filter(on_its_way) {
+                self.outside.cancels.cancel(&known.what.task_id).await?;
+            }
+            Ok(Value::Null)
+        })
+        .await
+        .map(|_| ())
+    }
+
     async fn begin(&self, cx: &TaskCx, settled: &Settled) -> Result<Begun, Stop> {
         let (place, aim, id) = (&settled.place, &settled.aim, cx.task().id.to_string());
-        cx.step("begin", |idem| async move {
+        cx.step("start", |idem| async move {
             let log = &self.outside.log;
             let newest = log.newest(&place.repo_id, &place.name, LOOKED_THROUGH).await?;
             let bad = target::blamed(aim.bad.as_deref(), &newest).cloned();
@@ -212,10 +232,7 @@ impl Rollback {
                 &idem,
             );
             // What took itself back is blamed already.
-            if let Some(bad) = bad
-                .as_ref()
-                .filter(|bad| bad.outcome == Some(DeploymentOutcome::Succeeded))
-            {
+            if let Some(bad) = bad.as_ref().filter(|bad| bad.failures.is_empty()) {
                 let failure = LogEntry::Failure {
                     deployment: bad.what.id.clone(),
                     id,

@@ -276,6 +276,13 @@ impl Default for StepSettings {
     }
 }
 
+/// The JSON schema of `settings.environments`, for editors and for who writes settings by program.
+pub fn settings_schema() -> Value {
+    let mut schema = schemars::schema_for!(Environments).to_value();
+    schema["title"] = "settings.environments of a repository".into();
+    schema
+}
+
 /// The settings of one environment of a repository.
 pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<Environment, Error> {
     let place = |of: &str| format!("settings.environments{of} of {repo}");
@@ -388,6 +395,28 @@ mod tests {
             (10, 20, Span::seconds(300))
         );
         assert_eq!(read.when_newer, WhenNewer::Queue);
+    }
+
+    #[test]
+    fn the_schema_has_every_setting_with_its_meaning_and_its_usual_value() {
+        let schema = settings_schema();
+        let properties = &schema["$defs"]["Environment"]["properties"];
+        let Value::Object(properties) = properties else {
+            panic!("{schema:#}")
+        };
+        let undocumented: Vec<_> = properties
+            .iter()
+            .filter(|(_, property)| {
+                !property.to_string().contains("description") && property["$ref"].is_null()
+            })
+            .map(|(name, _)| name)
+            .collect();
+        assert!(undocumented.is_empty(), "{undocumented:?}");
+        assert_eq!(properties["progress_deadline"]["default"], "10m");
+        assert_eq!(
+            schema["$defs"]["Environment"]["required"],
+            json!(["target", "workload"])
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) async fn still_ours(
     outside: &Outside,
     place: &Place,
     before: &str,
+    when_newer: WhenNewer,
 ) -> Result<(), Stop> {
     let newer: Option<String> = cx
         .step(("turn", before), |_| async {
@@ -27,7 +28,6 @@ pub(crate) async fn still_ours(
                 .log
                 .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
                 .await?;
-            let when_newer = place.environment.when_newer;
             Ok(newer(&newest, cx.task().id.as_str(), when_newer).map(words))
         })
         .await?;

@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod fake;
 
+mod cancels;
 mod deployments;
 mod environments;
 mod flags;
@@ -18,6 +19,7 @@ mod probe;
 mod tickets;
 mod traffic;
 
+pub use cancels::Cancels;
 pub use deployments::{
     Deployment, DeploymentKind, DeploymentLog, DeploymentOutcome, Failure, LogEntry, NewDeployment,
 };

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Error, RepoRef, Staged};
+use domain::{Error, RepoRef, Staged, TaskId, TaskStatus};
 use ports::conformance::Breakage;
+use ports::conformance::cancels::CancelWorld;
 use ports::conformance::deployments::DeploymentWorld;
 use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::flags::FlagWorld;
@@ -16,12 +18,12 @@ use ports::conformance::metrics::MetricWorld;
 use ports::conformance::probe::ProbeWorld;
 use ports::conformance::traffic::RouterWorld;
 use ports::fake::{
-    Answer, Behaviour, EnvironmentOp, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeMetrics,
-    FakeProbe, FakeRouter, Fault, FlagOp, FleetOp, MetricOp, RouterOp,
+    Answer, Behaviour, EnvironmentOp, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet,
+    FakeMetrics, FakeProbe, FakeRouter, Fault, FlagOp, FleetOp, MetricOp, RouterOp,
 };
 use ports::{
-    Commit, DeploymentLog, Environments, FlagRef, FlagStore, Fleet, Granularity, MetricQuery, MetricQuestion,
-    Probe, RecordStatus, RouteRef, Sample, Series, Share, Side, TrafficRouter, WorkloadRef,
+    Cancels, Commit, DeploymentLog, Environments, FlagRef, FlagStore, Fleet, Granularity, MetricQuery,
+    MetricQuestion, Probe, RecordStatus, RouteRef, Sample, Series, Share, Side, TrafficRouter, WorkloadRef,
 };
 
 fn fault(breakage: Breakage) -> Fault {
@@ -387,4 +389,52 @@ struct FakeLog(FakeDeployments);
 
 mod deployments {
     ports::deployments_conformance!(super::FakeLog::default());
+}
+
+type Table = Arc<Mutex<BTreeMap<TaskId, TaskStatus>>>;
+
+struct Tasks {
+    fake: FakeCancels,
+    table: Table,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        let table = Table::default();
+        let cancelled = Arc::clone(&table);
+        let fake = FakeCancels::over(move |task| {
+            let mut table = cancelled.lock().expect("no panic");
+            if let Some(status) = table.get_mut(task).filter(|status| !status.is_terminal()) {
+                *status = TaskStatus::Cancelled;
+            }
+        });
+        Self { fake, table }
+    }
+
+    fn add(&self, status: TaskStatus) -> TaskId {
+        let mut table = self.table.lock().expect("no panic");
+        let id = TaskId::from(format!("task-{}", table.len()));
+        table.insert(id.clone(), status);
+        id
+    }
+}
+
+#[async_trait]
+impl CancelWorld for Tasks {
+    fn port(&self) -> &dyn Cancels {
+        &self.fake
+    }
+    async fn waiting(&self) -> TaskId {
+        self.add(TaskStatus::Waiting)
+    }
+    async fn completed(&self) -> TaskId {
+        self.add(TaskStatus::Completed)
+    }
+    async fn status(&self, task: &TaskId) -> Option<TaskStatus> {
+        self.table.lock().expect("no panic").get(task).copied()
+    }
+}
+
+mod cancels {
+    ports::cancels_conformance!(super::Tasks::new());
 }

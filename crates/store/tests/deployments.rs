@@ -1,13 +1,14 @@
-//! The log of deployments over Postgres passes the suite that its fake passes.
+//! The log of deployments over Postgres, and its way to stop other tasks, pass the suites that their fakes pass.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use domain::{Staged, TaskId};
+use domain::{Staged, TaskId, TaskStatus};
 use durable::{Journal, Lease, Recorded, StepKind, StepRef};
-use ports::DeploymentLog;
+use ports::conformance::cancels::CancelWorld;
 use ports::conformance::deployments::DeploymentWorld;
+use ports::{Cancels, DeploymentLog};
 use store::{Recorder, Store, TaskJournal};
 use testkit::postgres::{self, Database, ManualClock};
 use tokio::sync::Mutex;
@@ -17,7 +18,7 @@ struct Real {
     journal: TaskJournal,
     clock: ManualClock,
     steps: Mutex<i32>,
-    _db: Database,
+    db: Database,
 }
 
 impl Real {
@@ -38,7 +39,7 @@ impl Real {
             journal,
             clock,
             steps: Mutex::new(0),
-            _db: db,
+            db,
         }
     }
 }
@@ -73,3 +74,42 @@ impl DeploymentWorld for Real {
 }
 
 ports::deployments_conformance!(Real::start().await);
+
+impl Real {
+    async fn task(&self, status: TaskStatus) -> TaskId {
+        let mut made = self.steps.lock().await;
+        *made += 1;
+        let id = format!("other-{made}");
+        let wait = match status {
+            TaskStatus::Waiting => "'{\"why\": \"until noon\"}'",
+            _ => "NULL",
+        };
+        self.db
+            .sql(&format!(
+                "INSERT INTO tasks (id, task_type, assigned_to, status, wait)
+                 VALUES ('{id}', 'deploy', 'devops', '{status}', {wait})"
+            ))
+            .await;
+        TaskId::from(id)
+    }
+}
+
+#[async_trait]
+impl CancelWorld for Real {
+    fn port(&self) -> &dyn Cancels {
+        &self.store
+    }
+    async fn waiting(&self) -> TaskId {
+        self.task(TaskStatus::Waiting).await
+    }
+    async fn completed(&self) -> TaskId {
+        self.task(TaskStatus::Completed).await
+    }
+    async fn status(&self, task: &TaskId) -> Option<TaskStatus> {
+        self.store.task(task).await.ok().map(|row| row.status)
+    }
+}
+
+mod cancels {
+    ports::cancels_conformance!(super::Real::start().await);
+}

@@ -7,7 +7,7 @@ use regex::Regex;
 use crate::tokens::{Token, code, lines_with};
 use crate::workspace::{members, metadata, root, sources};
 
-const HANDLERS: &[&str] = &["pipelines"];
+const HANDLERS: &[&str] = &["pipelines", "deploy"];
 const SERVING: &[&str] = &[
     "domain",
     "durable",
@@ -15,6 +15,7 @@ const SERVING: &[&str] = &[
     "store",
     "worker",
     "pipelines",
+    "deploy",
     "tickets",
     "adapter-forge",
     "api",

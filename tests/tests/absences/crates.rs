@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["domain", "durable", "ports"]),
     ("worker", &["domain", "durable", "store"]),
     ("pipelines", &["domain", "durable", "ports"]),
+    ("deploy", &["domain", "durable", "ports"]),
     ("tickets", &["domain", "ports", "store"]),
     ("adapter-forge", &["domain", "ports"]),
     ("api", &["domain", "ports", "store"]),

@@ -9,8 +9,8 @@ use domain::{Autonomy, NewTask, Repo, RepoRef, RepoStatus, Report, TaskId, TaskS
 use durable::memory::World;
 use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
 use ports::fake::{
-    Answer, Behaviour, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge, FakeMetrics,
-    FakeProbe, FakeRouter,
+    Answer, Behaviour, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge,
+    FakeMetrics, FakeProbe, FakeRouter,
 };
 use ports::{Commit, FlagRef, Granularity, RouteRef, Side, WorkloadRef};
 use serde_json::{Value, json};
@@ -156,6 +156,7 @@ impl Bench {
     }
 
     pub fn outside(&self) -> Outside {
+        let table = Arc::clone(&self.table);
         let target = Target {
             fleet: Arc::new(self.fleet.clone()),
             router: Some(Arc::new(self.router.clone())),
@@ -168,6 +169,9 @@ impl Bench {
             forge: Arc::new(self.forge.clone()),
             environments: Arc::new(self.environments.clone()),
             log: Arc::new(self.log.clone()),
+            cancels: Arc::new(FakeCancels::over(move |task| {
+                table.lock().expect("no panic").cancel(task);
+            })),
         }
     }
 

@@ -69,12 +69,16 @@ impl<F: Fn() -> Bench> Staged<F> {
 /// Two weights are as good as five here, and the cases grow with the square.
 fn canary() -> Value {
     json!({"version": "v2", "environment": "staging", "strategy": "canary",
-        "steps": [{"set_weight": 20}, {"pause": "1m"}, {"analyse": {}}]})
+        "steps": [{"set_weight": 20}, {"pause": "30s"}, {"analyse": {}}]})
+}
+
+fn blue_green() -> Value {
+    json!({"version": "v2", "environment": "staging", "strategy": {"name": "blue_green", "keep_warm": "30s"}})
 }
 
 fn flag() -> Value {
     json!({"version": "v2", "environment": "staging", "strategy": "feature_flag",
-        "steps": [{"set_weight": 20}, {"pause": "1m"}, {"analyse": {}}]})
+        "steps": [{"set_weight": 20}, {"pause": "30s"}, {"analyse": {}}]})
 }
 
 fn by_replicas() -> Bench {
@@ -102,14 +106,12 @@ async fn a_rolling_deployment_that_fails() {
 
 #[tokio::test]
 async fn a_blue_green_deployment() {
-    Staged::of(Bench::new, to("v2", "blue_green"))
-        .assert_clean()
-        .await;
+    Staged::of(Bench::new, blue_green()).assert_clean().await;
 }
 
 #[tokio::test]
 async fn a_blue_green_deployment_that_fails() {
-    Staged::of(|| Bench::new().bad(), to("v2", "blue_green"))
+    Staged::of(|| Bench::new().bad(), blue_green())
         .assert_clean()
         .await;
 }

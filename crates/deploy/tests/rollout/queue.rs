@@ -69,3 +69,20 @@ async fn where_it_is_set_so_a_newer_one_takes_the_place() {
     );
     assert!(bench.log.all().iter().all(|known| known.failures.is_empty()));
 }
+
+#[tokio::test]
+async fn what_is_only_watched_is_not_taken_back_for_a_newer_one() {
+    let bench = Bench::new().with(|staging| {
+        staging["when_newer"] = json!("supersede");
+        staging["watch"] = json!("10m");
+    });
+    let first = bench.enqueue("deploy", to("v2", "rolling"));
+    while bench.stands() != runs("v2") {
+        assert!(bench.turn().await, "it runs up to its watch");
+    }
+    let second = bench.enqueue("deploy", to("v3", "rolling"));
+    bench.settle().await;
+    assert_eq!(bench.report(&first).1.verdict, Verdict::Succeeded);
+    assert_eq!(bench.report(&second).1.verdict, Verdict::Succeeded);
+    assert_eq!(bench.stands(), runs("v3"));
+}

@@ -78,12 +78,7 @@ async fn it_stops_a_running_rollout_first() {
     let (status, report) = bench.report(&rollout);
     assert_eq!(
         (status, report.verdict),
-        (TaskStatus::Failed, Verdict::RolledBack)
-    );
-    assert!(
-        report.summary.contains("superseded by a rollback"),
-        "{}",
-        report.summary
+        (TaskStatus::Cancelled, Verdict::Cancelled)
     );
     let (status, report) = bench.report(&back);
     assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
@@ -94,6 +89,13 @@ async fn it_stops_a_running_rollout_first() {
             .any(|fact| fact.value.starts_with("v1: it served before the deployment"))
     );
     assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
+    let log = bench.log.all();
+    assert_eq!(
+        log[0].ended_at,
+        Some(log[1].asked_at),
+        "its pause was not waited for"
+    );
+    assert_eq!(log[0].failures.len(), 1, "it is blamed although it was cancelled");
 }
 
 #[tokio::test]
@@ -154,4 +156,23 @@ async fn a_dry_run_touches_nothing() {
             .contains("go back to the revision with v0")
     );
     assert_eq!((bench.fleet.effects(), bench.log.all()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn it_does_not_wait_behind_a_question_to_a_person() {
+    let bench = Bench::new();
+    let payload = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
+        "steps": [{"set_weight": 10}, {"pause": {}}, {"set_weight": 50}]}});
+    let asks = bench.enqueue("deploy", payload);
+    let queued = bench.enqueue("deploy", to("v3", "rolling"));
+    bench.settle().await;
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.report(&asks).0, TaskStatus::Cancelled);
+    assert_eq!(
+        bench.report(&queued).0,
+        TaskStatus::Cancelled,
+        "what was on its way before is too"
+    );
+    assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod breakage;
+pub mod cancels;
 pub mod deployments;
 pub mod environments;
 pub mod flags;

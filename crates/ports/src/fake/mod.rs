@@ -1,5 +1,6 @@
 //! In-memory stand-ins that behave as the conformance suites demand.
 
+mod cancels;
 mod deployments;
 mod environments;
 mod faults;
@@ -12,6 +13,7 @@ mod probe;
 mod tickets;
 mod traffic;
 
+pub use cancels::{CancelOp, FakeCancels};
 pub use deployments::FakeDeployments;
 pub use environments::{EnvironmentOp, FakeEnvironments};
 pub use faults::{Fault, Faults};

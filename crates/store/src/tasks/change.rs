@@ -1,4 +1,6 @@
-use domain::{Error, Result, TaskId, TaskStatus};
+use async_trait::async_trait;
+use domain::{Error, ErrorKind, Result, TaskId, TaskStatus};
+use ports::Cancels;
 use sqlx::PgConnection;
 
 use super::ours::is_ours;
@@ -194,4 +196,14 @@ fn over(task: &TaskRow, wish: &str) -> Error {
         task.id, task.status
     ))
     .next("Create a new task for what is still to be done")
+}
+
+#[async_trait]
+impl Cancels for Store {
+    async fn cancel(&self, task: &TaskId) -> Result<()> {
+        match self.cancel_task(task).await {
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
+            done => done.map(|_| ()),
+        }
+    }
 }

@@ -1,0 +1,52 @@
+//! What every [`Cancels`] must do.
+
+use async_trait::async_trait;
+use domain::{TaskId, TaskStatus};
+
+use crate::Cancels;
+
+/// A table with tasks of ours.
+#[async_trait]
+pub trait CancelWorld: Send + Sync {
+    fn port(&self) -> &dyn Cancels;
+    /// A task that began and waits.
+    async fn waiting(&self) -> TaskId;
+    async fn completed(&self) -> TaskId;
+    async fn status(&self, task: &TaskId) -> Option<TaskStatus>;
+}
+
+/// Makes a test of every function of the suite.
+#[macro_export]
+macro_rules! cancels_conformance {
+    ($world:expr) => {
+        $crate::cancels_conformance!(@tests $world;
+            what_waits_is_asked_to_stop_and_nothing_else_is
+            what_is_over_or_unknown_needs_no_asking);
+    };
+    (@tests $world:expr; $($test:ident)+) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $crate::conformance::cancels::$test(&$world).await;
+            }
+        )+
+    };
+}
+
+pub async fn what_waits_is_asked_to_stop_and_nothing_else_is(world: &dyn CancelWorld) {
+    let (task, other) = (world.waiting().await, world.waiting().await);
+    for _ in 0..2 {
+        world.port().cancel(&task).await.expect("asks");
+        assert_eq!(world.status(&task).await, Some(TaskStatus::Cancelled));
+    }
+    assert_eq!(world.status(&other).await, Some(TaskStatus::Waiting));
+}
+
+pub async fn what_is_over_or_unknown_needs_no_asking(world: &dyn CancelWorld) {
+    let over = world.completed().await;
+    world.port().cancel(&over).await.expect("is over already");
+    assert_eq!(world.status(&over).await, Some(TaskStatus::Completed));
+    let unknown = TaskId::from("no such task");
+    world.port().cancel(&unknown).await.expect("is gone already");
+    assert_eq!(world.status(&unknown).await, None);
+}

@@ -15,7 +15,7 @@ use crate::outside::Outside;
 use crate::plan::Place;
 use crate::progress::{self, Progress};
 use crate::settings::WhenNewer;
-use crate::{asking, turn};
+use crate::{asking, report, turn};
 
 /// How often what users reach is looked at before it is held to be unwell, and how long lies between.
 const LOOKS: u32 = 3;
@@ -439,18 +439,27 @@ impl<'a> Carrier<'a> {
         let window = analysis::window(analysis, start, end);
         let [tried, served] = versions.map(|version| version.unwrap_or_else(|| self.version.to_owned()));
         for metric in &analysis.metrics {
-            let asked = analysis::question(analysis, metric, side, &tried, &at.name);
-            let candidate = analysis::samples(&self.outside.metrics.range(&asked, &window).await?);
-            let baseline = if compared && metric.max_increase_percent.is_some() {
-                let asked = analysis::question(analysis, metric, Side::Stable, &served, &at.name);
-                Some(analysis::samples(
-                    &self.outside.metrics.range(&asked, &window).await?,
-                ))
-            } else {
-                None
+            let read = async |of: Side, version: &str| {
+                let asked = analysis::question(analysis, metric, of, version, &at.name);
+                let answer = self.outside.metrics.range(&asked, &window).await?;
+                Ok::<_, Error>(analysis::samples(&answer))
             };
-            let minimum = analysis.minimum_samples;
-            let (verdict, why) = analysis::judge(metric, minimum, &candidate, baseline.as_deref());
+            let baseline_wanted = compared && metric.max_increase_percent.is_some();
+            let both = async {
+                let candidate = read(side, &tried).await?;
+                let baseline = match baseline_wanted {
+                    true => Some(read(Side::Stable, &served).await?),
+                    false => None,
+                };
+                Ok::<_, Error>((candidate, baseline))
+            };
+            let (verdict, why) = match both.await {
+                Ok((candidate, baseline)) => {
+                    analysis::judge(metric, analysis.minimum_samples, &candidate, baseline.as_deref())
+                }
+                // A store that does not answer says nothing of the candidate, neither good nor bad.
+                Err(error) => (Verdict::Inconclusive, report::told_once(&error)),
+            };
             findings.push(Finding {
                 name: metric.name.clone(),
                 verdict,

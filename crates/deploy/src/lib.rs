@@ -1,4 +1,26 @@
 //! Handlers for deployments and rollbacks, and the pure plans behind them.
+//!
+//! A deployment is a list of acts (`act`): start the new version, give it a share of the traffic, wait, judge, promote.
+//! `course` makes the list from a strategy and from what stands; `carry` carries it out, each effect a step; `undoing`
+//! makes the list that goes back, from what stands then, whatever came of the steps before. A dry run shows the list, an
+//! approval is bound to it, and a rollback is another one.
+//!
+//! A workload has two sides. What is tried stands beside what serves, and is promoted by rolling the stable side to its
+//! version while it carries the traffic: the workload keeps its name, and nothing that refers to it has to know.
+//!
+//! What has no plain course has a defined one:
+//!
+//! | what is met | what is done |
+//! |---|---|
+//! | nothing runs yet | it is rolled out; if that fails, to no replicas |
+//! | the version runs already | it is checked, and nothing is changed |
+//! | the version is half out | it goes on from there, and never back behind the share that it has |
+//! | another version is half out | nothing; the error says how to get it out of the way |
+//! | a deployment is running | it waits in order, or takes its place where `when_newer` is `supersede` |
+//! | a rollback is asked for | every deployment on its way there is cancelled, and undoes itself first |
+//! | somebody changes something by hand | held: a yes goes on from what is there, a no leaves it as it is |
+//! | the stable side is gone or unwell | held: nothing falls back to it until it is in order |
+//! | too little to judge by | it waits longer, and then asks a person |
 
 mod act;
 mod amount;

@@ -8,7 +8,7 @@ mod refused;
 mod rollback;
 
 use domain::{Autonomy, TaskStatus, Verdict};
-use ports::fake::{Answer, Fault, FleetEffect, FleetOp};
+use ports::fake::{Answer, Fault, FleetEffect, FleetOp, MetricOp};
 use ports::{DeploymentOutcome, Granularity, RecordStatus};
 use serde_json::json;
 
@@ -389,4 +389,23 @@ async fn an_outage_is_waited_out_and_an_answer_that_got_lost_is_not_done_twice()
     assert_eq!(bench.shares(), [10.0, 50.0, 90.0, 100.0, 0.0]);
     let launched = |effect: &&FleetEffect| matches!(effect, FleetEffect::Launched { .. });
     assert_eq!(bench.fleet.effects().iter().filter(launched).count(), 1);
+}
+
+#[tokio::test]
+async fn a_store_of_measurements_that_does_not_answer_is_no_verdict() {
+    let bench = Bench::new();
+    let gone = Fault::Fail(domain::Error::unavailable("connection refused"));
+    bench.metrics.faults().times(4, MetricOp::Range, gone);
+    let (status, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!((status, report.verdict), GOOD, "{report:#?}");
+    let judged = &report.evidence[0].text;
+    assert!(
+        judged.contains("errors: inconclusive (connection refused)"),
+        "{judged}"
+    );
+    assert_eq!(
+        bench.shares(),
+        [10.0, 50.0, 90.0, 100.0, 0.0],
+        "it waited, and went on"
+    );
 }

@@ -158,7 +158,9 @@ impl Handler for Deploy {
                     ..Told::default()
                 };
                 let outcome = match failed {
-                    Some(_) if begun.plan.from().is_none() => DeploymentOutcome::Failed,
+                    Some(_) if begun.plan.from().is_none() || begun.plan.kind == Kind::There => {
+                        DeploymentOutcome::Failed
+                    }
                     Some(_) => DeploymentOutcome::RolledBack,
                     None if superseded => DeploymentOutcome::Superseded,
                     None => DeploymentOutcome::Cancelled,

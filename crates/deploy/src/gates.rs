@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use domain::Error;
-use ports::{Commit, Deployment, DeploymentOutcome, JobStatus, Side};
+use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, JobStatus, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::analysis;
@@ -54,7 +54,9 @@ pub(crate) async fn look(
             .await?;
         let since = outside.log.now().await? - TimeDelta::hours(24);
         let begun = |known: &&Deployment| {
-            known.what.id != ours && known.started_at.is_some_and(|started| started > since)
+            known.what.id != ours
+                && known.what.kind == DeploymentKind::Deploy
+                && known.started_at.is_some_and(|started| started > since)
         };
         let count = known.iter().filter(begun).count();
         let evidence = format!("{count} in the last 24 hours, of at most {limit}");

@@ -31,6 +31,7 @@ mod course;
 mod deploy;
 mod gates;
 mod instruction;
+mod judging;
 mod ledger;
 mod look;
 mod outside;

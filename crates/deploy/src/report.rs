@@ -226,30 +226,42 @@ pub(crate) fn untouched(place: &Place, version: &str, cause: &Cause) -> Report {
 
 /// It was taken back.
 pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause, told: &Told) -> Report {
-    let verdict = if *cause == Cause::Cancelled {
-        Verdict::Cancelled
-    } else {
-        Verdict::RolledBack
+    let verdict = match cause {
+        Cause::Cancelled => Verdict::Cancelled,
+        _ if undone.is_empty() => Verdict::Failed,
+        _ => Verdict::RolledBack,
     };
-    let serves = match plan.from() {
-        Some(from) => format!("{from} serves again"),
-        None => "nothing ran before, and nothing runs now".to_owned(),
+    let summary = match (undone.is_empty(), plan.from()) {
+        (true, _) => format!(
+            "{} did not do well in {}, and nothing had been changed: {}",
+            plan.version,
+            whose(place),
+            because(cause)
+        ),
+        (false, Some(from)) => format!(
+            "{} was taken back from {}, {from} serves again: {}",
+            plan.version,
+            whose(place),
+            because(cause)
+        ),
+        (false, None) => format!(
+            "{} was taken back from {}, nothing ran before, and nothing runs now: {}",
+            plan.version,
+            whose(place),
+            because(cause)
+        ),
     };
-    let summary = format!(
-        "{} was taken back from {}, {serves}: {}",
-        plan.version,
-        whose(place),
-        because(cause)
-    );
     let mut report = report(place, &plan.version, verdict, summary);
     report = beside(report, told);
-    report.evidence.push(Evidence {
-        title: "How it was taken back".to_owned(),
-        text: written(undone),
-        first_line: None,
-        deciding_line: None,
-        link: None,
-    });
+    if !undone.is_empty() {
+        report.evidence.push(Evidence {
+            title: "How it was taken back".to_owned(),
+            text: written(undone),
+            first_line: None,
+            deciding_line: None,
+            link: None,
+        });
+    }
     report = report.next_step(match verdict {
         Verdict::Cancelled => "Deploy it again when it is wanted".to_owned(),
         _ => format!("Find out why {} failed before it is deployed again", plan.version),

@@ -283,7 +283,12 @@ async fn what_runs_already_is_left_alone() {
     assert_eq!(bench.fleet.effects(), []);
     bench.probe.set(HEALTH, Answer::Refuses);
     let (status, report) = bench.deploy(to("v1", "canary")).await;
-    assert_eq!(status, TaskStatus::Failed);
+    assert_eq!((status, report.verdict), (TaskStatus::Failed, Verdict::Failed));
+    assert!(
+        report.summary.contains("nothing had been changed"),
+        "{}",
+        report.summary
+    );
     assert!(
         report.summary.contains("the health check failed"),
         "{}",

@@ -46,6 +46,11 @@ impl Deploy {
     pub fn new(outside: Outside) -> Self {
         Self { outside }
     }
+
+    /// Reads a payload as a task's is read, without a worker: what is wrong with it is told.
+    pub fn read(payload: &Value) -> Result<DeployParams, Error> {
+        DeployParams::read(payload)
+    }
 }
 
 impl Handler for Deploy {
@@ -53,7 +58,7 @@ impl Handler for Deploy {
     type Params = DeployParams;
 
     fn parse(&self, payload: &Value) -> Result<DeployParams, Error> {
-        DeployParams::read(payload)
+        Self::read(payload)
     }
 
     async fn run(&self, cx: &TaskCx, params: &DeployParams) -> Result<Report, Stop> {

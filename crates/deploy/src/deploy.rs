@@ -238,7 +238,8 @@ impl Deploy {
         Ok(Looked { look, plan, gates })
     }
 
-    /// What is to be done, with the name of the step that has it, once the gates are open and, where it must be, somebody approved exactly this plan.
+    /// What is to be done, with the name of the step that has it, once the gates are open and, where it must be, somebody
+    /// approved exactly this plan.
     async fn agreed(
         &self,
         cx: &TaskCx,

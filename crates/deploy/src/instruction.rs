@@ -23,9 +23,10 @@ pub(crate) struct Rollback {
 /// The whole instruction must fit: a guess could bring the wrong version to the wrong place.
 pub(crate) fn deploy(instruction: &str) -> Option<Deploy> {
     static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        form(
-            r"deploy\s+(?:version\s+)?(\S+)\s+to\s+(?:the\s+)?(\S+?)(?:\s+with\s+(?:a\s+)?([\w-]+(?:\s+flag|\s+green)?)(?:\s+strategy)?)?",
-        )
+        form(concat!(
+            r"deploy\s+(?:version\s+)?(\S+)\s+to\s+(?:the\s+)?(\S+?)",
+            r"(?:\s+with\s+(?:a\s+)?([\w-]+(?:\s+flag|\s+green)?)(?:\s+strategy)?)?"
+        ))
     });
     let found = FORM.as_ref()?.captures(instruction.trim())?;
     let part = |at: usize| found.get(at).map(|part| part.as_str().to_owned());

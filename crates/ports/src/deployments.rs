@@ -13,9 +13,6 @@ pub trait DeploymentLog: Send + Sync {
     /// The newest deployments to an environment, newest first.
     async fn newest(&self, repo_id: &str, environment: &str, limit: u32) -> Result<Vec<Deployment>>;
 
-    /// The newest one that succeeded there, and has no failure against it.
-    async fn last_good(&self, repo_id: &str, environment: &str) -> Result<Option<Deployment>>;
-
     /// The time by which entries are dated.
     async fn now(&self) -> Result<DateTime<Utc>>;
 }

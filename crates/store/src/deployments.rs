@@ -13,21 +13,6 @@ use crate::error::SqlResult;
 /// How [`DeploymentLog`] names its entries among those of a step.
 pub(crate) const DEPLOYMENT: &str = "deployment";
 
-/// A deployment with its failures, oldest first, as one row.
-macro_rules! deployments {
-    ($where:literal) => {
-        concat!(
-            "SELECT d.id, d.task_id, d.repo_id, d.environment, d.workload, d.kind, d.version, d.strategy, d.git_ref,
-                    d.sha, d.committed_at, d.previous, d.asked_at, d.started_at, d.ended_at, d.outcome, d.cause,
-                    (SELECT coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'cause', f.cause, 'began_at', f.began_at,
-                                    'recovered_at', f.recovered_at) ORDER BY f.seq), '[]')
-                       FROM longshore.deployment_failures f WHERE f.deployment_id = d.id) AS failures
-               FROM longshore.deployments d WHERE d.repo_id = $1 AND d.environment = $2 ",
-            $where
-        )
-    };
-}
-
 impl Store {
     /// Writes an entry in the transaction that records its step. Each of them changes nothing when it is there already.
     pub(crate) async fn log_deployment(&self, tx: &mut PgConnection, entry: &LogEntry) -> Result<()> {
@@ -100,7 +85,15 @@ impl DeploymentLog for Store {
         let doing = "read the newest deployments";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let rows = self
-            .query(deployments!("ORDER BY d.seq DESC LIMIT $3"))
+            .query(
+                "SELECT d.id, d.task_id, d.repo_id, d.environment, d.workload, d.kind, d.version, d.strategy, d.git_ref,
+                        d.sha, d.committed_at, d.previous, d.asked_at, d.started_at, d.ended_at, d.outcome, d.cause,
+                        (SELECT coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'cause', f.cause,
+                                        'began_at', f.began_at, 'recovered_at', f.recovered_at) ORDER BY f.seq), '[]')
+                           FROM longshore.deployment_failures f WHERE f.deployment_id = d.id) AS failures
+                   FROM longshore.deployments d WHERE d.repo_id = $1 AND d.environment = $2
+                  ORDER BY d.seq DESC LIMIT $3",
+            )
             .bind(repo_id)
             .bind(environment)
             .bind(i64::from(limit))
@@ -109,24 +102,6 @@ impl DeploymentLog for Store {
             .doing(doing)?;
         tx.commit().await.doing(doing)?;
         rows.iter().map(|row| deployment(row, doing)).collect()
-    }
-
-    async fn last_good(&self, repo_id: &str, environment: &str) -> Result<Option<Deployment>> {
-        let doing = "read the last good deployment";
-        let mut tx = self.pool().begin().await.doing(doing)?;
-        let row = self
-            .query(deployments!(
-                "AND d.outcome = 'succeeded'
-                 AND NOT EXISTS (SELECT FROM longshore.deployment_failures f WHERE f.deployment_id = d.id)
-                 ORDER BY d.seq DESC LIMIT 1"
-            ))
-            .bind(repo_id)
-            .bind(environment)
-            .fetch_optional(&mut *tx)
-            .await
-            .doing(doing)?;
-        tx.commit().await.doing(doing)?;
-        row.as_ref().map(|row| deployment(row, doing)).transpose()
     }
 
     async fn now(&self) -> Result<DateTime<Utc>> {

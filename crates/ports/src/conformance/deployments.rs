@@ -26,7 +26,6 @@ macro_rules! deployments_conformance {
         $crate::deployments_conformance!(@tests $world;
             a_deployment_is_remembered_with_its_steps
             each_environment_has_its_own_newest_first
-            the_last_good_one_succeeded_and_nothing_failed_for_it
             failures_are_kept_with_their_times
             an_entry_about_nothing_changes_nothing);
     };
@@ -124,44 +123,6 @@ pub async fn each_environment_has_its_own_newest_first(world: &dyn DeploymentWor
     assert_eq!(ids(one), ["c"]);
     let other = world.log().newest("other", "staging", 9).await.expect("reads");
     assert_eq!(ids(other), [""; 0]);
-}
-
-pub async fn the_last_good_one_succeeded_and_nothing_failed_for_it(world: &dyn DeploymentWorld) {
-    let good = async || {
-        let good = world.log().last_good("repo", "staging").await.expect("reads");
-        good.map(|good| good.what.id)
-    };
-    assert_eq!(good().await, None);
-    for (id, outcome) in [
-        ("a", Some(DeploymentOutcome::Succeeded)),
-        ("b", Some(DeploymentOutcome::Succeeded)),
-        ("c", Some(DeploymentOutcome::Failed)),
-        ("d", Some(DeploymentOutcome::Cancelled)),
-        ("e", Some(DeploymentOutcome::Superseded)),
-        ("f", None),
-    ] {
-        write(world, &[LogEntry::Asked(of(id, "staging", id))]).await;
-        if let Some(outcome) = outcome {
-            write(world, &[ended(id, outcome)]).await;
-        }
-    }
-    assert_eq!(good().await.as_deref(), Some("b"));
-    let failure = LogEntry::Failure {
-        deployment: "b".to_owned(),
-        id: "later".to_owned(),
-        cause: "found after a day".to_owned(),
-    };
-    write(
-        world,
-        &[
-            failure,
-            LogEntry::Recovered {
-                id: "later".to_owned(),
-            },
-        ],
-    )
-    .await;
-    assert_eq!(good().await.as_deref(), Some("a"), "mended is not good");
 }
 
 pub async fn failures_are_kept_with_their_times(world: &dyn DeploymentWorld) {

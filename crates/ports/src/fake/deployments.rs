@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::{Idem, Result, Staged};
 use serde_json::json;
 
-use crate::{Deployment, DeploymentLog, DeploymentOutcome, Failure, LogEntry};
+use crate::{Deployment, DeploymentLog, Failure, LogEntry};
 
 /// A log in memory. A journal in memory hands what steps staged to [`FakeDeployments::apply`], or is read where it is
 /// given as a source.
@@ -157,14 +157,6 @@ impl DeploymentLog for FakeDeployments {
         let there =
             there.filter(|known| known.what.repo_id == repo_id && known.what.environment == environment);
         Ok(there.take(limit as usize).cloned().collect())
-    }
-
-    async fn last_good(&self, repo_id: &str, environment: &str) -> Result<Option<Deployment>> {
-        let all = self.newest(repo_id, environment, u32::MAX).await?;
-        let good = |known: &Deployment| {
-            known.outcome == Some(DeploymentOutcome::Succeeded) && known.failures.is_empty()
-        };
-        Ok(all.into_iter().find(good))
     }
 
     async fn now(&self) -> Result<DateTime<Utc>> {

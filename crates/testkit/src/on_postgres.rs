@@ -133,8 +133,9 @@ impl Backend for OnPostgres {
         let text = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quoted);
         let rows = self
             .sql(&format!(
-                "INSERT INTO tasks (task_type, priority, payload, assigned_to, created_by, parent_task_id)
-                 VALUES ({}, {}, {payload}, {}, {}, {}) RETURNING id",
+                "INSERT INTO tasks (repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id)
+                 VALUES ({}, {}, {}, {payload}, {}, {}, {}) RETURNING id",
+                text(&task.repo_id),
                 quoted(&task.task_type),
                 task.priority.get(),
                 text(&task.assigned_to),

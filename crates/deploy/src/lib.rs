@@ -1,0 +1,3 @@
+//! Deployments: how a rollout is judged, when none may start, and how well they go.
+
+pub mod judge;

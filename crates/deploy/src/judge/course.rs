@@ -1,11 +1,14 @@
 use super::difference::{Chances, Difference, difference, usable};
 use super::plan::{Analysis, Check, Compare, Criticality, Direction, Metric};
 use super::score::{Score, score};
-use super::series::{Pair, Window, pairs, values};
+use super::series::{self, Pair, Window, pairs, values};
 use super::verdict::{Decision, Estimate, Evidence, Finding, Judgement, Outcome, PerSide, Scale, Span};
 
 /// An effect that is the same all along shows itself as one and a half times as large where growth is looked for.
 const CONSTANT_AS_GROWING: f64 = 1.5;
+
+/// After so many intervals half of the risk of a false abort may be spent.
+const HALF_SPENT: f64 = 50.0;
 
 /// Judges a canary by all its windows so far, in the order of time. `last` is whether promotion follows.
 ///
@@ -46,14 +49,17 @@ fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> 
     let mut leaning_good = false;
     let (outcome, why, mut evidence) = match &metric.check {
         Check::Compare(compare) => {
+            let pairs = pairs(windows, &metric.name, compare.nan);
+            let before = match windows.split_last() {
+                Some((_, earlier)) => series::pairs(earlier, &metric.name, compare.nan).len(),
+                None => 0,
+            };
+            let judged_before = if before < analysis.min_points as usize { 0 } else { before };
+            let share = spent_by(pairs.len()) - spent_by(judged_before);
             let chances = Chances {
-                low: analysis.risk.abort
-                    / f64::from(analysis.comparisons())
-                    / 2.0
-                    / (f64::from(look) * (f64::from(look) + 1.0)),
+                low: (analysis.risk.abort / f64::from(analysis.comparisons()) / 2.0 * share).max(1e-12),
                 high: analysis.risk.promote,
             };
-            let pairs = pairs(windows, &metric.name, compare.nan);
             let found = compared(compare, &pairs, chances, analysis.min_points);
             leaning_good = found.leaning_good;
             (found.outcome, found.why, found.evidence)
@@ -84,6 +90,13 @@ fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> 
         leaning_good,
         evidence,
     }
+}
+
+/// The part of the risk of a false abort that may be spent by the time that so many intervals were seen. It comes to no more than
+/// all of it however often is looked, and little is spent while there is little to see chance by (after Lan and DeMets 1983).
+fn spent_by(points: usize) -> f64 {
+    let squared = (points * points) as f64;
+    squared / (squared + HALF_SPENT * HALF_SPENT)
 }
 
 struct Compared {

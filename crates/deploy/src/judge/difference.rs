@@ -232,6 +232,9 @@ fn off_the_line(weights: &[f64], effects: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// X
+const CAUTION: f64 = 6.0;
+
 /// By how much the variance of a mean exceeds that of independent points: the larger of what an AR(1) process with the
 /// correlation of neighbours has (corrected for the bias of residuals), and what the correlations themselves add up to
 /// (Newey and West 1987, with √n lags).
@@ -244,7 +247,7 @@ fn variance_inflation(scores: &[f64]) -> f64 {
     }
     let correlation =
         |lag: usize| scores.iter().zip(&scores[lag..]).map(|(a, b)| a * b).sum::<f64>() / square;
-    let first = ((correlation(1) + 2.0 / count) / (1.0 - 4.0 / count).max(0.5)).clamp(0.0, 0.95);
+    let first = ((correlation(1) + 2.0 / count) / (1.0 - 4.0 / count).max(0.5) + CAUTION / count).clamp(0.0, 0.95);
     let of_ar1: f64 = 1.0
         + 2.0
             * (1..n)

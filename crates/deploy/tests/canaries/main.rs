@@ -213,3 +213,33 @@ fn explore() {
         );
     }
 }
+
+#[test]
+fn diagnose() {
+    let analysis = Analysis::default();
+    for service in [
+        Service { name: "autocorr .8/.1", noise: (0.1, 0.8), ..PLAIN },
+        Service { name: "autocorr .8/.2", noise: (0.2, 0.8), ..PLAIN },
+    ] {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut why: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..2000 {
+            let mut course = Course::new(service, Ill::Nothing, &mut rng);
+            let mut windows: Vec<Window> = Vec::new();
+            let mut step = 0;
+            loop {
+                windows.push(course.window(step));
+                let last = step + 1 == service.steps;
+                let j = judge(&analysis, &windows, last);
+                match j.decision {
+                    Decision::Extend => continue,
+                    Decision::Proceed if !last => { step += 1; continue; }
+                    Decision::Abort => { *why.entry(format!("look {} growing {} {}", j.look, j.why.contains("growing"), &j.why[..5])).or_default() += 1; }
+                    _ => {}
+                }
+                break;
+            }
+        }
+        println!("{} {why:#?}", service.name);
+    }
+}

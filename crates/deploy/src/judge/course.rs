@@ -54,7 +54,11 @@ fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> 
                 Some((_, earlier)) => series::pairs(earlier, &metric.name, compare.nan).len(),
                 None => 0,
             };
-            let judged_before = if before < analysis.min_points as usize { 0 } else { before };
+            let judged_before = if before < analysis.min_points as usize {
+                0
+            } else {
+                before
+            };
             let share = spent_by(pairs.len()) - spent_by(judged_before);
             let chances = Chances {
                 low: (analysis.risk.abort / f64::from(analysis.comparisons()) / 2.0 * share).max(1e-12),
@@ -176,10 +180,12 @@ fn one_way(compare: &Compare, pairs: &[Pair], chances: Chances, min_points: u32,
     };
     let (allowed, harm) = (worth(compare.allowed), worth(compare.harm));
     let (whole, growing) = (found.whole, found.growing);
+    // Few points know little of how far chance reaches, so the effect must be the nearer to harm the fewer there are.
+    let stopping = allowed + (harm - allowed) * (1.0 - found.points as f64 / HALF_SPENT).max(0.0);
     let large = whole.value >= allowed;
     let grows = growing.value >= CONSTANT_AS_GROWING * allowed;
     let shown = |limit: f64| say(compare, limit);
-    let (outcome, why) = if large && whole.low > 0.0 {
+    let (outcome, why) = if whole.value >= stopping && whole.low > 0.0 {
         (
             Outcome::Fail,
             format!(
@@ -188,7 +194,7 @@ fn one_way(compare: &Compare, pairs: &[Pair], chances: Chances, min_points: u32,
                 shown(allowed)
             ),
         )
-    } else if grows && growing.low > 0.0 {
+    } else if growing.value >= CONSTANT_AS_GROWING * stopping && growing.low > 0.0 {
         (
             Outcome::Fail,
             format!("growing, by now {}: more than chance", worse_by(compare, growing)),

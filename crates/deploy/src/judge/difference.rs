@@ -232,12 +232,12 @@ fn off_the_line(weights: &[f64], effects: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// X
-const CAUTION: f64 = 6.0;
+/// Added to the correlation of neighbours, divided by the number of points: how few points do not show, they may still have.
+const UNSEEN_CORRELATION: f64 = 4.0;
 
 /// By how much the variance of a mean exceeds that of independent points: the larger of what an AR(1) process with the
-/// correlation of neighbours has (corrected for the bias of residuals), and what the correlations themselves add up to
-/// (Newey and West 1987, with √n lags).
+/// correlation of neighbours has (corrected for the bias of residuals from a line, (2 + 4ρ)/n), and what the correlations
+/// themselves add up to (Newey and West 1987, with √n lags).
 fn variance_inflation(scores: &[f64]) -> f64 {
     let n = scores.len();
     let count = n as f64;
@@ -247,19 +247,17 @@ fn variance_inflation(scores: &[f64]) -> f64 {
     }
     let correlation =
         |lag: usize| scores.iter().zip(&scores[lag..]).map(|(a, b)| a * b).sum::<f64>() / square;
-    let first = ((correlation(1) + 2.0 / count) / (1.0 - 4.0 / count).max(0.5) + CAUTION / count).clamp(0.0, 0.95);
-    let of_ar1: f64 = 1.0
-        + 2.0
-            * (1..n)
-                .map(|k| (1.0 - k as f64 / count) * first.powi(k as i32))
-                .sum::<f64>();
+    let unbiased = (correlation(1) + 2.0 / count) / (1.0 - 4.0 / count).max(0.5);
+    let first = (unbiased + UNSEEN_CORRELATION / count).clamp(0.0, 0.95);
+    let (mut as_ar1, mut power) = (1.0, 1.0);
+    for lag in 1..n {
+        power *= first;
+        as_ar1 += 2.0 * (1.0 - lag as f64 / count) * power;
+    }
     let lags = count.sqrt().floor() as usize;
-    let seen: f64 = 1.0
-        + 2.0
-            * (1..=lags)
-                .map(|k| (1.0 - k as f64 / (lags + 1) as f64) * correlation(k))
-                .sum::<f64>();
-    of_ar1.max(seen).max(1.0)
+    let share = |lag: usize| 1.0 - lag as f64 / (lags + 1) as f64;
+    let as_seen = 1.0 + 2.0 * (1..=lags).map(|lag| share(lag) * correlation(lag)).sum::<f64>();
+    as_ar1.max(as_seen).max(1.0)
 }
 
 /// The two shares over all intervals, and how many requests drawn at once would tell as much.

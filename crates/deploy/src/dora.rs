@@ -1,15 +1,16 @@
 //! DORA's five measures of software delivery, counted from deployment records: nothing is sampled, estimated or rounded away.
 //!
-//! The definitions are those of <https://dora.dev/guides/dora-metrics-four-keys/> (the five-metric model): change lead time, deployment
-//! frequency and failed deployment recovery time measure throughput; change fail rate and deployment rework rate measure instability.
-//! What they leave open is settled in docs/judging.md and said at each function here.
+//! The definitions are those of <https://dora.dev/guides/dora-metrics-four-keys/> (the five-metric model): change lead time,
+//! deployment frequency and failed deployment recovery time measure throughput; change fail rate and deployment rework rate
+//! measure instability. What they leave open is settled in docs/judging.md and said at each function here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// One deployment to one environment, as it is kept for good. A try that was retried within its task is one deployment, with one record.
+/// One deployment to one environment, as it is kept for good. A try that was retried within its task is one deployment, with one
+/// record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
     pub id: String,

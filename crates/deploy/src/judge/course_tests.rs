@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration};
 
+use super::super::compare::spent_by;
 use super::super::plan::{Analysis, Check, Compare, Criticality, Direction, Metric};
 use super::super::ranks::Ranks;
 use super::super::series::{Measurement, Sample, Sides, Window};
@@ -125,6 +126,16 @@ fn a_slow_burn_is_seen_before_its_mean_says_so() {
         mean(aborted as i64) < 0.01,
         "the mean alone would have been allowed at look {aborted}"
     );
+}
+
+#[test]
+fn what_comes_late_is_seen_in_the_latest_window() {
+    let canary = |i: i64| if i < 80 { (0.01, 100.0) } else { (0.035, 100.0) };
+    let found = judge(&Analysis::default(), &windows(5, canary), true);
+    assert_eq!(found.decision, Decision::Abort, "{}", found.why);
+    assert!(found.why.contains("in the latest window"), "{}", found.why);
+    let evidence = &found.findings[0].evidence;
+    assert!(evidence.effect.unwrap().value < 0.01 && evidence.recent.unwrap().value > 0.02);
 }
 
 #[test]

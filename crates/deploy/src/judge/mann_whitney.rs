@@ -30,7 +30,8 @@ pub struct MannWhitney {
     pub u: f64,
     /// Two-sided.
     pub p_value: f64,
-    /// Hodges-Lehmann: the median of all differences of a value of `x` and one of `y` (the normal method solves for the shift, as R does).
+    /// Hodges-Lehmann: the median of all differences of a value of `x` and one of `y` (the normal method solves for the shift,
+    /// as R does).
     pub shift: f64,
     pub low: f64,
     pub high: f64,
@@ -94,8 +95,8 @@ fn exact(x: &[f64], y: &[f64], confidence: f64, ranked: &Ranked) -> Option<MannW
     })
 }
 
-/// P(U ≤ u) for u from 0 to mn, without ties. Counts the ways by Mann and Whitney's recurrence, as probabilities from the start so
-/// that no count overflows.
+/// P(U ≤ u) for u from 0 to mn, without ties. Counts the ways by Mann and Whitney's recurrence, as probabilities from the start
+/// so that no count overflows.
 fn cumulative(m: usize, n: usize) -> Vec<f64> {
     // After `i` of `m` rounds, ways[u] is the chance for samples of i and n.
     let mut ways = vec![0.0; m * n + 1];

@@ -1,8 +1,9 @@
 //! Judging: what metrics say of a canary, as pure functions from what was read to a verdict with its evidence.
 //!
-//! docs/judging.md defines every word, gives the defaults and says how well they do. The order to read: [`Analysis`] is what is asked,
-//! a [`Window`] is what was read, [`judge`] makes a [`Judgement`] of all windows so far.
+//! docs/judging.md defines every word, gives the defaults and says how well they do. The order to read: [`Analysis`] is what is
+//! asked, a [`Window`] is what was read, [`judge`] makes a [`Judgement`] of all windows so far.
 
+mod compare;
 mod course;
 mod difference;
 pub mod mann_whitney;

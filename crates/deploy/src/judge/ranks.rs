@@ -6,9 +6,9 @@ use super::plan::Direction;
 use super::series::NanStrategy;
 use super::verdict::{Estimate, Evidence, Outcome, PerSide, Scale};
 
-/// Canary against baseline as the judge of Kayenta (`NetflixACAJudge`) classifies a metric: the canary is high where the lower end of
-/// the confidence interval of its shift lies above `tolerance` times the Hodges-Lehmann estimate and the effect is as large as is
-/// not allowed, and low likewise.
+/// Canary against baseline as the judge of Kayenta (`NetflixACAJudge`) classifies a metric: the canary is high where the lower
+/// end of the confidence interval of its shift lies above `tolerance` times the Hodges-Lehmann estimate and the effect is as
+/// large as is not allowed, and low likewise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ranks {
@@ -200,7 +200,8 @@ impl Ranks {
         values
     }
 
-    /// Two samples as the judge sees them at a look (from 1): of 1/1 + 1/3 + 1/6 + … = 2 times the chance of error, each spends its part.
+    /// Two samples as the judge sees them at a look (from 1): of 1/1 + 1/3 + 1/6 + … = 2 times the chance of error, each spends
+    /// its part.
     pub(super) fn assess(
         &self,
         canary: &[f64],

@@ -6,7 +6,8 @@ use super::plan::{Analysis, Criticality};
 use super::verdict::{Finding, Outcome};
 
 /// The weighted score as Kayenta sums it (of each group the share of its metrics that passed, times its weight), once with all
-/// that is not settled counted as failed and once as passed. Kayenta leaves what has no data out, which lets it decide by accident.
+/// that is not settled counted as failed and once as passed. Kayenta leaves what has no data out, which lets it decide by
+/// accident.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     pub worst: f64,

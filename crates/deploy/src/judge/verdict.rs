@@ -74,12 +74,17 @@ pub struct Evidence {
     pub level: Option<PerSide>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
-    /// Effect over all windows: `low` is the bound a failure needs, `high` the bound a pass needs.
+    /// Effect over all windows. A comparison says it in the direction that is worse (above 0, or above 1, is worse), `low` being
+    /// the bound that a failure needs above no effect and `high` the one that a pass needs below harm. Ranks say canary less
+    /// baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Estimate>,
     /// Effect at the end if it grew evenly from nothing, with the same bounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growing: Option<Estimate>,
+    /// Effect in the latest window, where there are others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recent: Option<Estimate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_value: Option<f64>,
     /// By how much neighbouring points that resemble each other widen the variance; 1 is not at all.

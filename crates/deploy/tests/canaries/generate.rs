@@ -22,6 +22,8 @@ pub enum Ill {
     /// Errors grow evenly to two points more at the last planned step, and stay there.
     SlowErrors,
     SlowLatency,
+    /// Nothing until the last planned step, and then two points more errors.
+    LateErrors,
 }
 
 /// The service and how it is measured.
@@ -142,6 +144,9 @@ impl<'a> Course<'a> {
             let more = match ill {
                 Ill::Errors => 0.02,
                 Ill::SlowErrors => 0.02 * grown,
+                Ill::LateErrors if self.made + service.points > service.points * service.steps as usize => {
+                    0.02
+                }
                 _ => 0.0,
             };
             let chance = (BASE_ERRORS * (wave + self.noise[side]).exp() + more).min(1.0);

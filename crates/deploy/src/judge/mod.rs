@@ -19,6 +19,6 @@ pub use difference::wilson;
 pub use plan::{Analysis, Check, Compare, Criticality, Direction, Kind, Metric, Risk};
 pub use ranks::{Class, Classified, EffectSize, Measure, Outliers, Ranks};
 pub use score::Score;
-pub use series::{Measurement, NanStrategy, Sample, Sides, Window};
+pub use series::{Measurement, NanStrategy, Sample, Sides, Window, interval_s};
 pub use threshold::{Bounds, Threshold};
 pub use verdict::{Decision, Estimate, Evidence, Finding, Judgement, Outcome, PerSide, Scale, Span};

@@ -62,6 +62,22 @@ pub struct Window {
     pub measured: BTreeMap<String, Vec<Measurement>>,
 }
 
+/// How long the intervals of a window should be, in seconds: four scrapes, so that a rate over one survives a scrape that failed;
+/// longer where the canary would have fewer than `requests` in one; but never so long that the window has fewer than `points`.
+/// At least one scrape.
+pub fn interval_s(requests_per_s: f64, requests: f64, scrape_s: u32, window_s: u32, points: u32) -> u32 {
+    let scrape = scrape_s.max(1);
+    let wanted = if requests_per_s > 0.0 {
+        requests / requests_per_s
+    } else {
+        f64::INFINITY
+    };
+    let scrapes = (wanted / f64::from(scrape)).ceil().max(4.0);
+    let most = (window_s / points.max(1) / scrape).max(1);
+    // A float beyond the range of u32 becomes its end.
+    (scrapes as u32).min(most) * scrape
+}
+
 /// Both sides in one interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pair {
@@ -129,4 +145,81 @@ pub(super) fn values(windows: &[Window], metric: &str, nan: NanStrategy) -> (Vec
             .collect()
     };
     (side(|sides| &sides.canary), side(|sides| &sides.baseline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_as_long_as_quantiles_need_and_windows_allow() {
+        assert_eq!(interval_s(100.0, 100.0, 15, 1200, 20), 60, "four scrapes");
+        assert_eq!(
+            interval_s(1.0, 100.0, 15, 3600, 20),
+            105,
+            "a hundred requests take that long"
+        );
+        assert_eq!(
+            interval_s(0.1, 100.0, 15, 3600, 20),
+            180,
+            "a twentieth of the window"
+        );
+        assert_eq!(interval_s(0.0, 100.0, 15, 300, 20), 15, "no traffic");
+        assert_eq!(interval_s(f64::NAN, 100.0, 0, 10, 0), 10);
+    }
+
+    fn window(interval_s: u32, canary: &[(i64, f64)], baseline: &[(i64, f64)]) -> Window {
+        let samples = |of: &[(i64, f64)]| {
+            of.iter()
+                .map(|(at, value)| Sample::new(*at, *value, None))
+                .collect()
+        };
+        let span = Span {
+            from: chrono::DateTime::UNIX_EPOCH,
+            to: chrono::DateTime::UNIX_EPOCH,
+        };
+        let sides = Sides {
+            canary: samples(canary),
+            baseline: samples(baseline),
+        };
+        Window {
+            span,
+            step: 0,
+            interval_s,
+            compared: BTreeMap::from([("m".to_owned(), sides)]),
+            measured: BTreeMap::new(),
+        }
+    }
+
+    /// The two sides may be scraped at different seconds of an interval.
+    #[test]
+    fn points_are_paired_by_interval() {
+        let window = window(
+            15,
+            &[(0, 1.0), (17, 2.0), (31, 3.0)],
+            &[(29, 20.0), (44, 30.0), (46, 40.0)],
+        );
+        let found: Vec<_> = pairs(&[window], "m", NanStrategy::Remove)
+            .iter()
+            .map(|p| (p.canary, p.baseline))
+            .collect();
+        assert_eq!(found, [(2.0, 20.0), (3.0, 30.0)]);
+    }
+
+    #[test]
+    fn a_missing_value_is_unknown_or_nothing_counted() {
+        let window = window(15, &[(0, f64::NAN), (15, 2.0)], &[(0, 10.0), (15, f64::INFINITY)]);
+        let windows = [window];
+        assert_eq!(pairs(&windows, "m", NanStrategy::Remove), []);
+        let found = pairs(&windows, "m", NanStrategy::Replace);
+        assert_eq!(
+            found.iter().map(|p| (p.canary, p.baseline)).collect::<Vec<_>>(),
+            [(0.0, 10.0), (2.0, 0.0)]
+        );
+        assert_eq!(
+            values(&windows, "m", NanStrategy::Remove),
+            (vec![2.0], vec![10.0])
+        );
+        assert_eq!(pairs(&windows, "other", NanStrategy::Replace), []);
+    }
 }

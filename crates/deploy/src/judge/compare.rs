@@ -1,4 +1,4 @@
-use super::difference::{Chances, Difference, difference, usable};
+use super::difference::{Chances, Difference, Lower, difference, usable};
 use super::plan::{Compare, Direction, Kind};
 use super::series::Pair;
 use super::verdict::{Estimate, Evidence, Outcome, PerSide, Scale};
@@ -80,6 +80,7 @@ fn one_way(compare: &Compare, seen: &Seen, terms: Terms, flipped: bool) -> Compa
     let chances = Chances {
         low: (terms.abort / QUESTIONS * share).max(1e-12),
         high: terms.promote,
+        lower: Lower::Stop,
     };
     let mut evidence = evidence(compare, &pairs, chances, terms);
     let enough = pairs.len() >= terms.min_points;
@@ -95,18 +96,24 @@ fn one_way(compare: &Compare, seen: &Seen, terms: Terms, flipped: bool) -> Compa
     };
     let latest = &pairs[earlier.min(pairs.len() - terms.min_points)..];
     let apart = latest.len() < pairs.len();
-    let recent = |low: f64| {
-        difference(latest, compare, Chances { low, ..chances })
+    let recent = |chances| {
+        difference(latest, compare, chances)
             .filter(|_| apart)
             .map(|d| d.whole)
     };
+    let stops = recent(chances);
+    let hinted = recent(Chances {
+        low: SUSPICION,
+        lower: Lower::Suspect,
+        ..chances
+    });
     fill(&mut evidence, compare, &found, flipped);
-    evidence.recent = recent(chances.low).map(|r| unscaled(compare, r));
+    evidence.recent = stops.map(|r| unscaled(compare, r));
     let effects = Effects {
         whole: found.whole,
         growing: found.growing,
-        recent: recent(chances.low),
-        hinted: recent(SUSPICION),
+        recent: stops,
+        hinted,
     };
     let (outcome, why, leaning_good) = effects.settle(compare, found.points);
     Compared {

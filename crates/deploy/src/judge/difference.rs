@@ -16,6 +16,16 @@ use super::verdict::{Estimate, PerSide, Scale};
 pub(super) struct Chances {
     pub low: f64,
     pub high: f64,
+    /// What the lower bound is for.
+    pub lower: Lower,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lower {
+    /// To stop somebody's work.
+    Stop,
+    /// To look once more.
+    Suspect,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +131,7 @@ pub(super) fn difference(pairs: &[Pair], compare: &Compare, chances: Chances) ->
         },
         whole,
         growing,
-        autocorrelation: spread.autocorrelation,
+        autocorrelation: spread.chance(chances.lower.unseen()).autocorrelation,
     })
 }
 
@@ -151,6 +161,13 @@ fn clip_to_far_fences(values: &mut [f64]) {
 struct Spread {
     /// What is left of each difference when a line through all is taken away: an effect that grows is not noise.
     residuals: Vec<f64>,
+    scores: Vec<f64>,
+    /// As many equal points as these unequal ones are worth (Kish).
+    worth: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Chance {
     autocorrelation: f64,
     /// Degrees of freedom that are left.
     freedom: f64,
@@ -160,14 +177,19 @@ impl Spread {
     fn of(weights: &[f64], effects: &[f64]) -> Self {
         let residuals = off_the_line(weights, effects);
         let scores: Vec<f64> = residuals.iter().zip(weights).map(|(r, w)| r * w).collect();
-        let autocorrelation = variance_inflation(&scores);
         let (sum, squares) = weights.iter().fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
-        // Kish: as many equal points as these unequal ones are worth.
-        let worth = sum * sum / squares;
         Self {
             residuals,
+            scores,
+            worth: sum * sum / squares,
+        }
+    }
+
+    fn chance(&self, unseen: f64) -> Chance {
+        let autocorrelation = variance_inflation(&self.scores, unseen);
+        Chance {
             autocorrelation,
-            freedom: (worth / autocorrelation - 2.0).max(1.0),
+            freedom: (self.worth / autocorrelation - 2.0).max(1.0),
         }
     }
 
@@ -189,21 +211,23 @@ impl Spread {
             .sum::<f64>()
             / scale;
         let count = d.len() as f64;
-        let spent = count / (count - 2.0) * self.autocorrelation;
-        let variance: f64 = (0..d.len())
-            .map(|i| {
-                (w[i] * shape[i]).powi(2) * variances.map_or(self.residuals[i].powi(2) * spent, |v| v[i])
-            })
-            .sum();
-        let error = variance.sqrt() / scale;
-        let reach = |chance: f64| match variances {
-            Some(_) => normal_quantile(chance),
-            None => t_quantile(chance, self.freedom),
+        let variance = |of: &dyn Fn(usize) -> f64| -> f64 {
+            (0..d.len())
+                .map(|i| (w[i] * shape[i]).powi(2) * of(i))
+                .sum::<f64>()
+                / (scale * scale)
+        };
+        let reach = |chance: f64, known: Chance| match variances {
+            Some(variances) => normal_quantile(chance) * variance(&|i| variances[i]).sqrt(),
+            None => {
+                let seen = variance(&|i| self.residuals[i].powi(2)) * count / (count - 2.0);
+                t_quantile(chance, known.freedom) * (seen * known.autocorrelation).sqrt()
+            }
         };
         Estimate {
             value,
-            low: value - reach(chances.low) * error,
-            high: value + reach(chances.high) * error,
+            low: value - reach(chances.low, self.chance(chances.lower.unseen())),
+            high: value + reach(chances.high, self.chance(UNSEEN_BY_A_PASS)),
         }
     }
 }
@@ -232,13 +256,23 @@ fn off_the_line(weights: &[f64], effects: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Added to the correlation of neighbours, divided by the number of points: how few points do not show, they may still have.
-const UNSEEN_CORRELATION: f64 = 4.0;
+/// Added to the correlation of neighbours, divided by the number of points: what few points do not show they may still have.
+const UNSEEN_BY_A_PASS: f64 = 4.0;
+const UNSEEN_BY_A_FAIL: f64 = 8.0;
+
+impl Lower {
+    fn unseen(self) -> f64 {
+        match self {
+            Self::Stop => UNSEEN_BY_A_FAIL,
+            Self::Suspect => 0.0,
+        }
+    }
+}
 
 /// By how much the variance of a mean exceeds that of independent points: the larger of what an AR(1) process with the
 /// correlation of neighbours has (corrected for the bias of residuals from a line, (2 + 4ρ)/n), and what the correlations
 /// themselves add up to (Newey and West 1987, with √n lags).
-fn variance_inflation(scores: &[f64]) -> f64 {
+fn variance_inflation(scores: &[f64], unseen: f64) -> f64 {
     let n = scores.len();
     let count = n as f64;
     let square: f64 = scores.iter().map(|s| s * s).sum();
@@ -248,7 +282,7 @@ fn variance_inflation(scores: &[f64]) -> f64 {
     let correlation =
         |lag: usize| scores.iter().zip(&scores[lag..]).map(|(a, b)| a * b).sum::<f64>() / square;
     let unbiased = (correlation(1) + 2.0 / count) / (1.0 - 4.0 / count).max(0.5);
-    let first = (unbiased + UNSEEN_CORRELATION / count).clamp(0.0, 0.95);
+    let first = (unbiased + unseen / count).clamp(0.0, 0.95);
     let (mut as_ar1, mut power) = (1.0, 1.0);
     for lag in 1..n {
         power *= first;

@@ -39,7 +39,7 @@ pub struct Risk {
 impl Default for Risk {
     fn default() -> Self {
         Self {
-            abort: 0.005,
+            abort: 0.01,
             promote: 0.005,
         }
     }

@@ -42,7 +42,9 @@ pub(super) struct Difference {
 /// The intervals that can be compared, each with what the canary is worse by (`flipped` if less is worse).
 pub(super) fn usable(pairs: &[Pair], compare: &Compare, flipped: bool) -> Vec<Pair> {
     let enough = |pair: &&Pair| match (compare.kind, pair.requests) {
-        (Kind::Rate, Some((canary, baseline))) => canary > 0.0 && baseline > 0.0,
+        (Kind::Rate | Kind::Quantile(_), Some((canary, baseline))) if canary <= 0.0 || baseline <= 0.0 => {
+            false
+        }
         (Kind::Quantile(_), Some((canary, baseline))) => {
             // Quantiles of few requests lie too near to the middle; on sides of like size equally so.
             let (fewer, more) = (canary.min(baseline), canary.max(baseline));

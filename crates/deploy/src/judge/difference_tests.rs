@@ -44,6 +44,28 @@ fn quantiles_as_printed() {
     close(normal_quantile(0.005), 2.575829, 1e-6);
 }
 
+/// All that a course can ask for: no answer is missing, and more certainty or fewer points reach farther.
+#[test]
+fn quantiles_are_in_order_everywhere() {
+    let freedoms = [1.0, 1.3, 2.0, 3.7, 8.0, 20.0, 58.0, 300.0, 999.0, 1001.0];
+    let chances = [0.4, 0.1, 0.02, 5e-3, 1e-4, 1e-6, 1e-9, 1e-12];
+    for pair in chances.windows(2) {
+        for freedom in freedoms {
+            let (near, far) = (t_quantile(pair[0], freedom), t_quantile(pair[1], freedom));
+            assert!(
+                near.is_finite() && far.is_finite() && near < far,
+                "{pair:?} {freedom}: {near} {far}"
+            );
+        }
+    }
+    for chance in chances {
+        for pair in freedoms.windows(2) {
+            let (less, more) = (t_quantile(chance, pair[0]), t_quantile(chance, pair[1]));
+            assert!(less >= more * (1.0 - 1e-6), "{chance} {pair:?}: {less} {more}");
+        }
+    }
+}
+
 fn steady(count: usize, canary: f64, baseline: f64, requests: f64) -> Vec<Pair> {
     vec![
         Pair {

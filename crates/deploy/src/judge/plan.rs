@@ -261,6 +261,12 @@ impl Compare {
                 "{least} < allowed < harm must hold, not allowed = {allowed} and harm = {harm}"
             ));
         }
+        if !(self.min_requests >= 0.0 && self.min_requests.is_finite()) {
+            return Some(format!(
+                "min_requests must be a number from 0 on, not {}",
+                self.min_requests
+            ));
+        }
         match self.kind {
             Kind::Quantile(q) if !(q > 0.0 && q < 1.0) => {
                 Some(format!("a quantile lies between 0 and 1, not at {q}"))

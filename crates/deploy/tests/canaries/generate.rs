@@ -36,6 +36,8 @@ pub struct Service {
     pub requests: (f64, f64),
     /// How many times as many the baseline gets.
     pub baseline_share: f64,
+    /// All traffic is ten times `requests`, of which the canary has 10 % at first, then evenly more, and the baseline the rest.
+    pub shifts: bool,
     /// Whether the store says how many requests stand behind a point.
     pub counts_known: bool,
     /// Standard deviation and correlation from one interval to the next of noise that each side has for itself, in logarithms.
@@ -57,6 +59,7 @@ pub const PLAIN: Service = Service {
     sigma: 0.5,
     requests: (100.0, 500.0),
     baseline_share: 1.0,
+    shifts: false,
     counts_known: true,
     noise: (0.0, 0.0),
     wave: 0.0,
@@ -78,6 +81,7 @@ pub struct Course<'a> {
     phase: f64,
     noise: [f64; 4],
     made: usize,
+    weight: f64,
 }
 
 impl<'a> Course<'a> {
@@ -95,12 +99,14 @@ impl<'a> Course<'a> {
             phase,
             noise,
             made: 0,
+            weight: 0.1,
         }
     }
 
     pub fn window(&mut self, step: u32) -> Window {
         let (mut errors, mut latency) = (Sides::default(), Sides::default());
         let first = self.made;
+        self.weight = 0.1 + 0.8 * f64::from(step) / f64::from(self.service.steps);
         for _ in 0..self.service.points {
             self.made += 1;
             self.interval(&mut errors, &mut latency);
@@ -134,10 +140,11 @@ impl<'a> Course<'a> {
         let unix = at(self.made).timestamp();
         for canary in [true, false] {
             let ill = if canary { self.ill } else { Ill::Nothing };
-            let mean = if canary {
-                self.requests
-            } else {
-                self.requests * service.baseline_share
+            let mean = match (service.shifts, canary) {
+                (false, true) => self.requests,
+                (false, false) => self.requests * service.baseline_share,
+                (true, true) => self.requests * 10.0 * self.weight,
+                (true, false) => self.requests * 10.0 * (1.0 - self.weight),
             };
             let requests = poisson(self.rng, mean * wave.exp());
             let side = usize::from(canary);
@@ -210,7 +217,7 @@ fn poisson(rng: &mut ChaCha8Rng, mean: f64) -> f64 {
 }
 
 /// A sample quantile (nearest rank) of `n` lognormal latencies of median 1: drawn as the order statistic that it is.
-fn quantile_of(rng: &mut ChaCha8Rng, n: f64, q: f64, sigma: f64) -> f64 {
+pub fn quantile_of(rng: &mut ChaCha8Rng, n: f64, q: f64, sigma: f64) -> f64 {
     let rank = (n * q).ceil().max(1.0);
     let (below, above) = (gamma(rng, rank), gamma(rng, (n + 1.0 - rank).max(1.0)));
     (sigma * Normal::standard().inverse_cdf(below / (below + above))).exp()

@@ -6,7 +6,7 @@
 mod generate;
 
 use deploy::judge::{Analysis, Check, Decision, Direction, Judgement, Ranks, Window, judge, wilson};
-use generate::{Course, Ill, PLAIN, Service};
+use generate::{Course, Ill, PLAIN, Service, quantile_of};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -229,6 +229,24 @@ fn other_services_err_as_seldom() {
             ..PLAIN
         },
         Service {
+            name: "traffic shifts from 10 to 74 %, wave",
+            shifts: true,
+            wave: 0.7,
+            ..PLAIN
+        },
+        Service {
+            name: "10 windows of 6 points",
+            points: 6,
+            steps: 10,
+            ..PLAIN
+        },
+        Service {
+            name: "3 windows of 20 points",
+            points: 20,
+            steps: 3,
+            ..PLAIN
+        },
+        Service {
             name: "one window of 60 points",
             points: 60,
             steps: 1,
@@ -392,4 +410,20 @@ fn without_data_a_person_is_asked_every_time() {
         ..PLAIN
     };
     assert!(set(idle, 42, 100).iter().all(|r| r.end == End::Asked));
+}
+
+/// How much too low the 95th percentile of few requests is on the average, for latencies of sigma 0.5: why `min_requests` is there.
+#[test]
+fn quantiles_of_few_requests_lie_too_near_to_the_middle() {
+    let mut rng = ChaCha8Rng::seed_from_u64(71);
+    let truth = 0.5 * 1.644854;
+    for (requests, too_low) in [(20.0, 0.113), (40.0, 0.063), (100.0, 0.028), (1000.0, 0.003)] {
+        const DRAWS: u32 = 20_000;
+        let sum: f64 = (0..DRAWS)
+            .map(|_| quantile_of(&mut rng, requests, 0.95, 0.5).ln())
+            .sum();
+        let found = 1.0 - (sum / f64::from(DRAWS) - truth).exp();
+        println!("p95 of {requests} requests: {:.1} % too low", 100.0 * found);
+        assert!((found - too_low).abs() < 0.003, "{requests}: {found}");
+    }
 }

@@ -7,7 +7,7 @@ mod generate;
 
 use deploy::judge::{Analysis, Check, Decision, Direction, Judgement, Ranks, Window, judge, wilson};
 use generate::{Course, Ill, PLAIN, Service, quantile_of};
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +58,20 @@ fn run(analysis: &Analysis, service: Service, ill: Ill, rng: &mut ChaCha8Rng) ->
     }
 }
 
+const WAYS: [Ill; 5] = [
+    Ill::Errors,
+    Ill::Latency,
+    Ill::Tail,
+    Ill::SlowErrors,
+    Ill::SlowLatency,
+];
+
 /// A set: half A/A, the other half bad in one of the ways.
 fn set(service: Service, seed: u64, canaries: usize) -> Vec<Run> {
     judged_by(&Analysis::default(), service, seed, canaries)
 }
 
 fn judged_by(analysis: &Analysis, service: Service, seed: u64, canaries: usize) -> Vec<Run> {
-    const WAYS: [Ill; 5] = [
-        Ill::Errors,
-        Ill::Latency,
-        Ill::Tail,
-        Ill::SlowErrors,
-        Ill::SlowLatency,
-    ];
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..canaries)
         .map(|i| {
@@ -146,6 +147,50 @@ fn holds(name: &str, runs: &[Run], most: f64) {
         promoted.rate() < most,
         "{name}: bad canaries promoted: {promoted}"
     );
+}
+
+/// What a week may bring: half of all canaries A/A, the others bad in any way; of all a seventh with little traffic, and a
+/// seventh that the metrics store knows nothing of.
+#[test]
+fn a_mixed_set_is_told_by_what_its_decisions_rest_on() {
+    let few = Service {
+        requests: (5.0, 50.0),
+        points: 6,
+        ..PLAIN
+    };
+    let silent = Service { gaps: 1.0, ..PLAIN };
+    println!("{HEADER}\n|---|---|---|---|---|---|");
+    for seed in [81, 82, 83] {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut by_service: [Vec<Run>; 3] = Default::default();
+        for i in 0..700 {
+            let ill = if i % 2 == 0 {
+                Ill::Nothing
+            } else {
+                WAYS[rng.random_range(0..WAYS.len())]
+            };
+            let which = rng.random_range(0..7_usize).saturating_sub(4);
+            let service = [PLAIN, few, silent][which];
+            by_service[which].push(run(&Analysis::default(), service, ill, &mut rng));
+        }
+        let names = ["60 points", "30 points of 5 to 50 requests", "no data"];
+        for (name, runs) in names.into_iter().zip(&by_service) {
+            println!(
+                "{}",
+                row(
+                    &format!("mixed, {name}, seed {seed}"),
+                    &runs.iter().collect::<Vec<_>>()
+                )
+            );
+        }
+        let [many, few, silent] = by_service;
+        holds("60 points", &many, 0.02);
+        holds("30 points", &few, 0.05);
+        assert!(
+            silent.iter().all(|r| r.end == End::Asked),
+            "without data nothing is decided"
+        );
+    }
 }
 
 /// The set of the promise: 600 canaries of 60 points a side, half of them A/A.

@@ -138,6 +138,39 @@ fn what_comes_late_is_seen_in_the_latest_window() {
     assert!(evidence.effect.unwrap().value < 0.01 && evidence.recent.unwrap().value > 0.02);
 }
 
+/// Too little to abort for, too much to pass: one more window, before promotion; on the way it goes on.
+#[test]
+fn a_latest_window_that_is_suspicious_is_not_promoted() {
+    let all = windows(5, |i| if i < 80 { (0.01, 100.0) } else { (0.025, 100.0) });
+    let found = judge(&Analysis::default(), &all, true);
+    assert_eq!(
+        (found.outcome, found.decision),
+        (Outcome::Inconclusive, Decision::Extend),
+        "{}",
+        found.why
+    );
+    assert!(found.why.contains("in the latest window"), "{}", found.why);
+    assert_eq!(
+        judge(&Analysis::default(), &all, false).decision,
+        Decision::Proceed
+    );
+}
+
+#[test]
+fn a_critical_metric_must_pass_whatever_the_score() {
+    let analysis = Analysis {
+        pass: 50.0,
+        marginal: 40.0,
+        ..Analysis::default()
+    };
+    let mut all = windows(4, same);
+    all.iter_mut().for_each(|w| _ = w.compared.remove("latency_p95"));
+    assert_eq!(judge(&analysis, &all, true).outcome, Outcome::NoData);
+    let mut lenient = analysis;
+    lenient.metrics[1].criticality = Criticality::Normal;
+    assert_eq!(judge(&lenient, &all, true).outcome, Outcome::Pass);
+}
+
 #[test]
 fn without_data_a_step_is_extended_and_then_a_person_is_asked() {
     let analysis = Analysis {

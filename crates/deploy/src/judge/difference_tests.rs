@@ -123,6 +123,28 @@ fn a_change_of_the_split_is_no_effect() {
     );
 }
 
+/// One of two requests that failed is no rate of 50 %.
+#[test]
+fn an_interval_weighs_what_its_requests_tell() {
+    let mut pairs = steady(10, 0.01, 0.01, 1000.0);
+    pairs.push(Pair {
+        canary: 0.5,
+        baseline: 0.0,
+        requests: Some((2.0, 2.0)),
+    });
+    let found = difference(
+        &pairs,
+        &Compare::error_rate(),
+        Chances {
+            low: 0.01,
+            high: 0.01,
+            lower: Lower::Stop,
+        },
+    )
+    .unwrap();
+    close(found.whole.value, 0.5 / 5001.0, 1e-12);
+}
+
 #[test]
 fn an_even_growth_is_known_by_its_end() {
     let pairs: Vec<Pair> = (1..=100)

@@ -194,6 +194,22 @@ fn an_effect_must_be_as_large_as_is_not_allowed() {
     assert_eq!(by_chance.classify(&AROUND_TWENTY, &AROUND_TEN, 0.95).effect, 1.0);
 }
 
+/// The interval of a shift of 1.3 begins above nothing, and below a quarter of the estimate.
+#[test]
+fn the_interval_must_lie_beyond_the_tolerance() {
+    let shifted = AROUND_TEN.map(|v| v + 1.3);
+    let with = |tolerance| Ranks {
+        tolerance,
+        ..Ranks::default()
+    };
+    let test = with(0.0).classify(&shifted, &AROUND_TEN, 0.95).test.unwrap();
+    assert!(test.low > 0.0 && test.low < 0.25 * test.shift, "{test:?}");
+    assert_eq!(class(&with(0.0), &shifted, &AROUND_TEN), Class::High);
+    assert_eq!(class(&with(0.25), &shifted, &AROUND_TEN), Class::Pass);
+    assert_eq!(class(&with(0.0), &AROUND_TEN, &shifted), Class::Low);
+    assert_eq!(class(&with(0.25), &AROUND_TEN, &shifted), Class::Pass);
+}
+
 #[test]
 fn outliers_may_be_left_out() {
     let mut wild = AROUND_TEN;

@@ -84,6 +84,12 @@ fn a_weekly_window_may_cross_the_end_of_the_week() {
         until("2026-11-23T07:00:00Z", "weekend")
     );
     assert_eq!(frozen(&freeze, "2026-11-23T07:00:00Z"), None);
+    let long = berlin(vec![weekly("all but Monday afternoon", "tue 00:00", "mon 12:00")]);
+    assert_eq!(
+        frozen(&long, "2026-11-23T06:00:00Z"),
+        until("2026-11-23T11:00:00Z", "all but Monday afternoon")
+    );
+    assert_eq!(frozen(&long, "2026-11-23T11:00:00Z"), None);
     let nightly = berlin(vec![weekly("sunday", "sun 00:00", "mon 00:00")]);
     assert_eq!(
         frozen(&nightly, "2026-11-22T22:59:00Z"),

@@ -141,7 +141,7 @@ fn what_comes_late_is_seen_in_the_latest_window() {
 /// Too little to abort for, too much to pass: one more window, before promotion; on the way it goes on.
 #[test]
 fn a_latest_window_that_is_suspicious_is_not_promoted() {
-    let all = windows(5, |i| if i < 80 { (0.01, 100.0) } else { (0.025, 100.0) });
+    let all = windows(10, |i| if i < 180 { (0.01, 100.0) } else { (0.0215, 100.0) });
     let found = judge(&Analysis::default(), &all, true);
     assert_eq!(
         (found.outcome, found.decision),
@@ -150,6 +150,12 @@ fn a_latest_window_that_is_suspicious_is_not_promoted() {
         found.why
     );
     assert!(found.why.contains("in the latest window"), "{}", found.why);
+    let evidence = &found.findings[0].evidence;
+    let (effect, growing) = (evidence.effect.unwrap(), evidence.growing.unwrap());
+    assert!(
+        effect.high < 0.02 && growing.high < 0.02,
+        "nothing else keeps it: {effect:?} {growing:?}"
+    );
     assert_eq!(
         judge(&Analysis::default(), &all, false).decision,
         Decision::Proceed
@@ -403,6 +409,19 @@ fn the_risk_that_is_spent_is_never_more_than_there_is() {
         .sum();
     assert!(spent < 1.0 && spent > 0.99, "{spent}");
     assert_eq!(spent_by(50), 0.5);
+    // Looks of one course: two metrics, three questions.
+    let all = windows(8, same);
+    let at = |seen: usize| {
+        judge(&Analysis::default(), &all[..seen], false).findings[0]
+            .evidence
+            .limits["chance_of_false_fail"]
+    };
+    let looks: f64 = (1..=8).map(at).sum();
+    let whole = Analysis::default().risk.abort / 6.0;
+    assert!(
+        (looks - whole * spent_by(160)).abs() < 1e-12,
+        "{looks} of {whole}"
+    );
 }
 
 #[test]

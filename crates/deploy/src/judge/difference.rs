@@ -87,7 +87,7 @@ pub(super) fn difference(pairs: &[Pair], compare: &Compare, chances: Chances) ->
         // An outlier says that something happened in one interval, not how the canary is. Errors are never outliers.
         clip_to_far_fences(&mut effects);
     }
-    let spread = Spread::of(&weights, &effects);
+    let spread = Spread::of(&weights, &effects, chances.lower);
     let count = pairs.len() as f64;
     let times: Vec<f64> = (1..=pairs.len()).map(|i| i as f64 / count).collect();
     let ones = vec![1.0; pairs.len()];
@@ -133,7 +133,7 @@ pub(super) fn difference(pairs: &[Pair], compare: &Compare, chances: Chances) ->
         },
         whole,
         growing,
-        autocorrelation: spread.chance(chances.lower.unseen()).autocorrelation,
+        autocorrelation: spread.low.autocorrelation,
     })
 }
 
@@ -163,9 +163,8 @@ fn clip_to_far_fences(values: &mut [f64]) {
 struct Spread {
     /// What is left of each difference when a line through all is taken away: an effect that grows is not noise.
     residuals: Vec<f64>,
-    scores: Vec<f64>,
-    /// As many equal points as these unequal ones are worth (Kish).
-    worth: f64,
+    low: Chance,
+    high: Chance,
 }
 
 #[derive(Clone, Copy)]
@@ -176,23 +175,21 @@ struct Chance {
 }
 
 impl Spread {
-    fn of(weights: &[f64], effects: &[f64]) -> Self {
+    fn of(weights: &[f64], effects: &[f64], lower: Lower) -> Self {
         let residuals = off_the_line(weights, effects);
         let scores: Vec<f64> = residuals.iter().zip(weights).map(|(r, w)| r * w).collect();
         let (sum, squares) = weights.iter().fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
-        Self {
-            residuals,
-            scores,
-            worth: sum * sum / squares,
-        }
-    }
-
-    fn chance(&self, unseen: f64) -> Chance {
-        let autocorrelation = variance_inflation(&self.scores, unseen);
-        Chance {
-            autocorrelation,
-            freedom: (self.worth / autocorrelation - 2.0).max(1.0),
-        }
+        // Kish: as many equal points as these unequal ones are worth.
+        let worth = sum * sum / squares;
+        let chance = |unseen| {
+            let autocorrelation = variance_inflation(&scores, unseen);
+            Chance {
+                autocorrelation,
+                freedom: (worth / autocorrelation - 2.0).max(1.0),
+            }
+        };
+        let (low, high) = (chance(lower.unseen()), chance(UNSEEN_BY_A_PASS));
+        Self { residuals, low, high }
     }
 
     /// The effect times `shape` that fits best, with bounds. `variances` are those of each difference if they are known.
@@ -228,8 +225,8 @@ impl Spread {
         };
         Estimate {
             value,
-            low: value - reach(chances.low, self.chance(chances.lower.unseen())),
-            high: value + reach(chances.high, self.chance(UNSEEN_BY_A_PASS)),
+            low: value - reach(chances.low, self.low),
+            high: value + reach(chances.high, self.high),
         }
     }
 }

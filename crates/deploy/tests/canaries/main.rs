@@ -457,7 +457,7 @@ fn without_data_a_person_is_asked_every_time() {
     assert!(set(idle, 42, 100).iter().all(|r| r.end == End::Asked));
 }
 
-/// How much too low the 95th percentile of few requests is on the average, for latencies of sigma 0.5: why `min_requests` is there.
+/// How much too low the 95th percentile of few requests is on the average, for latencies of sigma 0.5: hence `min_requests`.
 #[test]
 fn quantiles_of_few_requests_lie_too_near_to_the_middle() {
     let mut rng = ChaCha8Rng::seed_from_u64(71);

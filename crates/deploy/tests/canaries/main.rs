@@ -213,10 +213,22 @@ fn defaults_err_in_fewer_than_two_of_a_hundred() {
     }
 }
 
-/// Other services than the defaults were made with.
+fn each_errs_as_seldom(services: &[Service]) {
+    println!("{HEADER}\n|---|---|---|---|---|---|");
+    for &service in services {
+        let runs: Vec<Run> = [11]
+            .into_iter()
+            .flat_map(|seed| set(service, seed, 500))
+            .collect();
+        println!("{}", row(service.name, &runs.iter().collect::<Vec<_>>()));
+        holds(service.name, &runs, 0.02);
+    }
+}
+
+/// Other traffic and other noise than the defaults were made with.
 #[test]
 fn other_services_err_as_seldom() {
-    let services = [
+    each_errs_as_seldom(&[
         Service {
             name: "20 to 500 requests a point",
             requests: (20.0, 500.0),
@@ -262,6 +274,13 @@ fn other_services_err_as_seldom() {
             noise: (0.1, 0.5),
             ..PLAIN
         },
+    ]);
+}
+
+/// Other measuring, and other courses.
+#[test]
+fn other_courses_err_as_seldom() {
+    each_errs_as_seldom(&[
         Service {
             name: "a tenth missing, a twentieth spikes",
             gaps: 0.1,
@@ -309,16 +328,7 @@ fn other_services_err_as_seldom() {
             steps: 20,
             ..PLAIN
         },
-    ];
-    println!("{HEADER}\n|---|---|---|---|---|---|");
-    for service in services {
-        let runs: Vec<Run> = [11]
-            .into_iter()
-            .flat_map(|seed| set(service, seed, 500))
-            .collect();
-        println!("{}", row(service.name, &runs.iter().collect::<Vec<_>>()));
-        holds(service.name, &runs, 0.02);
-    }
+    ]);
 }
 
 /// Why the Mann-Whitney test is not the default: it only ever says that two samples differ, by however little, and looks at each

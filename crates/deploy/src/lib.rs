@@ -1,4 +1,5 @@
-//! Handlers for deployments and rollbacks, and the pure plans behind them.
+//! Handlers for deployments and rollbacks, and the pure plans behind them: how a rollout goes, how it is judged
+//! ([`judge`]), when none may start ([`freeze`]), and how well they go ([`dora`]).
 //!
 //! A deployment is a list of acts (`act`): start the new version, give it a share of the traffic, wait, judge, promote.
 //! `course` makes the list from a strategy and from what stands; `carry` carries it out, each effect a step; `undoing`
@@ -29,8 +30,11 @@ mod asking;
 mod carry;
 mod course;
 mod deploy;
+pub mod dora;
+pub mod freeze;
 mod gates;
 mod instruction;
+pub mod judge;
 mod judging;
 mod ledger;
 mod look;

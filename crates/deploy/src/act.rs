@@ -96,6 +96,11 @@ impl Act {
         )
     }
 
+    /// Whether both sides are held against each other by it.
+    pub(crate) fn compares(&self) -> bool {
+        matches!(self, Self::Analyse { compared: true, .. })
+    }
+
     pub(crate) fn what(&self) -> String {
         match self {
             Self::RollOut { version, .. } => format!("roll {version} out, replica by replica"),
@@ -143,7 +148,10 @@ impl Act {
     fn takes(&self, environment: &Environment) -> Duration {
         match self {
             Self::Pause { span } => span.0,
-            Self::Analyse { .. } if !environment.analysis.metrics.is_empty() => settle(environment),
+            Self::Analyse { compared, .. } if !environment.analysis.asked(*compared).metrics.is_empty() => {
+                // What was measured last must have been collected.
+                environment.analysis.scrape_interval.0 * 2
+            }
             _ => Duration::ZERO,
         }
     }
@@ -166,11 +174,6 @@ impl Act {
             _ => None,
         }
     }
-}
-
-/// How long after a window's end it is read: what was measured last must have been collected.
-pub(crate) fn settle(environment: &Environment) -> Duration {
-    environment.analysis.scrape_interval.0 * 2
 }
 
 fn counted(replicas: u32) -> String {

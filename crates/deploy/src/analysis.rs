@@ -1,267 +1,365 @@
-//! Measurements of a window that is over, and what they say of the candidate.
+//! Measurements of a window that is over, as they are asked for and handed to the judge.
 
-use chrono::{DateTime, Utc};
-use ports::{MetricQuestion, Series, Side, Window};
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::Error;
+use ports::{MetricQuery, MetricQuestion, Series, Side};
 use serde::{Deserialize, Serialize};
 
+use crate::judge::{
+    self, Bounds, Check, Compare, Decision, Evidence, Measurement, Outcome, Scale, Sides, Threshold,
+};
+use crate::report;
 use crate::settings::{Analysis, Metric};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    Pass,
-    Inconclusive,
-    NoData,
-    Fail,
-}
-
-impl Verdict {
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Inconclusive => "inconclusive",
-            Self::NoData => "no data",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-/// What was found of one thing that is judged.
+/// What always is looked at, whatever is measured: a check, or the replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Finding {
+pub(crate) struct Seen {
     pub(crate) name: String,
-    pub(crate) verdict: Verdict,
-    /// The numbers behind it, in words.
+    pub(crate) well: bool,
     pub(crate) why: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Judgement {
-    pub(crate) verdict: Verdict,
-    pub(crate) findings: Vec<Finding>,
+/// One look: what was seen, and what was judged of the measurements so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Judged {
+    pub(crate) seen: Vec<Seen>,
+    /// None where nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) judgement: Option<judge::Judgement>,
+    /// What the store of measurements did not answer in this window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unanswered: Vec<String>,
 }
 
-impl Judgement {
-    /// The worst of them decides. Nothing to judge by is a pass: what always is looked at stands among the findings.
-    pub(crate) fn of(findings: Vec<Finding>) -> Self {
-        let worst = findings.iter().map(|finding| finding.verdict).max();
-        Self {
-            verdict: worst.unwrap_or(Verdict::Pass),
-            findings,
+impl Judged {
+    /// Nothing to judge by is a pass: what always is looked at stands beside it.
+    pub(crate) fn decision(&self) -> Decision {
+        if self.seen.iter().any(|seen| !seen.well) {
+            return Decision::Abort;
+        }
+        self.judgement
+            .as_ref()
+            .map_or(Decision::Proceed, |judgement| judgement.decision)
+    }
+
+    pub(crate) fn words(&self) -> &'static str {
+        match (&self.judgement, self.decision()) {
+            (Some(judgement), decision) if decision == judgement.decision => words(judgement.outcome),
+            (_, Decision::Abort) => words(Outcome::Fail),
+            _ => words(Outcome::Pass),
         }
     }
 
-    /// The findings that decided, in a sentence.
+    /// What decided, in a sentence.
     pub(crate) fn why(&self) -> String {
-        let decided = self
-            .findings
-            .iter()
-            .filter(|finding| finding.verdict == self.verdict);
-        let words: Vec<String> = decided
-            .map(|finding| format!("{}: {}", finding.name, finding.why))
+        let unwell = self.seen.iter().filter(|seen| !seen.well);
+        let mut why: Vec<String> = unwell
+            .map(|seen| format!("{}: {}", seen.name, seen.why))
             .collect();
-        words.join("; ")
+        if let Some(judgement) = self.judgement.as_ref().filter(|_| why.is_empty()) {
+            why.push(judgement.why.clone());
+            why.extend(self.unanswered.iter().cloned());
+        }
+        why.join("; ")
     }
 }
 
-/// Judges one metric over a window that is over. `baseline` is none where there is nothing to compare with.
-pub(crate) fn judge(
-    metric: &Metric,
-    minimum: u32,
-    candidate: &[f64],
-    baseline: Option<&[f64]>,
-) -> (Verdict, String) {
-    let enough = |samples: &[f64]| samples.len() >= usize::try_from(minimum).unwrap_or(usize::MAX).max(1);
-    let few = |side: &str, samples: &[f64]| {
-        format!(
-            "{} of at least {minimum} points for the {side} side",
-            samples.len()
-        )
+pub(crate) fn words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Fail => "fail",
+        Outcome::Inconclusive => "inconclusive",
+        Outcome::NoData => "no data",
+    }
+}
+
+/// Both sides' levels and the effect with its bounds; of a check against limits the values.
+pub(crate) fn effect(evidence: &Evidence) -> Option<String> {
+    let Some(effect) = evidence.effect else {
+        let values: Vec<String> = evidence.values.iter().map(|value| judge::short(*value)).collect();
+        return (!values.is_empty()).then(|| format!("values {}", values.join(", ")));
     };
-    if candidate.is_empty() {
-        return (
-            Verdict::NoData,
-            "nothing was measured for the candidate side".to_owned(),
-        );
-    }
-    let found = mean(candidate);
-    let beyond = match (metric.max, metric.min) {
-        (Some(max), _) if found > max => Some(format!("{} is above {}", number(found), number(max))),
-        (_, Some(min)) if found < min => Some(format!("{} is below {}", number(found), number(min))),
-        _ => None,
-    };
-    if !enough(candidate) {
-        return (Verdict::NoData, few("candidate", candidate));
-    }
-    if let Some(why) = beyond {
-        return (Verdict::Fail, why);
-    }
-    let Some((limit, baseline)) = metric.max_increase_percent.zip(baseline) else {
-        let within = match metric.max.is_none() && metric.min.is_none() {
-            true => "nothing to compare it with",
-            false => "within its limits",
-        };
-        return (Verdict::Pass, format!("{} is {within}", number(found)));
-    };
-    if !enough(baseline) {
-        return (Verdict::NoData, few("stable", baseline));
-    }
-    let usual = mean(baseline);
-    let both = format!("{} against {} on the stable side", number(found), number(usual));
-    if found > usual + usual.abs() * limit / 100.0 {
-        (
-            Verdict::Fail,
-            format!("{both}, which is more than {} % above", number(limit)),
-        )
+    let [value, low, high] = [effect.value, effect.low, effect.high].map(judge::short);
+    let times = if evidence.scale == Some(Scale::Ratio) {
+        "times "
     } else {
-        (Verdict::Pass, both)
+        ""
+    };
+    let level = evidence.level.map_or_else(String::new, |level| {
+        format!(
+            "{} against {}, ",
+            judge::short(level.canary),
+            judge::short(level.baseline)
+        )
+    });
+    Some(format!(
+        "{level}effect {times}{value} ({low} to {high}) over {} points",
+        evidence.points.canary
+    ))
+}
+
+impl Metric {
+    /// How it is judged beside a baseline: as it says, as its name says, or by its limits.
+    fn beside(&self) -> Option<Check> {
+        let quantile = self.name.strip_prefix("latency_p").and_then(quantile);
+        let usual = match quantile {
+            _ if self.name == "error_rate" => Some(Compare::error_rate()),
+            Some(quantile) => Some(Compare::latency(quantile)),
+            None => None,
+        };
+        let said = self.check.clone().or(usual.map(Check::Compare));
+        said.or_else(|| self.alone())
+    }
+
+    /// How it is judged where there is nothing to compare with: by limits, if it has any.
+    fn alone(&self) -> Option<Check> {
+        if self.min.is_none() && self.max.is_none() {
+            return match &self.check {
+                Some(Check::Threshold(threshold)) => Some(Check::Threshold(threshold.clone())),
+                _ => None,
+            };
+        }
+        let success = Some(Bounds {
+            min: self.min,
+            max: self.max,
+        });
+        Some(Check::Threshold(Threshold {
+            success,
+            ..Threshold::default()
+        }))
     }
 }
 
-fn mean(samples: &[f64]) -> f64 {
-    samples.iter().sum::<f64>() / samples.len() as f64
+/// `95` is 0.95, `999` is 0.999.
+fn quantile(digits: &str) -> Option<f64> {
+    let all = (2..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all.then(|| format!("0.{digits}").parse().ok()).flatten()
 }
 
-/// Four digits that mean something, without a tail of zeros.
-fn number(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
+impl Analysis {
+    /// What the judge is asked; without metrics where nothing says what is well.
+    pub(crate) fn asked(&self, compared: bool) -> judge::Analysis {
+        let check = |metric: &Metric| if compared { metric.beside() } else { metric.alone() };
+        let metrics: Vec<judge::Metric> = self
+            .metrics
+            .iter()
+            .filter_map(|metric| {
+                Some(judge::Metric {
+                    name: metric.name.clone(),
+                    groups: metric.groups.clone(),
+                    criticality: metric.criticality,
+                    check: check(metric)?,
+                })
+            })
+            .collect();
+        let mut groups = self.groups.clone();
+        if !compared {
+            // Of metrics that are only compared nothing is left.
+            groups.retain(|group, _| {
+                let of = |metric: &judge::Metric| match metric.groups.is_empty() {
+                    true => metric.name == *group,
+                    false => metric.groups.contains(group),
+                };
+                metrics.iter().any(of)
+            });
+        }
+        judge::Analysis {
+            metrics,
+            groups,
+            pass: self.pass,
+            marginal: self.marginal,
+            risk: self.risk,
+            min_points: self.min_points,
+            max_extensions: self.extensions,
+        }
     }
-    let magnitude = value.abs().log10().floor().clamp(-9.0, 9.0);
-    let digits = (3.0 - magnitude).max(0.0) as usize;
-    let text = format!("{value:.digits$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+
+    /// How far the points of a window are apart.
+    pub(crate) fn interval(&self) -> TimeDelta {
+        let four_scrapes = self.scrape_interval.0 * 4;
+        let interval = self.interval.map_or(four_scrapes, |span| span.0);
+        TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// How often the store collects.
+    pub(crate) fn scrape(&self) -> TimeDelta {
+        TimeDelta::from_std(self.scrape_interval.0).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// What is wrong with it, for the one who wrote it.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let silent = self.metrics.iter().filter(|metric| metric.beside().is_none());
+        found.extend(silent.map(|metric| {
+            format!(
+                "metric {:?} says nothing of what is well: give it `max`, `min` or `check`, or call it error_rate or \
+                 latency_p95, which are compared without",
+                metric.name
+            )
+        }));
+        let second = TimeDelta::seconds(1);
+        if self.scrape_interval.0.is_zero() {
+            found.push("analysis.scrape_interval is nothing".to_owned());
+        } else if self.interval() < second || self.interval().subsec_nanos() != 0 {
+            found.push("analysis.interval, or four times scrape_interval, must be whole seconds".to_owned());
+        } else if self.at_least.0 < self.interval().to_std().unwrap_or_default() {
+            found.push(
+                "analysis.at_least is shorter than one interval, so a window could have no point".to_owned(),
+            );
+        }
+        if found.is_empty() {
+            for compared in [true, false] {
+                let asked = self.asked(compared);
+                if !asked.metrics.is_empty() {
+                    found.extend(asked.problems());
+                }
+            }
+        }
+        found.dedup();
+        found
     }
 }
 
-/// What is asked of the store for one side.
-pub(crate) fn question(
-    analysis: &Analysis,
-    metric: &Metric,
-    side: Side,
-    version: &str,
-    workload: &str,
-) -> MetricQuestion {
-    let query = metric
-        .query
-        .replace("${side}", side.as_str())
-        .replace("${version}", version)
-        .replace("${workload}", workload);
+/// Which side of what is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Of<'a> {
+    pub(crate) side: Side,
+    pub(crate) version: &'a str,
+    pub(crate) workload: &'a str,
+}
+
+pub(crate) fn question(analysis: &Analysis, query: &str, of: Of) -> MetricQuestion {
+    let interval = format!("{}s", analysis.interval().num_seconds());
+    let query = query
+        .replace("${side}", of.side.as_str())
+        .replace("${version}", of.version)
+        .replace("${workload}", of.workload)
+        .replace("${interval}", &interval);
     MetricQuestion {
         source: analysis.source.clone(),
         query,
     }
 }
 
-/// All samples of an answer; which series one belongs to does not matter for a mean over all.
-pub(crate) fn samples(answer: &[Series]) -> Vec<f64> {
-    answer
-        .iter()
-        .flat_map(|series| series.samples.iter().map(|sample| sample.value))
-        .collect()
+/// The points of a span: each is of the interval before it, so that the first lies one interval after the start.
+pub(crate) fn points(analysis: &Analysis, span: judge::Span) -> ports::Window {
+    let interval = analysis.interval();
+    ports::Window {
+        start: span.from + interval,
+        end: span.to,
+        step: interval.to_std().unwrap_or_default(),
+    }
 }
 
-pub(crate) fn window(analysis: &Analysis, start: DateTime<Utc>, end: DateTime<Utc>) -> Window {
-    Window {
-        start,
-        end,
-        step: analysis.scrape_interval.0,
+/// The one series that a metric's question is answered with, or none.
+pub(crate) fn only(answer: Vec<Series>) -> Result<Option<Series>, Error> {
+    let count = answer.len();
+    let mut all = answer.into_iter();
+    match (all.next(), all.next()) {
+        (first, None) => Ok(first),
+        _ => Err(Error::invalid(format!(
+            "it is answered with {count} series, and one is needed: sum them up in the query"
+        ))),
+    }
+}
+
+/// What a window is of, and who answers.
+pub(crate) struct Reader<'a> {
+    pub(crate) store: &'a dyn MetricQuery,
+    pub(crate) analysis: &'a Analysis,
+    pub(crate) span: judge::Span,
+    pub(crate) step: u32,
+    pub(crate) tried: Of<'a>,
+    /// What the tried side is compared with.
+    pub(crate) baseline: Option<Of<'a>>,
+}
+
+impl Reader<'_> {
+    /// Everything that is judged in the window, and what was not answered. A store that does not answer says nothing of
+    /// the candidate, neither good nor bad.
+    pub(crate) async fn read(&self, asked: &judge::Analysis) -> (judge::Window, Vec<String>) {
+        let mut window = judge::Window {
+            span: self.span,
+            step: self.step,
+            interval_s: u32::try_from(self.analysis.interval().num_seconds()).unwrap_or(u32::MAX),
+            compared: BTreeMap::new(),
+            measured: BTreeMap::new(),
+        };
+        let mut unanswered = Vec::new();
+        for wanted in &asked.metrics {
+            let Some(metric) = self.analysis.metrics.iter().find(|of| of.name == wanted.name) else {
+                continue;
+            };
+            let name = metric.name.clone();
+            let not_read = |error: &Error| format!("{name} could not be read: {}", report::told_once(error));
+            match (&wanted.check, self.baseline) {
+                (Check::Threshold(_), _) | (_, None) => {
+                    let measured = match self.samples(metric, self.tried).await {
+                        Ok(samples) => self.mean(&samples),
+                        Err(error) => {
+                            unanswered.push(not_read(&error));
+                            Measurement::Error(report::told_once(&error))
+                        }
+                    };
+                    window.measured.insert(name.clone(), vec![measured]);
+                }
+                (_, Some(baseline)) => match self.sides(metric, baseline).await {
+                    Ok(sides) => {
+                        window.compared.insert(name.clone(), sides);
+                    }
+                    Err(error) => unanswered.push(not_read(&error)),
+                },
+            }
+        }
+        (window, unanswered)
+    }
+
+    async fn sides(&self, metric: &Metric, baseline: Of<'_>) -> Result<Sides, Error> {
+        Ok(Sides {
+            canary: self.samples(metric, self.tried).await?,
+            baseline: self.samples(metric, baseline).await?,
+        })
+    }
+
+    async fn samples(&self, metric: &Metric, of: Of<'_>) -> Result<Vec<judge::Sample>, Error> {
+        let values = self.series(&metric.query, of).await?;
+        let counts: HashMap<DateTime<Utc>, f64> = match &metric.requests {
+            Some(query) => self.series(query, of).await?.into_iter().collect(),
+            None => HashMap::new(),
+        };
+        let sample = |(at, value): (DateTime<Utc>, f64)| {
+            judge::Sample::new(at.timestamp(), value, counts.get(&at).copied())
+        };
+        Ok(values.into_iter().map(sample).collect())
+    }
+
+    async fn series(&self, query: &str, of: Of<'_>) -> Result<Vec<(DateTime<Utc>, f64)>, Error> {
+        let question = question(self.analysis, query, of);
+        let answer = self
+            .store
+            .range(&question, &points(self.analysis, self.span))
+            .await?;
+        let series = only(answer)?;
+        let samples = series.map(|series| series.samples).unwrap_or_default();
+        Ok(samples
+            .into_iter()
+            .map(|sample| (sample.at, sample.value))
+            .collect())
+    }
+
+    /// A window is one measurement: the mean of its points, where there are enough.
+    fn mean(&self, samples: &[judge::Sample]) -> Measurement {
+        let values: Vec<f64> = samples.iter().filter_map(|sample| sample.value).collect();
+        let enough = usize::try_from(self.analysis.minimum_samples).unwrap_or(usize::MAX);
+        if values.len() < enough.max(1) {
+            return Measurement::Nothing;
+        }
+        Measurement::Value(values.iter().sum::<f64>() / values.len() as f64)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metric(max: Option<f64>, min: Option<f64>, increase: Option<f64>) -> Metric {
-        Metric {
-            name: "errors".to_owned(),
-            query: "rate(errors{side=\"${side}\", app=\"${workload}\", version=\"${version}\"})".to_owned(),
-            max,
-            min,
-            max_increase_percent: increase,
-        }
-    }
-
-    #[test]
-    fn limits_decide_once_there_is_enough_to_decide_by() {
-        let errors = metric(Some(0.02), None, None);
-        let judged = |samples: &[f64]| judge(&errors, 3, samples, None);
-        assert_eq!(judged(&[0.01, 0.02, 0.01]).0, Verdict::Pass);
-        let (verdict, why) = judged(&[0.05, 0.05, 0.05]);
-        assert_eq!((verdict, why.as_str()), (Verdict::Fail, "0.05 is above 0.02"));
-        assert_eq!(
-            judged(&[0.05, 0.05]).0,
-            Verdict::NoData,
-            "too few to fail by accident"
-        );
-        assert_eq!(judged(&[]).0, Verdict::NoData);
-        let traffic = metric(None, Some(100.0), None);
-        assert_eq!(judge(&traffic, 1, &[99.0], None).0, Verdict::Fail);
-    }
-
-    #[test]
-    fn a_candidate_is_compared_with_what_runs_beside_it() {
-        let latency = metric(None, None, Some(20.0));
-        let judged = |candidate: &[f64], baseline: &[f64]| judge(&latency, 2, candidate, Some(baseline)).0;
-        assert_eq!(judged(&[0.119, 0.12], &[0.1, 0.1]), Verdict::Pass);
-        assert_eq!(judged(&[0.125, 0.12], &[0.1, 0.1]), Verdict::Fail);
-        assert_eq!(judged(&[0.125, 0.12], &[0.1]), Verdict::NoData);
-        assert_eq!(
-            judge(&latency, 2, &[9.0, 9.0], None).0,
-            Verdict::Pass,
-            "alone there is no increase"
-        );
-        let (_, why) = judge(&latency, 1, &[0.3], Some(&[0.1]));
-        assert_eq!(
-            why,
-            "0.3 against 0.1 on the stable side, which is more than 20 % above"
-        );
-    }
-
-    #[test]
-    fn the_worst_finding_decides_and_is_named() {
-        let finding = |name: &str, verdict| Finding {
-            name: name.to_owned(),
-            verdict,
-            why: format!("why {name}"),
-        };
-        let judgement = Judgement::of(vec![
-            finding("latency", Verdict::Pass),
-            finding("errors", Verdict::Fail),
-            finding("traffic", Verdict::NoData),
-        ]);
-        assert_eq!(judgement.verdict, Verdict::Fail);
-        assert_eq!(judgement.why(), "errors: why errors");
-        assert_eq!(Judgement::of(Vec::new()).verdict, Verdict::Pass);
-    }
-
-    #[test]
-    fn a_query_names_its_side() {
-        let asked = question(
-            &Analysis::default(),
-            &metric(Some(1.0), None, None),
-            Side::Candidate,
-            "v2",
-            "shop",
-        );
-        assert_eq!(
-            asked.query,
-            "rate(errors{side=\"candidate\", app=\"shop\", version=\"v2\"})"
-        );
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.0512345, "0.05123"),
-            (123456.0, "123456"),
-            (1.5, "1.5"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
-}
+#[path = "analysis_tests.rs"]
+mod tests;

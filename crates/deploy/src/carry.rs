@@ -9,7 +9,8 @@ use ports::{Group, Launch, Mark, RollOut, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, short};
-use crate::analysis::Judgement;
+use crate::analysis::Judged;
+use crate::judge::Window;
 use crate::look::{Look, Marks};
 use crate::outside::Outside;
 use crate::plan::Place;
@@ -41,7 +42,12 @@ pub(crate) struct Carrier<'a> {
     /// Replicas of the new version that were started again while they came up.
     pub(crate) restarts: u32,
     /// Every judgement, in order, with what had been reached then.
-    pub(crate) judged: Vec<(String, Judgement)>,
+    pub(crate) judged: Vec<(String, Judged)>,
+    /// What was measured on both sides so far: each comparison is over all of it.
+    pub(crate) windows: Vec<Window>,
+    /// Which of the steps that compare is on, from 0, and whether promotion follows it.
+    pub(crate) step: u32,
+    pub(crate) last: bool,
     pub(crate) reached: String,
 }
 
@@ -72,6 +78,9 @@ impl<'a> Carrier<'a> {
             since: None,
             restarts: 0,
             judged: Vec::new(),
+            windows: Vec::new(),
+            step: 0,
+            last: true,
             reached: "nothing yet".to_owned(),
         }
     }
@@ -85,10 +94,12 @@ impl<'a> Carrier<'a> {
     pub(crate) async fn carry(&mut self, acts: &[Act]) -> Result<(), Stop> {
         for (place, act) in acts.iter().enumerate() {
             self.all_out = !acts[place..].iter().any(Act::exposes);
+            self.last = !acts[place + 1..].iter().any(Act::compares);
             if self.forward && act.exposes() {
                 self.still_ours(&place.to_string()).await?;
             }
             self.act(place, act).await?;
+            self.step += u32::from(act.compares());
             if self.forward && act.exposes() {
                 self.reached = act.what();
                 let report = self.under_way(place, acts.len());

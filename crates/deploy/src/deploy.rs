@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::act;
-use crate::analysis::Judgement;
+use crate::analysis::Judged;
 use crate::carry::Carrier;
 use crate::course::{self, Kind};
+use crate::freeze::Override;
 use crate::gates::{self, Gate};
+use crate::judging::Looked as Judging;
 use crate::look::Look;
 use crate::outside::Outside;
 use crate::params::DeployParams;
@@ -32,6 +34,9 @@ struct Settled {
     version: String,
     strategy: Strategy,
     commit: Option<Commit>,
+    /// Kept with the plan, so that it is known who let it through.
+    #[serde(default)]
+    override_freeze: Option<Override>,
 }
 
 /// What stood when it was looked at, and what would be done then.
@@ -213,6 +218,7 @@ impl Deploy {
             version,
             strategy,
             commit,
+            override_freeze: params.override_freeze.clone(),
         })
     }
 
@@ -222,6 +228,7 @@ impl Deploy {
             version,
             strategy,
             commit,
+            override_freeze,
         } = settled;
         let look = place.look(&self.outside).await?;
         let course = course::chart(&place.environment, strategy, version, &look)?;
@@ -234,7 +241,8 @@ impl Deploy {
         let plan = place.plan(version, how, course.kind, course.acts, &look);
         let ours = cx.task().id.as_str();
         let from = plan.from();
-        let gates = gates::look(&self.outside, place, ours, version, from, commit.as_ref()).await?;
+        let (commit, by) = (commit.as_ref(), override_freeze.as_ref());
+        let gates = gates::look(&self.outside, place, ours, version, from, commit, by).await?;
         Ok(Looked { look, plan, gates })
     }
 
@@ -310,7 +318,7 @@ impl Deploy {
 }
 
 /// Every judgement that the run came to, with what had been reached then.
-fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judgement)> {
+fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judged)> {
     let mut reached = "nothing yet".to_owned();
     let mut judged = Vec::new();
     for (place, act) in plan.acts.iter().enumerate() {
@@ -318,10 +326,10 @@ fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judgement)> {
             reached = act.what();
         }
         for round in 0_u32.. {
-            let Some(judgement) = cx.recorded(("judge", place, round)) else {
+            let Some(looked) = cx.recorded::<Judging>(("judge", place, round)) else {
                 break;
             };
-            judged.push((reached.clone(), judgement));
+            judged.push((reached.clone(), looked.judged));
         }
     }
     judged

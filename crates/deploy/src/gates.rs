@@ -1,11 +1,14 @@
 //! What must be so before anything is touched, each with its evidence.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use domain::Error;
 use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, JobStatus, Side};
 use serde::{Deserialize, Serialize};
 
-use crate::analysis;
+use crate::analysis::{self, Of};
+use crate::freeze::{self, Freeze, FreezeError, Override};
+use crate::judge;
 use crate::outside::Outside;
 use crate::plan::Place;
 
@@ -14,6 +17,9 @@ pub(crate) struct Gate {
     pub(crate) name: String,
     pub(crate) open: bool,
     pub(crate) evidence: String,
+    /// What opens it, where that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
 }
 
 fn gate(name: &str, open: bool, evidence: impl Into<String>) -> Gate {
@@ -21,6 +27,7 @@ fn gate(name: &str, open: bool, evidence: impl Into<String>) -> Gate {
         name: name.to_owned(),
         open,
         evidence: evidence.into(),
+        next: None,
     }
 }
 
@@ -34,9 +41,17 @@ pub(crate) async fn look(
     version: &str,
     served: Option<&str>,
     commit: Option<&Commit>,
+    override_freeze: Option<&Override>,
 ) -> Result<Vec<Gate>, Error> {
     let wanted = &place.environment.gates;
     let mut gates = Vec::new();
+    if !place.environment.freeze.windows.is_empty() {
+        gates.push(no_freeze(
+            &place.environment.freeze,
+            outside.log.now().await?,
+            override_freeze,
+        )?);
+    }
     if wanted.pipeline {
         gates.push(pipeline(outside, place, commit).await?);
     }
@@ -64,6 +79,38 @@ pub(crate) async fn look(
         gates.push(gate("deployments per day", open, evidence));
     }
     Ok(gates)
+}
+
+fn no_freeze(freeze: &Freeze, now: DateTime<Utc>, by: Option<&Override>) -> Result<Gate, Error> {
+    const NAME: &str = "no freeze";
+    let wrong =
+        |error: FreezeError| Error::invalid("the environment's freeze windows do not fit").because(&error);
+    let zone: Tz = freeze
+        .time_zone
+        .parse()
+        .map_err(|_| wrong(FreezeError::Zone(freeze.time_zone.clone())))?;
+    let local = |at: DateTime<Utc>| at.with_timezone(&zone).format("%a %Y-%m-%d %H:%M %Z").to_string();
+    Ok(match freeze.at(now, by).map_err(wrong)? {
+        freeze::Gate::Open => gate(NAME, true, format!("no window holds on {}", local(now))),
+        freeze::Gate::Overridden {
+            until,
+            window,
+            name,
+            reason,
+        } => gate(
+            NAME,
+            true,
+            format!("{window}, until {}, overridden by {name}: {reason}", local(until)),
+        ),
+        freeze::Gate::Frozen { until, window } => Gate {
+            next: Some(format!(
+                "Nothing was touched; create the task again after {}, or with payload.override_freeze \
+                 {{\"name\": \"who answers for it\", \"reason\": \"why it cannot wait\"}}",
+                local(until)
+            )),
+            ..gate(NAME, false, format!("{window}, until {}", local(until)))
+        },
+    })
 }
 
 async fn pipeline(outside: &Outside, place: &Place, commit: Option<&Commit>) -> Result<Gate, Error> {
@@ -137,15 +184,36 @@ async fn monitoring(outside: &Outside, place: &Place, served: Option<&str>) -> R
     let Some(served) = served else {
         return Ok(gate(NAME, true, "nothing runs yet that could be measured"));
     };
-    let end = outside.log.now().await? - analysis.scrape_interval.0 * 2;
-    let window = analysis::window(analysis, end - analysis.at_least.0, end);
+    let to = outside.log.now().await? - analysis.scrape_interval.0 * 2;
+    let from = to - analysis.at_least.0;
+    let window = analysis::points(analysis, judge::Span { from, to });
     let mut silent = Vec::new();
     for metric in &analysis.metrics {
-        let asked = analysis::question(analysis, metric, Side::Stable, served, workload);
-        if outside.metrics.range(&asked, &window).await?.is_empty() {
-            silent.push(metric.name.as_str());
+        let of = Of {
+            side: Side::Stable,
+            version: served,
+            workload,
+        };
+        for query in [Some(&metric.query), metric.requests.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let asked = analysis::question(analysis, query, of);
+            let answer = outside.metrics.range(&asked, &window).await?;
+            match analysis::only(answer) {
+                Ok(Some(_)) => {}
+                Ok(None) => silent.push(metric.name.as_str()),
+                Err(error) => {
+                    return Ok(gate(
+                        NAME,
+                        false,
+                        format!("{} cannot be judged by: {error}", metric.name),
+                    ));
+                }
+            }
         }
     }
+    silent.dedup();
     Ok(match silent.as_slice() {
         [] if analysis.metrics.is_empty() => gate(NAME, false, "the environment has no metrics to judge by"),
         [] => gate(
@@ -164,8 +232,9 @@ async fn monitoring(outside: &Outside, place: &Place, served: Option<&str>) -> R
 /// The first gate that is shut, as an error for people.
 pub(crate) fn shut(gates: &[Gate]) -> Option<Error> {
     let shut = gates.iter().find(|gate| !gate.open)?;
+    let next = shut.next.as_deref();
     Some(
         Error::rejected(format!("the gate {:?} is shut: {}", shut.name, shut.evidence))
-            .next("Nothing was touched; create the task again when it is open"),
+            .next(next.unwrap_or("Nothing was touched; create the task again when it is open")),
     )
 }

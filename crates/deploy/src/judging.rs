@@ -6,15 +6,24 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::Error;
 use durable::Stop;
 use ports::{Group, Side};
+use serde::{Deserialize, Serialize};
 
-use crate::act;
-use crate::analysis::{self, Finding, Judgement, Verdict};
+use crate::analysis::{Judged, Of, Reader, Seen};
 use crate::carry::Carrier;
-use crate::{asking, progress, report};
+use crate::judge::{self, Decision};
+use crate::{asking, progress};
 
 /// How often what users reach is looked at before it is held to be unwell, and how long lies between.
 const LOOKS: u32 = 3;
 const BETWEEN: Duration = Duration::from_secs(5);
+
+/// What a step of judging records: a replay judges by what was read then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Looked {
+    pub(crate) judged: Judged,
+    /// None where nothing is measured.
+    window: Option<judge::Window>,
+}
 
 impl Carrier<'_> {
     pub(crate) async fn checks(&mut self, tag: &str, which: &str) -> Result<(), Stop> {
@@ -28,28 +37,31 @@ impl Carrier<'_> {
             return Ok(());
         }
         for look in 0..LOOKS {
-            let found: Vec<Finding> = self
+            let seen: Vec<Seen> = self
                 .cx
                 .step((which, tag, look), |_| async move {
                     let mut found = Vec::new();
                     for check in checks {
                         let seen = outside.probe.check(&check.check()).await?;
-                        found.push(Finding {
+                        found.push(Seen {
                             name: check.name().to_owned(),
-                            verdict: if seen.well { Verdict::Pass } else { Verdict::Fail },
+                            well: seen.well,
                             why: seen.what,
                         });
                     }
                     Ok(found)
                 })
                 .await?;
-            let judgement = Judgement::of(found);
-            if judgement.verdict == Verdict::Pass {
+            let judged = Judged {
+                seen,
+                ..Judged::default()
+            };
+            if judged.decision() == Decision::Proceed {
                 return Ok(());
             }
             if look + 1 == LOOKS {
-                let error = Error::rejected(format!("the {which} check failed: {}", judgement.why()));
-                self.judged.push((self.reached.clone(), judgement));
+                let error = Error::rejected(format!("the {which} check failed: {}", judged.why()));
+                self.judged.push((self.reached.clone(), judged));
                 return Err(Stop::Fail(error));
             }
             self.cx
@@ -59,67 +71,94 @@ impl Carrier<'_> {
         Ok(())
     }
 
-    /// Judges what was measured since traffic was last parted anew. Too little to judge by extends the time, and then
-    /// a person is asked: it counts neither as a failure nor as a success.
+    /// Judges what was measured since traffic was last parted anew; beside the stable side, together with the windows of
+    /// earlier steps. Too little to judge by gives the step another window, and then a person is asked: it counts neither
+    /// as a failure nor as a success.
     pub(crate) async fn analyse(&mut self, tag: &str, side: Side, compared: bool) -> Result<(), Stop> {
-        let analysis = &self.place.environment.analysis;
+        let asked = self.place.environment.analysis.asked(compared);
+        let mut windows = match compared {
+            true => std::mem::take(&mut self.windows),
+            false => Vec::new(),
+        };
+        let (mut before, mut length): (Option<judge::Span>, _) = (None, None);
         for round in 0_u32.. {
-            let window = match analysis.metrics.is_empty() {
+            let span = match asked.metrics.is_empty() {
                 true => None,
-                false => Some(self.ended_window(tag, round).await?),
+                false => Some(self.ended_window(tag, round, before).await?),
             };
-            let judgement: Judgement = self
+            let (this, asked, earlier) = (&*self, &asked, &windows);
+            let looked: Looked = self
                 .cx
-                .step(("judge", tag, round), |_| self.judge(window, side, compared))
+                .step(("judge", tag, round), |_| {
+                    this.look(span, side, compared, asked, earlier)
+                })
                 .await?;
-            let (verdict, why) = (judgement.verdict, judgement.why());
-            self.judged.push((self.reached.clone(), judgement));
-            match verdict {
-                Verdict::Pass => return Ok(()),
-                Verdict::Fail => {
+            windows.extend(looked.window);
+            let judged = looked.judged;
+            let (decision, words, why) = (judged.decision(), judged.words(), judged.why());
+            self.judged.push((self.reached.clone(), judged));
+            match decision {
+                Decision::Proceed => break,
+                Decision::Abort => {
                     let what = format!("{} failed its judgement: {why}", self.version);
                     return Err(Stop::Fail(Error::rejected(what)));
                 }
-                Verdict::NoData | Verdict::Inconclusive if round < analysis.extensions => {
-                    let longer = window.map_or(analysis.at_least.0, |(start, end)| {
-                        (end - start).to_std().unwrap_or(analysis.at_least.0)
-                    });
+                Decision::Extend => {
+                    let longer = span.and_then(|span| (span.to - span.from).to_std().ok());
+                    let longer =
+                        longer.map_or(Duration::ZERO, |longer| longer.min(*length.get_or_insert(longer)));
                     self.pause(&format!("{tag}-longer-{round}"), longer).await?;
+                    before = span;
                 }
-                undecided => {
-                    let what = format!("the judgement is {}: {why}", undecided.words());
-                    return asking::without_a_verdict(self.cx, self.place, tag, &what, &self.reached).await;
+                Decision::AskPerson => {
+                    let what = format!("the judgement is {words}: {why}");
+                    asking::without_a_verdict(self.cx, self.place, tag, &what, &self.reached).await?;
+                    break;
                 }
             }
+        }
+        if compared {
+            self.windows = windows;
         }
         Ok(())
     }
 
-    /// A window of at least the length that may be judged, waited for until everything in it was collected.
-    async fn ended_window(&self, tag: &str, round: u32) -> Result<(DateTime<Utc>, DateTime<Utc>), Stop> {
-        let environment = &self.place.environment;
+    /// A window of at least the length that may be judged, waited for until everything in it was collected. It begins with
+    /// the last change of the traffic, or where the one `before` it ended.
+    async fn ended_window(
+        &self,
+        tag: &str,
+        round: u32,
+        before: Option<judge::Span>,
+    ) -> Result<judge::Span, Stop> {
+        let analysis = &self.place.environment.analysis;
         let until: DateTime<Utc> = self
             .cx
             .step(("until", tag, round), |_| self.outside.log.now())
             .await?;
-        let at_least = TimeDelta::from_std(environment.analysis.at_least.0).unwrap_or(TimeDelta::MAX);
-        let start = self.since.unwrap_or(until);
-        let end = until.max(start.checked_add_signed(at_least).unwrap_or(until));
-        let rest = (end - until).to_std().unwrap_or_default();
-        self.cx
-            .sleep(("collect", tag, round), rest + act::settle(environment))
-            .await?;
-        Ok((start, end))
+        let at_least = TimeDelta::from_std(analysis.at_least.0).unwrap_or(TimeDelta::MAX);
+        let from = before.map(|before| before.to).or(self.since).unwrap_or(until);
+        let span = judge::Span {
+            from,
+            to: until.max(from.checked_add_signed(at_least).unwrap_or(until)),
+        };
+        let rest = (span.readable_at(analysis.scrape()) - until)
+            .to_std()
+            .unwrap_or_default();
+        self.cx.sleep(("collect", tag, round), rest).await?;
+        Ok(span)
     }
 
-    async fn judge(
+    async fn look(
         &self,
-        window: Option<(DateTime<Utc>, DateTime<Utc>)>,
+        span: Option<judge::Span>,
         side: Side,
         compared: bool,
-    ) -> Result<Judgement, Error> {
-        let (analysis, at) = (&self.place.environment.analysis, &self.place.workload);
-        let mut findings = Vec::new();
+        asked: &judge::Analysis,
+        earlier: &[judge::Window],
+    ) -> Result<Looked, Error> {
+        let at = &self.place.workload;
+        let mut judged = Judged::default();
         let mut versions = [None, None];
         if !self.place.only_flag {
             self.unmoved(&self.marks).await?;
@@ -127,55 +166,46 @@ impl Carrier<'_> {
             for (place, of) in [side, Side::Stable].into_iter().enumerate() {
                 let group = fleet.observe(at, of).await?;
                 if place == 0 {
-                    findings.push(self.replicas(group.as_ref()));
+                    judged.seen.push(self.replicas(group.as_ref()));
                 }
                 versions[place] = group.map(|group| group.version);
             }
         }
-        let Some((start, end)) = window else {
-            return Ok(Judgement::of(findings));
+        let Some(span) = span else {
+            return Ok(Looked { judged, window: None });
         };
-        let window = analysis::window(analysis, start, end);
         let [tried, served] = versions.map(|version| version.unwrap_or_else(|| self.version.to_owned()));
-        for metric in &analysis.metrics {
-            let read = async |of: Side, version: &str| {
-                let asked = analysis::question(analysis, metric, of, version, &at.name);
-                let answer = self.outside.metrics.range(&asked, &window).await?;
-                Ok::<_, Error>(analysis::samples(&answer))
-            };
-            let baseline_wanted = compared && metric.max_increase_percent.is_some();
-            let both = async {
-                let candidate = read(side, &tried).await?;
-                let baseline = match baseline_wanted {
-                    true => Some(read(Side::Stable, &served).await?),
-                    false => None,
-                };
-                Ok::<_, Error>((candidate, baseline))
-            };
-            let (verdict, why) = match both.await {
-                Ok((candidate, baseline)) => {
-                    analysis::judge(metric, analysis.minimum_samples, &candidate, baseline.as_deref())
-                }
-                // A store that does not answer says nothing of the candidate, neither good nor bad.
-                Err(error) => (Verdict::Inconclusive, report::told_once(&error)),
-            };
-            findings.push(Finding {
-                name: metric.name.clone(),
-                verdict,
-                why,
-            });
-        }
-        Ok(Judgement::of(findings))
+        let of = |side, version| Of {
+            side,
+            version,
+            workload: &at.name,
+        };
+        let reader = Reader {
+            store: &*self.outside.metrics,
+            analysis: &self.place.environment.analysis,
+            span,
+            step: self.step,
+            tried: of(side, &tried),
+            baseline: compared.then(|| of(Side::Stable, &served)),
+        };
+        let (window, unanswered) = reader.read(asked).await;
+        let windows: Vec<judge::Window> = earlier.iter().chain([&window]).cloned().collect();
+        judged.judgement = Some(judge::judge(asked, &windows, self.last));
+        judged.unanswered = unanswered;
+        Ok(Looked {
+            judged,
+            window: Some(window),
+        })
     }
 
-    fn replicas(&self, group: Option<&Group>) -> Finding {
-        let finding = |verdict, why: String| Finding {
+    fn replicas(&self, group: Option<&Group>) -> Seen {
+        let seen = |well, why: String| Seen {
             name: "replicas".to_owned(),
-            verdict,
+            well,
             why,
         };
         let Some(group) = group else {
-            return finding(Verdict::Fail, "there are none".to_owned());
+            return seen(false, "there are none".to_owned());
         };
         let again = group.restarts.saturating_sub(self.restarts);
         let so_far = progress::so_far(group);
@@ -184,14 +214,9 @@ impl Carrier<'_> {
                 .trouble
                 .first()
                 .map_or_else(String::new, |said| format!(": {said}"));
-            finding(
-                Verdict::Fail,
-                format!("started again {again} times ({so_far}){said}"),
-            )
-        } else if group.ready < group.wanted {
-            finding(Verdict::Fail, so_far)
+            seen(false, format!("started again {again} times ({so_far}){said}"))
         } else {
-            finding(Verdict::Pass, so_far)
+            seen(group.ready >= group.wanted, so_far)
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::amount::Amount;
+use crate::freeze::Override;
 use crate::instruction::{self, DEPLOY_FORMS, ROLLBACK_FORMS, shown};
 use crate::settings::Switch;
 use crate::strategy::{self, StepParam, StrategyName, Wishes};
@@ -23,6 +24,8 @@ pub struct DeployParams {
     pub instruction: Option<String>,
     /// Answers the plan, and touches nothing.
     pub dry_run: bool,
+    /// Lets it through a freeze, and is shown: who answers for it (`name`), and why (`reason`).
+    pub override_freeze: Option<Override>,
     /// What the version was made from: a tag, a branch or a commit, when it is not the version's own name.
     pub commit: Option<String>,
     /// `rolling`, `blue_green`, `canary` or `feature_flag`; or an object of its `name` and parameters.
@@ -93,6 +96,14 @@ impl DeployParams {
         }
         let params: Self = durable::from_payload(&payload)?;
         params.request()?;
+        if let Some(by) = &params.override_freeze {
+            for (what, text) in [("name", &by.name), ("reason", &by.reason)] {
+                if text.trim().is_empty() {
+                    return Err(Error::invalid(format!("payload.override_freeze.{what} is empty"))
+                        .next("Say who answers for it and why: both are shown in the ticket"));
+                }
+            }
+        }
         Ok(params)
     }
 
@@ -249,6 +260,10 @@ mod tests {
             (
                 json!({"instruction": "deploy v1 to qa with magic"}),
                 "there is no strategy \"magic\"; there are rolling",
+            ),
+            (
+                json!({"version": "v1", "environment": "qa", "override_freeze": {"name": "ada", "reason": " "}}),
+                "payload.override_freeze.reason is empty",
             ),
             (
                 json!({"version": "v1", "environment": "qa", "strategy": "canari"}),

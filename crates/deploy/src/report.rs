@@ -5,7 +5,7 @@ use durable::Cause;
 use serde_json::json;
 
 use crate::act::{Line, short};
-use crate::analysis::Judgement;
+use crate::analysis::{self, Judged};
 use crate::course::Kind;
 use crate::gates::Gate;
 use crate::look::Look;
@@ -126,7 +126,7 @@ pub(crate) fn question(place: &Place, verdict: Verdict, summary: &str) -> Report
 #[derive(Default)]
 pub(crate) struct Told<'a> {
     pub(crate) gates: &'a [Gate],
-    pub(crate) judged: &'a [(String, Judgement)],
+    pub(crate) judged: &'a [(String, Judged)],
     pub(crate) approved_by: Option<String>,
     /// Why the forge has no record of it, if it has none.
     pub(crate) unrecorded: Option<String>,
@@ -163,16 +163,26 @@ fn beside(mut report: Report, told: &Told) -> Report {
         report = report.fact("Not recorded at the forge", why);
     }
     let mut text = String::new();
-    for (reached, judgement) in told.judged {
-        text.push_str(&format!("{reached}: {}\n", judgement.verdict.words()));
-        for finding in &judgement.findings {
-            text.push_str(&format!(
-                "  {}: {} ({})\n",
-                finding.name,
-                finding.verdict.words(),
-                finding.why
-            ));
+    for (reached, judged) in told.judged {
+        text.push_str(&format!("{reached}: {}\n", judged.words()));
+        for seen in &judged.seen {
+            let well = if seen.well { "pass" } else { "fail" };
+            text.push_str(&format!("  {}: {well} ({})\n", seen.name, seen.why));
         }
+        let Some(judgement) = &judged.judgement else {
+            continue;
+        };
+        for finding in &judgement.findings {
+            let outcome = analysis::words(finding.outcome);
+            text.push_str(&format!("  {}: {outcome} ({})\n", finding.metric, finding.why));
+            if let Some(effect) = analysis::effect(&finding.evidence) {
+                text.push_str(&format!("    {effect}\n"));
+            }
+        }
+        for unanswered in &judged.unanswered {
+            text.push_str(&format!("  {unanswered}\n"));
+        }
+        text.push_str(&format!("  {}\n", judgement.why));
     }
     if !text.is_empty() {
         report.evidence.insert(

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::amount::Amount;
+use crate::freeze::Freeze;
+use crate::judge::{self, Check, Criticality, Risk};
 use crate::strategy::{StepParam, StrategyName};
 
 /// The environments of a repository, by name: its row's `settings.environments`.
@@ -43,6 +45,9 @@ pub struct Environment {
     pub analysis: Analysis,
     #[serde(default)]
     pub gates: Gates,
+    /// When no deployment may start; its `time_zone` is the repository's `settings.time_zone` where it has none.
+    #[serde(default)]
+    pub freeze: Freeze,
     #[serde(default)]
     pub approval: ApprovalSettings,
     /// How a version is brought out when the task does not say.
@@ -100,7 +105,7 @@ pub struct CheckSettings {
     pub timeout: Span,
 }
 
-/// How measurements decide. Without metrics a step is judged by readiness, restarts and health checks alone.
+/// How measurements decide (docs/judging.md). Without metrics a step is judged by readiness, restarts and health checks alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Analysis {
@@ -109,31 +114,52 @@ pub struct Analysis {
     pub metrics: Vec<Metric>,
     /// The shortest time that is judged.
     pub at_least: Span,
-    /// How often the store collects: the points of a judged window are that far apart, and it is read two of them
-    /// after its end.
+    /// How often the store collects: a window is read two of them after its end.
     pub scrape_interval: Span,
-    /// How many points a metric must have to decide anything.
+    /// How far the points of a window are apart, and what each is of; four scrapes when absent.
+    pub interval: Option<Span>,
+    /// How many points of a window a mean is made of at least, where it is held against `min` and `max`.
     pub minimum_samples: u32,
-    /// How often a window with too little in it is extended by its own length before a person is asked.
+    /// Intervals with a value on both sides that a comparison needs at least, over all windows so far.
+    pub min_points: u32,
+    /// How often a step that is not settled is given another window before a person is asked.
     pub extensions: u32,
+    /// Weights of groups of metrics, in percent; groups that are not named share what is left.
+    pub groups: BTreeMap<String, f64>,
+    /// The score (0 to 100) from which a canary passes.
+    pub pass: f64,
+    /// The score below which it fails; between the two it is not settled.
+    pub marginal: f64,
+    pub risk: Risk,
 }
 
-/// A measurement and what is well. In `query`, `${side}` stands for `stable` or `candidate`, `${version}` for the
-/// side's version and `${workload}` for the workload's name.
+/// A measurement and what is well. In `query` and `requests`, `${side}` stands for `stable` or `candidate`, `${version}`
+/// for the side's version, `${workload}` for the workload's name and `${interval}` for the seconds that a point is of:
+/// `60s`. Each is answered with one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
     pub name: String,
     pub query: String,
-    /// The mean may not be above this.
+    /// How many requests are behind each point, where the store knows: rates are judged by them.
+    #[serde(default)]
+    pub requests: Option<String>,
+    /// How the candidate is held against the stable side. `error_rate` and `latency_pNN` have the usual comparison without
+    /// it, any other is held against its limits.
+    #[serde(default)]
+    pub check: Option<Check>,
+    /// Where there is nothing to compare with, a window's mean may not be above this.
     #[serde(default)]
     pub max: Option<f64>,
-    /// The mean may not be below this.
+    /// Likewise, not below this.
     #[serde(default)]
     pub min: Option<f64>,
-    /// By how many percent the candidate's mean may be above the stable side's.
+    /// The groups that it counts in; one of its own name when there is none.
     #[serde(default)]
-    pub max_increase_percent: Option<f64>,
+    pub groups: Vec<String>,
+    /// Whether it fails a rollout by itself, counts in the score, or is only shown.
+    #[serde(default = "critical")]
+    pub criticality: Criticality,
 }
 
 /// What must be so before anything is touched.
@@ -220,19 +246,37 @@ fn ten_seconds() -> Span {
 fn nothing() -> Span {
     Span::seconds(0)
 }
+fn critical() -> Criticality {
+    Criticality::Critical
+}
 fn well() -> (u16, u16) {
     (200, 399)
 }
 
 impl Default for Analysis {
     fn default() -> Self {
+        let judge::Analysis {
+            groups,
+            pass,
+            marginal,
+            risk,
+            min_points,
+            max_extensions,
+            ..
+        } = judge::Analysis::default();
         Self {
             source: "default".to_owned(),
             metrics: Vec::new(),
             at_least: Span::seconds(60),
             scrape_interval: Span::seconds(15),
+            interval: None,
             minimum_samples: 4,
-            extensions: 3,
+            min_points,
+            extensions: max_extensions,
+            groups,
+            pass,
+            marginal,
+            risk,
         }
     }
 }
@@ -307,11 +351,16 @@ pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<En
         ))
         .next("Name one of these, or describe the new one in the repository's settings"));
     };
-    let read: Environment = Environment::deserialize(own).map_err(|error| {
+    let mut read: Environment = Environment::deserialize(own).map_err(|error| {
         Error::invalid(format!("{} does not fit", place(&format!(".{name}"))))
             .because(&error)
             .next("Mend it in the repository's settings; `longshore config schema` has the fields")
     })?;
+    if let Some(zone) = settings.get("time_zone").and_then(Value::as_str)
+        && own.pointer("/freeze/time_zone").is_none()
+    {
+        zone.clone_into(&mut read.freeze.time_zone);
+    }
     read.check().map_err(|what| {
         Error::invalid(format!("{} does not fit: {what}", place(&format!(".{name}"))))
             .next("Mend it in the repository's settings")
@@ -332,20 +381,12 @@ impl Environment {
                 }
             }
         }
-        for metric in &self.analysis.metrics {
-            let name = &metric.name;
-            if metric.max.is_none() && metric.min.is_none() && metric.max_increase_percent.is_none() {
-                return Err(format!(
-                    "metric {name:?} says nothing of what is well: give it `max`, `min` or `max_increase_percent`"
-                ));
-            }
-            if metric.min.zip(metric.max).is_some_and(|(min, max)| min > max) {
-                return Err(format!("metric {name:?} has a `min` above its `max`"));
-            }
+        if let Some(problem) = self.analysis.problems().into_iter().next() {
+            return Err(problem);
         }
-        if self.analysis.scrape_interval.0.is_zero() {
-            return Err("analysis.scrape_interval is nothing".to_owned());
-        }
+        self.freeze
+            .calendar()
+            .map_err(|error| format!("freeze: {error}"))?;
         Ok(())
     }
 }
@@ -374,86 +415,5 @@ impl CheckSettings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn read(settings: Value, name: &str) -> Result<Environment, String> {
-        environment(&settings, "shop", name).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn two_lines_are_an_environment_and_the_rest_has_the_usual_values() {
-        let settings =
-            json!({"environments": {"staging": {"target": "cluster", "workload": "shop/checkout"}}});
-        let read = read(settings, "staging").unwrap();
-        assert_eq!(read.strategy, StrategyName::Rolling);
-        assert_eq!(read.rolling.max_surge, Amount::percent(25));
-        let canary = &read.canary;
-        assert_eq!(
-            (canary.initial_percentage, canary.increment, canary.interval),
-            (10, 20, Span::seconds(300))
-        );
-        assert_eq!(read.when_newer, WhenNewer::Queue);
-    }
-
-    #[test]
-    fn the_schema_has_every_setting_with_its_meaning_and_its_usual_value() {
-        let schema = settings_schema();
-        let properties = &schema["$defs"]["Environment"]["properties"];
-        let Value::Object(properties) = properties else {
-            panic!("{schema:#}")
-        };
-        let undocumented: Vec<_> = properties
-            .iter()
-            .filter(|(_, property)| {
-                !property.to_string().contains("description") && property["$ref"].is_null()
-            })
-            .map(|(name, _)| name)
-            .collect();
-        assert!(undocumented.is_empty(), "{undocumented:?}");
-        assert_eq!(properties["progress_deadline"]["default"], "10m");
-        assert_eq!(
-            schema["$defs"]["Environment"]["required"],
-            json!(["target", "workload"])
-        );
-    }
-
-    #[test]
-    fn an_unknown_environment_names_the_nearest() {
-        let settings = json!({"environments": {
-            "staging": {"target": "a", "workload": "b"}, "production": {"target": "a", "workload": "b"}}});
-        let error = read(settings.clone(), "stagign").unwrap_err();
-        assert!(
-            error
-                .contains("no environment \"stagign\"; did you mean \"staging\"? It has production, staging"),
-            "{error}"
-        );
-        let error = read(settings, "qa").unwrap_err();
-        assert!(!error.contains("did you mean"), "{error}");
-        assert!(read(json!({}), "qa").unwrap_err().contains("is not there"));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let with = |key: &str, value: Value| {
-            let mut own = json!({"target": "a", "workload": "b"});
-            own[key] = value;
-            read(json!({"environments": {"qa": own}}), "qa").unwrap_err()
-        };
-        for (key, value, words) in [
-            ("healht", json!([]), "unknown field `healht`"),
-            ("health", json!([{"name": "x"}]), "needs one of `url` and `tcp`"),
-            (
-                "analysis",
-                json!({"metrics": [{"name": "errors", "query": "q"}]}),
-                "metric \"errors\" says nothing",
-            ),
-            ("watch", json!("soon"), "\"soon\" is not a length of time"),
-            ("strategy", json!("canray"), "did you mean canary?"),
-        ] {
-            let error = with(key, value);
-            assert!(error.contains(words), "{error}");
-        }
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

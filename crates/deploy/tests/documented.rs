@@ -49,6 +49,7 @@ fn the_usual_values_are_those_of_the_page() {
         "when_newer",
         "progress_deadline",
         "watch",
+        "freeze",
     ] {
         let mut usual = usual[key].clone();
         if let Some(map) = usual.as_object_mut() {
@@ -61,7 +62,12 @@ fn the_usual_values_are_those_of_the_page() {
         "at_least",
         "scrape_interval",
         "minimum_samples",
+        "min_points",
         "extensions",
+        "groups",
+        "pass",
+        "marginal",
+        "risk",
     ] {
         assert_eq!(usual["analysis"][key], page["analysis"][key], "{key}");
     }

@@ -208,7 +208,7 @@ fn evidence(compare: &Compare, pairs: &[Pair], chances: Chances, terms: Terms) -
         ("allowed", compare.allowed),
         ("harm", compare.harm),
         ("chance_of_false_fail", chances.low),
-        ("chance_of_false_pass", chances.high),
+        ("chance_of_missed_harm", chances.high),
         ("min_points", terms.min_points as f64),
     ];
     Evidence {

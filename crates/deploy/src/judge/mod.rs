@@ -21,4 +21,5 @@ pub use ranks::{Class, Classified, EffectSize, Measure, Outliers, Ranks};
 pub use score::Score;
 pub use series::{Measurement, NanStrategy, Sample, Sides, Window, interval_s};
 pub use threshold::{Bounds, Threshold};
+pub(crate) use verdict::short;
 pub use verdict::{Decision, Estimate, Evidence, Finding, Judgement, Outcome, PerSide, Scale, Span};

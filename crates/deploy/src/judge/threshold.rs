@@ -85,7 +85,7 @@ impl Threshold {
     pub fn assess(&self, measurements: &[Measurement]) -> (Outcome, String, Evidence) {
         let (mut failed, mut inconclusive, mut passed) = (0_u32, 0_u32, 0_u32);
         let (mut errors, mut most_errors, mut last_error) = (0_u32, 0_u32, "");
-        let mut values = Vec::new();
+        let (mut values, mut failing) = (Vec::new(), String::new());
         for measurement in measurements {
             match measurement {
                 Measurement::Error(what) => {
@@ -97,7 +97,10 @@ impl Threshold {
                 Measurement::Nothing => {}
                 Measurement::Value(value) => {
                     match self.of(*value) {
-                        Outcome::Fail => failed += 1,
+                        Outcome::Fail => {
+                            failed += 1;
+                            failing = super::short(*value);
+                        }
                         Outcome::Inconclusive => inconclusive += 1,
                         Outcome::Pass => passed += 1,
                         Outcome::NoData => continue,
@@ -112,7 +115,7 @@ impl Threshold {
             let allowed = self.failure_limit;
             (
                 Outcome::Fail,
-                format!("{failed} of {count} values failed; {allowed} may"),
+                format!("{failed} of {count} values failed, the latest {failing}; {allowed} may"),
             )
         } else if most_errors > self.consecutive_error_limit {
             (

@@ -136,3 +136,17 @@ pub struct Judgement {
     pub look: u32,
     pub findings: Vec<Finding>,
 }
+
+/// Four digits that mean something, without a tail of zeros.
+pub(crate) fn short(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{}", value + 0.0);
+    }
+    let magnitude = value.abs().log10().floor().clamp(-9.0, 9.0);
+    let digits = (3.0 - magnitude).max(0.0) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}

@@ -56,10 +56,12 @@ pub fn staging() -> Value {
         "flag": {"store": "flags", "key": "new-checkout"},
         "health": [{"name": "health", "url": HEALTH}],
         "smoke": [{"name": "preview", "url": PREVIEW}],
-        "analysis": {"metrics": [
-            {"name": "errors", "query": "errors ${side}", "max": 0.02},
-            {"name": "latency", "query": "latency ${side}", "max_increase_percent": 20},
+        // A window of half a minute has seven points.
+        "analysis": {"scrape_interval": "1s", "min_points": 5, "at_least": "30s", "metrics": [
+            {"name": "error_rate", "query": "errors ${side}", "max": 0.02},
+            {"name": "latency_p95", "query": "latency ${side}"},
         ]},
+        "freeze": {"windows": []},
         "approval": {"required": false},
         "canary": {"initial_percentage": 10, "increment": 40, "interval": "5m"},
         "feature_flag": {"initial_percentage": 10, "increment": 40, "interval": "5m"},

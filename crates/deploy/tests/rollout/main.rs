@@ -55,14 +55,32 @@ async fn a_bad_canary_is_taken_back_by_itself() {
 #[tokio::test]
 async fn a_judged_window_is_over_before_it_is_read_and_begins_with_the_weight() {
     let bench = Bench::new();
-    bench.deploy(to("v2", "canary")).await;
+    let (_, report) = bench.deploy(to("v2", "canary")).await;
     let asked = bench.metrics.asked();
-    // Three steps, two metrics, one of them on both sides.
-    assert_eq!(asked.len(), 9);
+    // Three steps, two metrics, on both sides.
+    assert_eq!(asked.len(), 12);
     let window = asked[0].1;
-    assert_eq!((window.end - window.start).num_seconds(), 300);
+    assert_eq!(
+        ((window.end - window.start).num_seconds(), window.step.as_secs()),
+        (296, 4),
+        "the first point is of the first four seconds"
+    );
     assert_eq!(asked[0].0.query, "errors candidate");
-    assert!(asked[8].1.start > window.end, "each step has a window of its own");
+    assert!(asked[4].1.start > window.end, "each step has a window of its own");
+    let judged = report.data["judged"].as_array().expect("judgements");
+    let looks: Vec<_> = judged
+        .iter()
+        .map(|judged| &judged[1]["judgement"]["look"])
+        .collect();
+    assert_eq!(looks, [1, 2, 3], "each look is over all windows so far");
+    let points = &judged[2][1]["judgement"]["findings"][0]["evidence"]["points"]["canary"];
+    assert_eq!(points, 225.0);
+    assert!(
+        judged[2][1]["judgement"]["why"]
+            .as_str()
+            .expect("why")
+            .ends_with("; promote")
+    );
 }
 
 #[tokio::test]
@@ -74,7 +92,7 @@ async fn a_dry_run_tells_the_plan_and_touches_nothing() {
     assert_eq!((status, report.verdict), GOOD);
     assert_eq!(
         report.summary,
-        "Nothing was touched: bringing v2 to shop/checkout in staging would take 18 steps and at least 16m30s"
+        "Nothing was touched: bringing v2 to shop/checkout in staging would take 18 steps and at least 15m6s"
     );
     assert_eq!(bench.fleet.effects(), []);
     assert_eq!(bench.log.all(), []);
@@ -168,7 +186,9 @@ async fn a_watched_deployment_can_still_be_rolled_back() {
     let (status, report) = bench.deploy(to("v2", "rolling")).await;
     assert_eq!((status, report.verdict), TAKEN_BACK);
     assert!(
-        report.summary.contains("errors: 0.09 is above 0.02"),
+        report
+            .summary
+            .contains("error_rate: 1 of 1 values failed, the latest 0.09; 0 may"),
         "{}",
         report.summary
     );
@@ -209,7 +229,9 @@ async fn too_little_to_judge_by_is_waited_for_and_then_asked_about() {
             .map(|(_, window)| (window.end - window.start).num_seconds())
             .collect();
         assert_eq!(windows.len(), 4, "once, and three extensions");
-        assert!(windows.is_sorted() && windows[3] >= 8 * windows[0], "{windows:?}");
+        assert!(windows.iter().all(|length| *length >= windows[0]), "{windows:?}");
+        let of = |at: usize| asked[at * asked.len() / 4].1;
+        assert!((1..4).all(|at| of(at).start > of(at - 1).end), "{asked:?}");
         assert_eq!(
             bench.waits_for(&id),
             ["approval/going on without a verdict (staging, step 4)"]
@@ -218,7 +240,9 @@ async fn too_little_to_judge_by_is_waited_for_and_then_asked_about() {
         let question = told.last().expect("it asked");
         assert_eq!(question.verdict, Verdict::NeedsApproval);
         assert!(
-            question.summary.contains("no data: errors: nothing was measured"),
+            question
+                .summary
+                .contains("no data: error_rate: 0 intervals have enough data on both sides; 5 are needed"),
             "{}",
             question.summary
         );
@@ -406,7 +430,7 @@ async fn a_store_of_measurements_that_does_not_answer_is_no_verdict() {
     assert_eq!((status, report.verdict), GOOD, "{report:#?}");
     let judged = &report.evidence[0].text;
     assert!(
-        judged.contains("errors: inconclusive (connection refused)"),
+        judged.contains("error_rate could not be read: connection refused"),
         "{judged}"
     );
     assert_eq!(

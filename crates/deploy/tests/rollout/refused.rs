@@ -123,7 +123,7 @@ async fn a_shut_gate_lets_nothing_through() {
     let bench = gated(json!({"monitoring": true}));
     bench.metrics.set("errors stable", &[]);
     let said = refused(&bench, to("v2", "rolling")).await;
-    assert!(said.contains("nothing is measured for errors"), "{said}");
+    assert!(said.contains("nothing is measured for error_rate"), "{said}");
 
     let bench = gated(json!({"deployments_per_day": 1}));
     assert_eq!(bench.deploy(to("v2", "rolling")).await.0, TaskStatus::Completed);
@@ -147,4 +147,101 @@ async fn staging_comes_before_production() {
     assert_eq!(bench.deploy(to("v2", "rolling")).await.0, TaskStatus::Completed);
     // Both run the same workload here: what counts is what the log says of staging.
     assert_eq!(bench.deploy(to_production()).await.0, TaskStatus::Completed);
+}
+
+/// The bench's clock begins on Thursday 1970-01-01, at midnight UTC.
+fn until_friday_noon(bench: &Bench) {
+    bench
+        .world()
+        .advance(std::time::Duration::from_secs(36 * 60 * 60));
+}
+
+fn frozen_by_default() -> Bench {
+    Bench::new().with(|staging| {
+        staging.as_object_mut().expect("an object").remove("freeze");
+    })
+}
+
+#[tokio::test]
+async fn nothing_starts_on_a_friday_afternoon_and_the_error_says_until_when_and_how_to_override() {
+    let bench = frozen_by_default();
+    until_friday_noon(&bench);
+    let said = refused(&bench, to("v2", "canary")).await;
+    assert!(
+        said.contains("the gate \"no freeze\" is shut: Friday afternoon, until Sat 1970-01-03 00:00 UTC"),
+        "{said}"
+    );
+    assert!(
+        said.contains(
+            "create the task again after Sat 1970-01-03 00:00 UTC, or with payload.override_freeze {\"name\""
+        ),
+        "{said}"
+    );
+    bench
+        .world()
+        .advance(std::time::Duration::from_secs(12 * 60 * 60));
+    let (status, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!(status, TaskStatus::Completed, "{report:#?}");
+}
+
+#[tokio::test]
+async fn an_override_lets_it_through_and_is_shown() {
+    let bench = frozen_by_default();
+    until_friday_noon(&bench);
+    let mut payload = to("v2", "rolling");
+    payload["override_freeze"] = json!({"name": "ada", "reason": "the shop is down"});
+    let (status, report) = bench.deploy(payload).await;
+    assert_eq!(status, TaskStatus::Completed, "{report:#?}");
+    let shown = "open: Friday afternoon, until Sat 1970-01-03 00:00 UTC, overridden by ada: the shop is down";
+    assert!(
+        report
+            .facts
+            .iter()
+            .any(|fact| fact.label == "Gate no freeze" && fact.value == shown),
+        "{report:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_freeze_is_on_the_clocks_of_the_repository_unless_the_environment_has_its_own() {
+    for (own, is_frozen) in [(json!({}), true), (json!({"time_zone": "UTC"}), false)] {
+        let mut bench = Bench::new().with(|staging| staging["freeze"] = own);
+        // At one o'clock on Friday morning in UTC it is one in the afternoon there.
+        bench.settings["time_zone"] = json!("Pacific/Auckland");
+        bench
+            .world()
+            .advance(std::time::Duration::from_secs(25 * 60 * 60));
+        let (status, report) = bench.deploy(to("v2", "rolling")).await;
+        assert_eq!(status == TaskStatus::Failed, is_frozen, "{report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_is_never_frozen() {
+    let bench = frozen_by_default();
+    until_friday_noon(&bench);
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::RolledBack),
+        "{report:#?}"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_that_comes_in_a_freeze_starts_nothing() {
+    let bench =
+        frozen_by_default().with(|staging| staging["approval"] = json!({"required": true, "within": "7d"}));
+    let id = bench.enqueue("deploy", to("v2", "rolling"));
+    bench.settle().await;
+    until_friday_noon(&bench);
+    bench.answer(&id, "approved").await;
+    let (status, report) = bench.report(&id);
+    assert_eq!(status, TaskStatus::Failed);
+    assert!(
+        report.summary.contains("\"no freeze\" is shut"),
+        "{}",
+        report.summary
+    );
+    assert_eq!(bench.fleet.effects(), []);
 }

@@ -1,0 +1,92 @@
+use super::*;
+use serde_json::json;
+
+fn read(settings: Value, name: &str) -> Result<Environment, String> {
+    environment(&settings, "shop", name).map_err(|error| error.to_string())
+}
+
+#[test]
+fn two_lines_are_an_environment_and_the_rest_has_the_usual_values() {
+    let settings = json!({"environments": {"staging": {"target": "cluster", "workload": "shop/checkout"}}});
+    let read = read(settings, "staging").unwrap();
+    assert_eq!(read.strategy, StrategyName::Rolling);
+    assert_eq!(read.rolling.max_surge, Amount::percent(25));
+    let canary = &read.canary;
+    assert_eq!(
+        (canary.initial_percentage, canary.increment, canary.interval),
+        (10, 20, Span::seconds(300))
+    );
+    assert_eq!(read.when_newer, WhenNewer::Queue);
+}
+
+#[test]
+fn the_schema_has_every_setting_with_its_meaning_and_its_usual_value() {
+    let schema = settings_schema();
+    let properties = &schema["$defs"]["Environment"]["properties"];
+    let Value::Object(properties) = properties else {
+        panic!("{schema:#}")
+    };
+    let undocumented: Vec<_> = properties
+        .iter()
+        .filter(|(_, property)| !property.to_string().contains("description") && property["$ref"].is_null())
+        .map(|(name, _)| name)
+        .collect();
+    assert!(undocumented.is_empty(), "{undocumented:?}");
+    assert_eq!(properties["progress_deadline"]["default"], "10m");
+    assert_eq!(
+        schema["$defs"]["Environment"]["required"],
+        json!(["target", "workload"])
+    );
+}
+
+#[test]
+fn an_unknown_environment_names_the_nearest() {
+    let settings = json!({"environments": {
+        "staging": {"target": "a", "workload": "b"}, "production": {"target": "a", "workload": "b"}}});
+    let error = read(settings.clone(), "stagign").unwrap_err();
+    assert!(
+        error.contains("no environment \"stagign\"; did you mean \"staging\"? It has production, staging"),
+        "{error}"
+    );
+    let error = read(settings, "qa").unwrap_err();
+    assert!(!error.contains("did you mean"), "{error}");
+    assert!(read(json!({}), "qa").unwrap_err().contains("is not there"));
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let with = |key: &str, value: Value| {
+        let mut own = json!({"target": "a", "workload": "b"});
+        own[key] = value;
+        read(json!({"environments": {"qa": own}}), "qa").unwrap_err()
+    };
+    for (key, value, words) in [
+        ("healht", json!([]), "unknown field `healht`"),
+        ("health", json!([{"name": "x"}]), "needs one of `url` and `tcp`"),
+        (
+            "analysis",
+            json!({"metrics": [{"name": "errors", "query": "q"}]}),
+            "metric \"errors\" says nothing",
+        ),
+        (
+            "analysis",
+            json!({"at_least": "30s", "metrics": [{"name": "error_rate", "query": "q"}]}),
+            "at_least is shorter than one interval",
+        ),
+        (
+            "analysis",
+            json!({"groups": {"speed": 40}, "metrics": [{"name": "error_rate", "query": "q"}]}),
+            "group `speed` has a weight and no metric",
+        ),
+        (
+            "freeze",
+            json!({"time_zone": "Berlin"}),
+            "freeze: `time_zone` is \"Berlin\", which is no time zone",
+        ),
+        ("watch", json!("soon"), "\"soon\" is not a length of time"),
+        ("strategy", json!("canray"), "did you mean canary?"),
+    ] {
+        let error = with(key, value);
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::{Error, ErrorKind, Idem, Report, Verdict as Told};
 use durable::{Stop, TaskCx};
-use ports::{Group, Launch, Mark, RollOut, Side};
+use ports::{Group, Launch, LogEntry, Mark, RollOut, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, short};
@@ -16,7 +16,7 @@ use crate::outside::Outside;
 use crate::plan::Place;
 use crate::progress::{self, Progress};
 use crate::settings::WhenNewer;
-use crate::{asking, turn};
+use crate::{asking, ledger, turn};
 
 /// By how much of a hundred a share that was set may be off what was planned.
 const TOLERANCE: f64 = 0.5;
@@ -37,6 +37,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) marks: Marks,
     /// Nobody gets more of the new version by what is left to do: it is only watched.
     all_out: bool,
+    /// It is written down that users may get the new version.
+    reaches: bool,
     /// Since when traffic is parted as it is.
     pub(crate) since: Option<DateTime<Utc>>,
     /// Replicas of the new version that were started again while they came up.
@@ -75,6 +77,7 @@ impl<'a> Carrier<'a> {
             round: 0,
             marks: look.marks(),
             all_out: false,
+            reaches: false,
             since: None,
             restarts: 0,
             judged: Vec::new(),
@@ -97,6 +100,13 @@ impl<'a> Carrier<'a> {
             self.last = !acts[place + 1..].iter().any(Act::compares);
             if self.forward && act.exposes() {
                 self.still_ours(&place.to_string()).await?;
+                if !self.reaches {
+                    let reached = LogEntry::Reached {
+                        id: self.cx.task().id.to_string(),
+                    };
+                    ledger::write(self.cx, self.outside, "reach", &[reached]).await?;
+                    self.reaches = true;
+                }
             }
             self.act(place, act).await?;
             self.step += u32::from(act.compares());

@@ -1,5 +1,5 @@
 //! Handlers for deployments and rollbacks, and the pure plans behind them: how a rollout goes, how it is judged
-//! ([`judge`]), when none may start ([`freeze`]), and how well they go ([`dora`]).
+//! ([`judge`]), when none may start ([`freeze`]), and how well they go ([`dora`], of [`records`]).
 //!
 //! A deployment is a list of acts (`act`): start the new version, give it a share of the traffic, wait, judge, promote.
 //! `course` makes the list from a strategy and from what stands; `carry` carries it out, each effect a step; `undoing`
@@ -44,6 +44,7 @@ mod plan;
 mod postmortem;
 mod progress;
 mod ratio;
+pub mod records;
 mod report;
 mod rollback;
 mod settings;

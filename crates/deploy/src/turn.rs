@@ -82,6 +82,7 @@ pub(crate) mod tests {
             previous: None,
             asked_at: DateTime::UNIX_EPOCH,
             started_at: None,
+            reached_at: None,
             ended_at: None,
             outcome,
             cause: None,

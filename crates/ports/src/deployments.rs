@@ -13,6 +13,10 @@ pub trait DeploymentLog: Send + Sync {
     /// The newest deployments to an environment, newest first.
     async fn newest(&self, repo_id: &str, environment: &str, limit: u32) -> Result<Vec<Deployment>>;
 
+    /// Those that were not over before `since`, and those because of which something failed that was not, oldest first; of
+    /// one repository, or of all.
+    async fn since(&self, since: DateTime<Utc>, repo_id: Option<&str>) -> Result<Vec<Deployment>>;
+
     /// The time by which entries are dated.
     async fn now(&self) -> Result<DateTime<Utc>>;
 }
@@ -29,6 +33,8 @@ pub enum LogEntry {
         /// What served until then; none for the first.
         previous: Option<String>,
     },
+    /// From now on users may get it.
+    Reached { id: String },
     /// It is over.
     Ended {
         id: String,
@@ -121,6 +127,8 @@ pub struct Deployment {
     pub previous: Option<String>,
     pub asked_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
+    /// Since when users may have got it; none where it ended before, and for a rollback.
+    pub reached_at: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,
     /// None while it waits or runs.
     pub outcome: Option<DeploymentOutcome>,

@@ -13,6 +13,18 @@ use crate::error::SqlResult;
 /// How [`DeploymentLog`] names its entries among those of a step.
 pub(crate) const DEPLOYMENT: &str = "deployment";
 
+/// A deployment with its failures, as `deployment` reads it.
+macro_rules! columns {
+    () => {
+        "SELECT d.id, d.task_id, d.repo_id, d.environment, d.workload, d.kind, d.version, d.strategy, d.git_ref,
+                d.sha, d.committed_at, d.previous, d.asked_at, d.started_at, d.reached_at, d.ended_at, d.outcome, d.cause,
+                (SELECT coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'cause', f.cause,
+                                'began_at', f.began_at, 'recovered_at', f.recovered_at) ORDER BY f.seq), '[]')
+                   FROM longshore.deployment_failures f WHERE f.deployment_id = d.id) AS failures
+           FROM longshore.deployments d"
+    };
+}
+
 impl Store {
     /// Writes an entry in the transaction that records its step. Each of them changes nothing when it is there already.
     pub(crate) async fn log_deployment(&self, tx: &mut PgConnection, entry: &LogEntry) -> Result<()> {
@@ -42,6 +54,12 @@ impl Store {
                 )
                 .bind(id)
                 .bind(previous),
+            LogEntry::Reached { id } => self
+                .query(
+                    "UPDATE longshore.deployments SET reached_at = longshore.now()
+                      WHERE id = $1 AND reached_at IS NULL",
+                )
+                .bind(id),
             LogEntry::Ended { id, outcome, cause } => self
                 .query(
                     "UPDATE longshore.deployments SET ended_at = longshore.now(), outcome = $2, cause = $3
@@ -85,18 +103,35 @@ impl DeploymentLog for Store {
         let doing = "read the newest deployments";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let rows = self
-            .query(
-                "SELECT d.id, d.task_id, d.repo_id, d.environment, d.workload, d.kind, d.version, d.strategy, d.git_ref,
-                        d.sha, d.committed_at, d.previous, d.asked_at, d.started_at, d.ended_at, d.outcome, d.cause,
-                        (SELECT coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'cause', f.cause,
-                                        'began_at', f.began_at, 'recovered_at', f.recovered_at) ORDER BY f.seq), '[]')
-                           FROM longshore.deployment_failures f WHERE f.deployment_id = d.id) AS failures
-                   FROM longshore.deployments d WHERE d.repo_id = $1 AND d.environment = $2
-                  ORDER BY d.seq DESC LIMIT $3",
-            )
+            .query(concat!(
+                columns!(),
+                " WHERE d.repo_id = $1 AND d.environment = $2 ORDER BY d.seq DESC LIMIT $3"
+            ))
             .bind(repo_id)
             .bind(environment)
             .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        rows.iter().map(|row| deployment(row, doing)).collect()
+    }
+
+    async fn since(&self, since: DateTime<Utc>, repo_id: Option<&str>) -> Result<Vec<Deployment>> {
+        let doing = "read the deployments of a time";
+        let mut tx = self.pool().begin().await.doing(doing)?;
+        let rows = self
+            .query(concat!(
+                columns!(),
+                " WHERE ($2::text IS NULL OR d.repo_id = $2)
+                    AND (d.ended_at IS NULL OR d.ended_at >= $1
+                         OR EXISTS (SELECT 1 FROM longshore.deployment_failures f
+                                     WHERE f.deployment_id = d.id
+                                       AND (f.recovered_at IS NULL OR f.recovered_at >= $1)))
+                  ORDER BY d.seq"
+            ))
+            .bind(since)
+            .bind(repo_id)
             .fetch_all(&mut *tx)
             .await
             .doing(doing)?;
@@ -150,6 +185,7 @@ fn deployment(row: &PgRow, doing: &str) -> Result<Deployment> {
         previous: row.try_get("previous").doing(doing)?,
         asked_at: row.try_get("asked_at").doing(doing)?,
         started_at: row.try_get("started_at").doing(doing)?,
+        reached_at: row.try_get("reached_at").doing(doing)?,
         ended_at: row.try_get("ended_at").doing(doing)?,
         outcome: outcome.map(known).transpose()?,
         cause: row.try_get("cause").doing(doing)?,

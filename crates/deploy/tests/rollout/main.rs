@@ -47,6 +47,11 @@ async fn a_bad_canary_is_taken_back_by_itself() {
     assert_eq!(log[0].outcome, Some(DeploymentOutcome::RolledBack));
     assert_eq!(log[0].failures.len(), 1);
     assert!(log[0].failures[0].recovered_at.is_some());
+    assert!(log[0].reached_at.is_some(), "a tenth of the users got it");
+    assert_eq!(
+        deploy::records::of_log(&log)[0].outcome,
+        deploy::dora::DeploymentOutcome::RolledBack
+    );
     let records = bench.environments.records();
     assert_eq!(records[0].2, [RecordStatus::Running, RecordStatus::Failed]);
     insta::assert_json_snapshot!("canary_taken_back_report", report);
@@ -152,6 +157,12 @@ async fn the_preview_is_checked_before_users_get_any_of_it() {
         report.summary
     );
     assert_eq!((bench.shares(), bench.stands()), (vec![], runs("v1")));
+    let log = bench.log.all();
+    assert_eq!(log[0].reached_at, None);
+    assert_eq!(
+        deploy::records::of_log(&log)[0].outcome,
+        deploy::dora::DeploymentOutcome::FailedBefore
+    );
 }
 
 #[tokio::test]

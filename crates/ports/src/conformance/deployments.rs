@@ -27,6 +27,7 @@ macro_rules! deployments_conformance {
             a_deployment_is_remembered_with_its_steps
             each_environment_has_its_own_newest_first
             failures_are_kept_with_their_times
+            what_was_not_over_by_then_is_found_again
             an_entry_about_nothing_changes_nothing);
     };
     (@tests $world:expr; $($test:ident)+) => {
@@ -146,12 +147,65 @@ pub async fn failures_are_kept_with_their_times(world: &dyn DeploymentWorld) {
     assert_eq!(failures[1].recovered_at, None);
 }
 
+pub async fn what_was_not_over_by_then_is_found_again(world: &dyn DeploymentWorld) {
+    let mut elsewhere = of("elsewhere", "staging", "v1");
+    elsewhere.repo_id = "other".to_owned();
+    let asked = |id: &str| LogEntry::Asked(of(id, "staging", id));
+    let reached = |id: &str| LogEntry::Reached { id: id.to_owned() };
+    let failure = LogEntry::Failure {
+        deployment: "failing".to_owned(),
+        id: "failure".to_owned(),
+        cause: "slow".to_owned(),
+    };
+    let over = |id: &str| ended(id, DeploymentOutcome::Succeeded);
+    write(
+        world,
+        &[asked("old"), asked("failing"), reached("failing"), failure],
+    )
+    .await;
+    write(world, &[over("old"), over("failing"), asked("runs")]).await;
+    world.advance(HOUR).await;
+    let since = world.log().now().await.expect("the time");
+    write(
+        world,
+        &[
+            reached("failing"),
+            asked("new"),
+            over("new"),
+            LogEntry::Asked(elsewhere),
+        ],
+    )
+    .await;
+    let found = async |repo: Option<&str>| -> Vec<Deployment> {
+        world.log().since(since, repo).await.expect("reads")
+    };
+    let ids = |found: &[Deployment]| found.iter().map(|d| d.what.id.clone()).collect::<Vec<_>>();
+    let ours = found(Some("repo")).await;
+    assert_eq!(ids(&ours), ["failing", "runs", "new"]);
+    assert_eq!(
+        ours[0].reached_at,
+        Some(ours[0].asked_at),
+        "the first time counts"
+    );
+    assert_eq!((ours[1].reached_at, ours[0].failures.len()), (None, 1));
+    assert_eq!(ids(&found(None).await), ["failing", "runs", "new", "elsewhere"]);
+    let recovered = LogEntry::Recovered {
+        id: "failure".to_owned(),
+    };
+    write(world, &[recovered]).await;
+    world.advance(HOUR).await;
+    let later = world.log().now().await.expect("the time");
+    let left = world.log().since(later, Some("repo")).await.expect("reads");
+    assert_eq!(ids(&left), ["runs"]);
+}
+
 pub async fn an_entry_about_nothing_changes_nothing(world: &dyn DeploymentWorld) {
     let entries = [
         LogEntry::Started {
             id: "no".to_owned(),
             previous: None,
         },
+        LogEntry::Reached { id: "no".to_owned() },
         ended("no", DeploymentOutcome::Failed),
         LogEntry::Failure {
             deployment: "no".to_owned(),

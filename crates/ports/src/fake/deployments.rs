@@ -99,6 +99,7 @@ impl Log {
                         previous: None,
                         asked_at: now,
                         started_at: None,
+                        reached_at: None,
                         ended_at: None,
                         outcome: None,
                         cause: None,
@@ -110,6 +111,11 @@ impl Log {
                 if let Some(known) = self.find(&id).filter(|known| known.started_at.is_none()) {
                     known.started_at = Some(now);
                     known.previous = previous;
+                }
+            }
+            LogEntry::Reached { id } => {
+                if let Some(known) = self.find(&id) {
+                    known.reached_at.get_or_insert(now);
                 }
             }
             LogEntry::Ended { id, outcome, cause } => {
@@ -157,6 +163,15 @@ impl DeploymentLog for FakeDeployments {
         let there =
             there.filter(|known| known.what.repo_id == repo_id && known.what.environment == environment);
         Ok(there.take(limit as usize).cloned().collect())
+    }
+
+    async fn since(&self, since: DateTime<Utc>, repo_id: Option<&str>) -> Result<Vec<Deployment>> {
+        let lasts = |end: Option<DateTime<Utc>>| end.is_none_or(|end| end >= since);
+        let counts = |known: &&Deployment| {
+            let failing = known.failures.iter().any(|failure| lasts(failure.recovered_at));
+            repo_id.is_none_or(|repo| repo == known.what.repo_id) && (lasts(known.ended_at) || failing)
+        };
+        Ok(self.log().deployments.iter().filter(counts).cloned().collect())
     }
 
     async fn now(&self) -> Result<DateTime<Utc>> {

@@ -1,8 +1,8 @@
 //! Wake-ups: somebody wrote to `tasks`. A slow poll stands behind them, so one that is missed costs time only.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{Error, Result};
@@ -41,17 +41,45 @@ impl Drop for Listener {
     }
 }
 
-/// Whether notifications come: proven by one that came over the connection that stands.
+/// What a listener hears.
 #[derive(Clone, Debug, Default)]
-pub struct Hearing(Arc<AtomicBool>);
+pub struct Hearing(Arc<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// Proven by a notification that came over the connection that stands.
+    hears: AtomicBool,
+    /// Tasks that were put in one by one.
+    new: Mutex<Vec<String>>,
+}
 
 impl Hearing {
+    /// New tasks that are remembered by their ids; more than these are looked for.
+    const NEW: usize = 64;
+
+    /// Whether notifications come.
     pub fn now(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.hears.load(Ordering::Relaxed)
+    }
+
+    /// The ids of tasks that came since the last call, as far as notifications named them: a statement that put in one row does.
+    pub fn new_tasks(&self) -> Vec<String> {
+        std::mem::take(&mut *self.named())
     }
 
     fn set(&self, hears: bool) -> bool {
-        self.0.swap(hears, Ordering::Relaxed)
+        self.0.hears.swap(hears, Ordering::Relaxed)
+    }
+
+    fn note(&self, task: &str) {
+        let mut new = self.named();
+        if !task.is_empty() && new.len() < Self::NEW {
+            new.push(task.to_owned());
+        }
+    }
+
+    fn named(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,6 +248,7 @@ impl Ear {
             };
             self.hearing.set(true);
             if heard.channel() != self.echo {
+                self.hearing.note(heard.payload());
                 self.wake.notify_one();
             }
         }

@@ -291,3 +291,41 @@ async fn the_listener_wakes_at_once_and_again_after_the_server_came_back() {
         .await
         .expect("and the pool has recovered");
 }
+
+#[tokio::test]
+async fn who_puts_in_one_task_tells_which() {
+    let db = postgres::database().await;
+    let store = db.store().await;
+    let wake = Arc::new(Notify::new());
+    let listener = store.listen(wake).expect("listens");
+    let heard = async |tasks: usize| {
+        let mut heard = Vec::new();
+        let all = async {
+            while heard.len() < tasks {
+                heard.extend(listener.hearing().new_tasks());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all)
+            .await
+            .expect("they are heard of");
+        heard
+    };
+    while !listener.hearing().now() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let one = store.create_task(&deploy()).await.unwrap().to_string();
+    assert_eq!(heard(1).await, [one]);
+    // Neither rows that come together nor a change of one are named; notifications come in the order of the commits.
+    db.sql("INSERT INTO tasks (task_type) VALUES ('deploy'), ('deploy')")
+        .await;
+    db.sql("UPDATE tasks SET status = 'cancelled'").await;
+    let long = "x".repeat(5000);
+    db.sql(&format!(
+        "INSERT INTO tasks (id, task_type) VALUES ('{long}', 'deploy')"
+    ))
+    .await;
+    db.sql("INSERT INTO tasks (id, task_type) VALUES ('last', 'deploy')")
+        .await;
+    assert_eq!(heard(2).await, [&long[..100], "last"]);
+}

@@ -5,6 +5,8 @@ use tracing::{info, warn};
 
 /// The least time between two looks: a run that another worker is firing at this moment is not looked at again and again.
 const BREATH: Duration = Duration::from_millis(50);
+/// Of so many looks for changes one asks whether the clock was set back, which is seldom.
+const RECOUNT: u32 = 5;
 /// Until another try after a fault.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -21,7 +23,7 @@ impl Cron {
     pub(crate) async fn keep(self) {
         let mut recounted: Option<Instant> = None;
         loop {
-            if recounted.is_none_or(|at| at.elapsed() >= self.every) {
+            if recounted.is_none_or(|at| at.elapsed() >= self.every * RECOUNT) {
                 self.recount().await;
                 recounted = Some(Instant::now());
             }

@@ -82,7 +82,8 @@ impl Worker {
         }
     }
 
-    /// Says where to see whether notifications come; while they do not, the table is looked at as without `LISTEN`.
+    /// Says where to see whether notifications come, and what new tasks they name; while none come, the table is looked at as
+    /// without `LISTEN`.
     pub fn hearing(self, hearing: Hearing) -> Self {
         Self {
             hearing: Some(hearing),
@@ -221,7 +222,11 @@ impl Worker {
                 continue;
             }
             linger = None;
-            if told && !full && !self.claim_fresh(worker, running, tasks).await {
+            let new = match &self.hearing {
+                Some(hearing) if told => hearing.new_tasks(),
+                _ => Vec::new(),
+            };
+            if !full && !self.claim_new(&new, worker, running, tasks).await {
                 in_doubt = true;
                 next_look = Instant::now() + self.config.poll;
                 continue;
@@ -271,17 +276,23 @@ impl Worker {
         (free > 0 && free >= self.config.slots.div_ceil(WORTHWHILE)).then_some(free)
     }
 
-    /// Begins what was just written to the table, as far as the oldest task need not come first. False when it is not known
+    /// Begins what was just put into the table, as far as the oldest task need not come first. False when it is not known
     /// whether tasks were claimed.
-    async fn claim_fresh(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> bool {
+    async fn claim_new(
+        &self,
+        new: &[String],
+        worker: &str,
+        running: &Running,
+        tasks: &mut JoinSet<()>,
+    ) -> bool {
         let claimed = self.claimed.load(Ordering::Relaxed);
         let before_oldest = u32::try_from(FAIR - 1 - claimed % FAIR).unwrap_or(0);
         let limit = self.free(running).min(before_oldest);
-        if limit == 0 {
+        if new.is_empty() || limit == 0 {
             return true;
         }
         let claim = self.claim_for(worker, limit, 0, Vec::new());
-        match self.store.claim_fresh(&claim).await {
+        match self.store.claim_new(&claim, new).await {
             Ok(claimed) => {
                 self.note(&claimed);
                 self.start(claimed, running, tasks);

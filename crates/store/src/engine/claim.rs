@@ -121,9 +121,9 @@ macro_rules! over {
 }
 pub(super) use over;
 
-/// Makes the rows `$which` ours; `$over` are claims that are over.
+/// Makes the rows `$which` ours.
 macro_rules! taking {
-    ($which:literal, $over:literal) => {
+    ($which:literal) => {
         concat!(
             "mine AS (
                  UPDATE tasks t
@@ -148,7 +148,6 @@ macro_rules! taking {
                         date_part('epoch', longshore.utc_now()
                             - greatest(CASE WHEN isfinite(t.created_at) THEN t.created_at END,
                                        CASE WHEN isfinite(t.run_at) THEN t.run_at END)) AS waited),
-             over AS (", over!($over), "),
              noted AS (
                  INSERT INTO longshore.claims (worker_id, tasks)
                  SELECT $1, array_agg(id) FROM mine HAVING count(*) > 0 RETURNING id)"
@@ -323,7 +322,8 @@ impl Store {
                         SELECT place FROM woken
                         UNION ALL SELECT place FROM aged
                         UNION ALL (SELECT place FROM in_turn WHERE place <> ALL (ARRAY (SELECT place FROM aged))
-                                    LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room))))", "$12"), "
+                                    LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room))))"), ",
+             over AS (", over!("$12"), ")
              SELECT mine.*, noted.id AS claim, ruled.yes AS ruled
                FROM ruled LEFT JOIN (mine CROSS JOIN noted) ON true WHERE ruled.yes OR mine.id IS NOT NULL"
         ))

@@ -319,7 +319,10 @@ impl Worker {
         let mut begun = Vec::with_capacity(claimed.len());
         for (claimed, cancel) in running.add(claimed) {
             let lease = claimed.lease.clone();
-            let abort = tasks.spawn(run_task(self.runner.clone(), claimed, cancel, running.clone()));
+            let (runner, running) = (self.runner.clone(), running.clone());
+            // Its room is taken where it runs: to spawn it moves what it is given, and no more.
+            let abort =
+                tasks.spawn(async move { Box::pin(run_task(runner, claimed, cancel, running)).await });
             begun.push((lease, abort));
         }
         running.attach(begun);

@@ -49,8 +49,15 @@ pub struct Hearing(Arc<Heard>);
 struct Heard {
     /// Proven by a notification that came over the connection that stands.
     hears: AtomicBool,
+    news: Mutex<News>,
+}
+
+#[derive(Debug, Default)]
+struct News {
     /// Tasks that were put in one by one.
-    new: Mutex<Vec<String>>,
+    new: Vec<String>,
+    /// Something else happened as well.
+    more: bool,
 }
 
 impl Hearing {
@@ -62,9 +69,11 @@ impl Hearing {
         self.0.hears.load(Ordering::Relaxed)
     }
 
-    /// The ids of tasks that came since the last call, as far as notifications named them: a statement that put in one row does.
+    /// The ids of tasks that came since the last call. Empty where that is not all that happened: only a statement that puts
+    /// in one row is told with its id.
     pub fn new_tasks(&self) -> Vec<String> {
-        std::mem::take(&mut *self.named())
+        let News { new, more } = std::mem::take(&mut *self.news());
+        if more { Vec::new() } else { new }
     }
 
     fn set(&self, hears: bool) -> bool {
@@ -72,14 +81,16 @@ impl Hearing {
     }
 
     fn note(&self, task: &str) {
-        let mut new = self.named();
-        if !task.is_empty() && new.len() < Self::NEW {
-            new.push(task.to_owned());
+        let mut news = self.news();
+        if task.is_empty() || news.new.len() >= Self::NEW {
+            news.more = true;
+        } else {
+            news.new.push(task.to_owned());
         }
     }
 
-    fn named(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.new.lock().unwrap_or_else(PoisonError::into_inner)
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.0.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,6 +159,14 @@ struct Ear {
     echo: String,
     wake: Arc<Notify>,
     hearing: Hearing,
+}
+
+impl Drop for Ear {
+    /// Also when it panics: whoever relied on it polls from then on.
+    fn drop(&mut self) {
+        self.hearing.set(false);
+        self.wake.notify_one();
+    }
 }
 
 impl Ear {
@@ -279,4 +298,27 @@ async fn session_of(connection: &mut PgConnection) -> sqlx::Result<i32> {
         .await?;
     tx.commit().await?;
     row.try_get("session")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_tasks_are_named_where_nothing_else_happened() {
+        let hearing = Hearing::default();
+        assert!(hearing.new_tasks().is_empty());
+        hearing.note("a");
+        hearing.note("b");
+        assert_eq!(hearing.new_tasks(), ["a", "b"]);
+        assert!(hearing.new_tasks().is_empty());
+        for unnamed in [["", "a"], ["a", ""]] {
+            unnamed.iter().for_each(|task| hearing.note(task));
+            assert!(hearing.new_tasks().is_empty());
+        }
+        (0..=Hearing::NEW).for_each(|n| hearing.note(&n.to_string()));
+        assert!(hearing.new_tasks().is_empty(), "more than are remembered");
+        hearing.note("c");
+        assert_eq!(hearing.new_tasks(), ["c"]);
+    }
 }

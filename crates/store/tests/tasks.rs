@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::{ErrorKind, NewTask, Priority, TaskId, TaskStatus};
 use serde_json::json;
+use sqlx::postgres::PgListener;
 use store::{Bulk, BulkFilter, Delivery, Received, Store, TaskFilter};
 use testkit::postgres::{self, Database, Postgres};
 use tokio::sync::Notify;
@@ -295,37 +296,42 @@ async fn the_listener_wakes_at_once_and_again_after_the_server_came_back() {
 #[tokio::test]
 async fn who_puts_in_one_task_tells_which() {
     let db = postgres::database().await;
-    let store = db.store().await;
-    let wake = Arc::new(Notify::new());
-    let listener = store.listen(wake).expect("listens");
-    let heard = async |tasks: usize| {
-        let mut heard = Vec::new();
-        let all = async {
-            while heard.len() < tasks {
-                heard.extend(listener.hearing().new_tasks());
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut listener = PgListener::connect(db.url()).await.expect("connects");
+    listener.listen("longshore").await.expect("listens");
+    let mut told = async |statements: &str| {
+        db.sql(statements).await;
+        db.sql("SELECT pg_notify('longshore', 'the end')").await;
+        let mut told = Vec::new();
+        loop {
+            let heard = listener.recv().await.expect("a notification");
+            match heard.payload() {
+                "the end" => return told,
+                payload => told.push(payload.to_owned()),
             }
-        };
-        tokio::time::timeout(Duration::from_secs(20), all)
-            .await
-            .expect("they are heard of");
-        heard
+        }
     };
-    while !listener.hearing().now() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(
+        told("INSERT INTO tasks (id, task_type) VALUES ('a', 'deploy')").await,
+        ["a"]
+    );
+    for unnamed in [
+        "INSERT INTO tasks (task_type) VALUES ('deploy'), ('deploy')",
+        "UPDATE tasks SET status = 'cancelled'",
+        "INSERT INTO tasks (id, task_type) VALUES ('a', 'deploy') ON CONFLICT DO NOTHING",
+        "INSERT INTO tasks (id, task_type) VALUES (repeat('x', 500), 'deploy')",
+        "INSERT INTO tasks (id, task_type) VALUES ('two words', 'deploy')",
+        "INSERT INTO tasks (id, task_type) VALUES ('\u{e4}', 'deploy')",
+    ] {
+        assert_eq!(told(unnamed).await, [""], "{unnamed}");
     }
-    let one = store.create_task(&deploy()).await.unwrap().to_string();
-    assert_eq!(heard(1).await, [one]);
-    // Neither rows that come together nor a change of one are named; notifications come in the order of the commits.
-    db.sql("INSERT INTO tasks (task_type) VALUES ('deploy'), ('deploy')")
-        .await;
-    db.sql("UPDATE tasks SET status = 'cancelled'").await;
-    let long = "x".repeat(5000);
-    db.sql(&format!(
-        "INSERT INTO tasks (id, task_type) VALUES ('{long}', 'deploy')"
-    ))
-    .await;
-    db.sql("INSERT INTO tasks (id, task_type) VALUES ('last', 'deploy')")
-        .await;
-    assert_eq!(heard(2).await, [&long[..100], "last"]);
+    let many: String = (0..100)
+        .map(|n| format!("INSERT INTO tasks (id, task_type) VALUES ('n{n}', 'deploy');"))
+        .collect();
+    let mut expected: Vec<String> = (0..16).map(|n| format!("n{n}")).collect();
+    expected.push(String::new());
+    assert_eq!(
+        told(&format!("BEGIN; {many} COMMIT")).await,
+        expected,
+        "in one transaction"
+    );
 }

@@ -177,8 +177,8 @@ impl Worker {
         // Whether the table may say that we run what we know nothing of.
         let mut in_doubt = false;
         let taken = Taken::default();
-        // Whether the last claim found as much as it wanted, and how long the free slots wait for more.
-        let mut full = false;
+        // Whether the last claim found as much as it wanted, or might have, and how long the free slots wait for more.
+        let mut full = true;
         let mut linger: Option<Instant> = None;
         // When the tasks that wait for others' were last looked at.
         let mut woken = Instant::now();
@@ -222,10 +222,7 @@ impl Worker {
                 continue;
             }
             linger = None;
-            let new = match &self.hearing {
-                Some(hearing) if told => hearing.new_tasks(),
-                _ => Vec::new(),
-            };
+            let new = self.hearing.as_ref().map(Hearing::new_tasks).unwrap_or_default();
             if !full && !self.claim_new(&new, worker, running, tasks).await {
                 in_doubt = true;
                 next_look = Instant::now() + self.config.poll;
@@ -242,7 +239,7 @@ impl Worker {
                 claimed = self.claim(worker, running, tasks, &taken, false).await;
             }
             in_doubt = claimed.is_none();
-            full = claimed.as_ref().is_some_and(|claimed| claimed.full);
+            full = claimed.as_ref().is_none_or(|claimed| claimed.full);
             next_look = Instant::now() + claimed.map_or(self.config.poll, |claimed| claimed.pause);
         }
     }

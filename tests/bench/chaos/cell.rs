@@ -27,7 +27,8 @@ pub const NAMES: [&str; 9] = [
 pub const WARM_UP: Duration = Duration::from_secs(3);
 /// A window is judged by the median of so many equal parts, so that one hiccup of the machine decides nothing.
 const PARTS: i32 = 10;
-/// While a cell is judged under pressure, this share of the clean capacity is asked for: as much as people let one carry.
+/// While a cell is judged under pressure, this share of the clean capacity is asked for. Of two cores four readers leave no
+/// nine tenths.
 const PRESSED: f64 = 0.75;
 /// A fault leaves room to catch up.
 const STEADY: f64 = 0.5;

@@ -174,6 +174,36 @@ async fn what_was_planned_while_the_table_was_small_does_not_read_all_of_it_late
     assert!(fetched < 1000, "{fetched} rows were looked at for 60 tasks");
 }
 
+#[tokio::test]
+async fn a_new_task_is_looked_up_by_its_key() {
+    for finished in [0, 30_000] {
+        let db = postgres::database().await;
+        db.sql(&format!(
+            "INSERT INTO tasks (task_type, assigned_to, status, completed_at)
+             SELECT 'deploy', 'devops', 'completed', now() FROM generate_series(1, {finished});
+             ANALYZE;
+             INSERT INTO tasks (id, task_type, assigned_to) VALUES ('new', 'deploy', 'devops')"
+        ))
+        .await;
+        let store = db.worker_store().await;
+        register(&store, "w", LONG).await;
+        let claimed = store
+            .claim_new(&claim("w", 1), &["new".to_owned()])
+            .await
+            .expect("claim");
+        assert_eq!(claimed.len(), 1);
+        store.close().await;
+        all_gone(&db).await;
+        let used = "SELECT string_agg(indexrelname, ' ') FROM pg_stat_user_indexes
+                     WHERE relid = 'tasks'::regclass AND idx_scan > 0";
+        assert_eq!(
+            db.value(used).await.as_deref(),
+            Some("tasks_pkey"),
+            "of {finished} tasks"
+        );
+    }
+}
+
 /// Rows of `tasks` that one claim under rules reads: looked up by indexes, and all entries of these that it went through.
 async fn read_by_a_limited_claim(saturated: u32) -> (i64, i64, i64) {
     let db = postgres::database().await;

@@ -55,7 +55,7 @@ impl Config {
             connect_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(30),
             idle_in_transaction: Duration::from_secs(5),
-            listen_check: Duration::from_secs(60),
+            listen_check: Duration::from_secs(120),
             application_name: "longshore".to_owned(),
             agents: vec!["devops".to_owned()],
         }

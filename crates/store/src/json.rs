@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{ColumnIndex, Row};
 
 /// A JSON column's value, or why it cannot be read.
 pub(crate) type Stored = Result<Option<Value>, Unreadable>;
@@ -16,7 +16,7 @@ pub(crate) enum Unreadable {
 }
 
 /// The column's value; that one row's is unreadable must not keep others from being read.
-pub(crate) fn read(row: &PgRow, column: &str) -> Result<Stored, sqlx::Error> {
+pub(crate) fn read(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Stored, sqlx::Error> {
     match row.try_get::<Option<Value>, _>(column) {
         Ok(value) => Ok(Ok(value)),
         Err(sqlx::Error::ColumnDecode { source, .. }) => {

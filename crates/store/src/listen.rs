@@ -1,8 +1,8 @@
 //! Wake-ups: somebody wrote to `tasks`. A slow poll stands behind them, so one that is missed costs time only.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{Error, Result};
@@ -41,17 +41,56 @@ impl Drop for Listener {
     }
 }
 
-/// Whether notifications come: proven by one that came over the connection that stands.
+/// What a listener hears.
 #[derive(Clone, Debug, Default)]
-pub struct Hearing(Arc<AtomicBool>);
+pub struct Hearing(Arc<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// Proven by a notification that came over the connection that stands.
+    hears: AtomicBool,
+    news: Mutex<News>,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    /// Tasks that were put in one by one.
+    new: Vec<String>,
+    /// Something else happened as well.
+    more: bool,
+}
 
 impl Hearing {
+    /// New tasks that are remembered by their ids; more than these are looked for.
+    const NEW: usize = 64;
+
+    /// Whether notifications come.
     pub fn now(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.hears.load(Ordering::Relaxed)
+    }
+
+    /// The ids of tasks that came since the last call. Empty where that is not all that happened: only a statement that puts
+    /// in one row is told with its id.
+    pub fn new_tasks(&self) -> Vec<String> {
+        let News { new, more } = std::mem::take(&mut *self.news());
+        if more { Vec::new() } else { new }
     }
 
     fn set(&self, hears: bool) -> bool {
-        self.0.swap(hears, Ordering::Relaxed)
+        self.0.hears.swap(hears, Ordering::Relaxed)
+    }
+
+    fn note(&self, task: &str) {
+        let mut news = self.news();
+        if task.is_empty() || news.new.len() >= Self::NEW {
+            news.more = true;
+        } else {
+            news.new.push(task.to_owned());
+        }
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.0.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,6 +159,14 @@ struct Ear {
     echo: String,
     wake: Arc<Notify>,
     hearing: Hearing,
+}
+
+impl Drop for Ear {
+    /// Also when it panics: whoever relied on it polls from then on.
+    fn drop(&mut self) {
+        self.hearing.set(false);
+        self.wake.notify_one();
+    }
 }
 
 impl Ear {
@@ -220,6 +267,7 @@ impl Ear {
             };
             self.hearing.set(true);
             if heard.channel() != self.echo {
+                self.hearing.note(heard.payload());
                 self.wake.notify_one();
             }
         }
@@ -250,4 +298,27 @@ async fn session_of(connection: &mut PgConnection) -> sqlx::Result<i32> {
         .await?;
     tx.commit().await?;
     row.try_get("session")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_tasks_are_named_where_nothing_else_happened() {
+        let hearing = Hearing::default();
+        assert!(hearing.new_tasks().is_empty());
+        hearing.note("a");
+        hearing.note("b");
+        assert_eq!(hearing.new_tasks(), ["a", "b"]);
+        assert!(hearing.new_tasks().is_empty());
+        for unnamed in [["", "a"], ["a", ""]] {
+            unnamed.iter().for_each(|task| hearing.note(task));
+            assert!(hearing.new_tasks().is_empty());
+        }
+        (0..=Hearing::NEW).for_each(|n| hearing.note(&n.to_string()));
+        assert!(hearing.new_tasks().is_empty(), "more than are remembered");
+        hearing.note("c");
+        assert_eq!(hearing.new_tasks(), ["c"]);
+    }
 }

@@ -83,6 +83,9 @@ impl Store {
                 ("plan_cache_mode", "force_generic_plan"),
                 ("enable_seqscan", "off"),
                 ("enable_bitmapscan", "off"),
+                // Planned while the table was small, they would read all of it once it is large.
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
             ])
         });
         let store = Self {

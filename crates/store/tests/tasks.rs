@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::{ErrorKind, NewTask, Priority, TaskId, TaskStatus};
 use serde_json::json;
+use sqlx::postgres::PgListener;
 use store::{Bulk, BulkFilter, Delivery, Received, Store, TaskFilter};
 use testkit::postgres::{self, Database, Postgres};
 use tokio::sync::Notify;
@@ -290,4 +291,47 @@ async fn the_listener_wakes_at_once_and_again_after_the_server_came_back() {
         .create_task(&deploy())
         .await
         .expect("and the pool has recovered");
+}
+
+#[tokio::test]
+async fn who_puts_in_one_task_tells_which() {
+    let db = postgres::database().await;
+    let mut listener = PgListener::connect(db.url()).await.expect("connects");
+    listener.listen("longshore").await.expect("listens");
+    let mut told = async |statements: &str| {
+        db.sql(statements).await;
+        db.sql("SELECT pg_notify('longshore', 'the end')").await;
+        let mut told = Vec::new();
+        loop {
+            let heard = listener.recv().await.expect("a notification");
+            match heard.payload() {
+                "the end" => return told,
+                payload => told.push(payload.to_owned()),
+            }
+        }
+    };
+    assert_eq!(
+        told("INSERT INTO tasks (id, task_type) VALUES ('a', 'deploy')").await,
+        ["a"]
+    );
+    for unnamed in [
+        "INSERT INTO tasks (task_type) VALUES ('deploy'), ('deploy')",
+        "UPDATE tasks SET status = 'cancelled'",
+        "INSERT INTO tasks (id, task_type) VALUES ('a', 'deploy') ON CONFLICT DO NOTHING",
+        "INSERT INTO tasks (id, task_type) VALUES (repeat('x', 500), 'deploy')",
+        "INSERT INTO tasks (id, task_type) VALUES ('two words', 'deploy')",
+        "INSERT INTO tasks (id, task_type) VALUES ('\u{e4}', 'deploy')",
+    ] {
+        assert_eq!(told(unnamed).await, [""], "{unnamed}");
+    }
+    let many: String = (0..100)
+        .map(|n| format!("INSERT INTO tasks (id, task_type) VALUES ('n{n}', 'deploy');"))
+        .collect();
+    let mut expected: Vec<String> = (0..16).map(|n| format!("n{n}")).collect();
+    expected.push(String::new());
+    assert_eq!(
+        told(&format!("BEGIN; {many} COMMIT")).await,
+        expected,
+        "in one transaction"
+    );
 }

@@ -45,7 +45,7 @@ impl Default for Config {
             per_minute: 50,
             lease: Duration::from_secs(30),
             prompt: Duration::from_secs(1),
-            poll: Duration::from_secs(20),
+            poll: Duration::from_secs(30),
             poll_unheard: Duration::from_secs(2),
             sweep_every: Duration::from_secs(60),
             first_delay: Duration::from_secs(2),

@@ -5,6 +5,8 @@ use tracing::{info, warn};
 
 /// The least time between two looks: a run that another worker is firing at this moment is not looked at again and again.
 const BREATH: Duration = Duration::from_millis(50);
+/// Of so many looks for changes one asks whether the clock was set back, which is seldom.
+const RECOUNT: u32 = 5;
 /// Until another try after a fault.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -21,24 +23,25 @@ impl Cron {
     pub(crate) async fn keep(self) {
         let mut recounted: Option<Instant> = None;
         loop {
-            if recounted.is_none_or(|at| at.elapsed() >= self.every) {
-                self.recount().await;
+            if recounted.is_none_or(|at| at.elapsed() >= self.every * RECOUNT) && self.recount().await {
                 recounted = Some(Instant::now());
             }
             tokio::time::sleep(self.look().await).await;
         }
     }
 
-    /// The database's clock may have been set back.
-    async fn recount(&self) {
+    /// The database's clock may have been set back. False when it could not be asked.
+    async fn recount(&self) -> bool {
         match self.store.recount_schedules().await {
             Ok(schedules) => {
                 for name in schedules {
                     warn!(schedule.name = %name, "The clock was set back: a schedule's next run is counted anew");
                 }
+                true
             }
             Err(error) => {
-                warn!(error = %error, "Could not look for schedules that an earlier clock planned; looking again")
+                warn!(error = %error, "Could not look for schedules that an earlier clock planned; looking again");
+                false
             }
         }
     }

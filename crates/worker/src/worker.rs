@@ -82,7 +82,8 @@ impl Worker {
         }
     }
 
-    /// Says where to see whether notifications come; while they do not, the table is looked at as without `LISTEN`.
+    /// Says where to see whether notifications come, and what new tasks they name; while none come, the table is looked at as
+    /// without `LISTEN`.
     pub fn hearing(self, hearing: Hearing) -> Self {
         Self {
             hearing: Some(hearing),
@@ -176,8 +177,8 @@ impl Worker {
         // Whether the table may say that we run what we know nothing of.
         let mut in_doubt = false;
         let taken = Taken::default();
-        // Whether the last claim found as much as it wanted, and how long the free slots wait for more.
-        let mut full = false;
+        // Whether the last claim found as much as it wanted, or might have, and how long the free slots wait for more.
+        let mut full = true;
         let mut linger: Option<Instant> = None;
         // When the tasks that wait for others' were last looked at.
         let mut woken = Instant::now();
@@ -221,7 +222,8 @@ impl Worker {
                 continue;
             }
             linger = None;
-            if told && !full && !self.claim_fresh(worker, running, tasks).await {
+            let new = self.hearing.as_ref().map(Hearing::new_tasks).unwrap_or_default();
+            if !full && !self.claim_new(&new, worker, running, tasks).await {
                 in_doubt = true;
                 next_look = Instant::now() + self.config.poll;
                 continue;
@@ -237,7 +239,7 @@ impl Worker {
                 claimed = self.claim(worker, running, tasks, &taken, false).await;
             }
             in_doubt = claimed.is_none();
-            full = claimed.as_ref().is_some_and(|claimed| claimed.full);
+            full = claimed.as_ref().is_none_or(|claimed| claimed.full);
             next_look = Instant::now() + claimed.map_or(self.config.poll, |claimed| claimed.pause);
         }
     }
@@ -271,17 +273,23 @@ impl Worker {
         (free > 0 && free >= self.config.slots.div_ceil(WORTHWHILE)).then_some(free)
     }
 
-    /// Begins what was just written to the table, as far as the oldest task need not come first. False when it is not known
+    /// Begins what was just put into the table, as far as the oldest task need not come first. False when it is not known
     /// whether tasks were claimed.
-    async fn claim_fresh(&self, worker: &str, running: &Running, tasks: &mut JoinSet<()>) -> bool {
+    async fn claim_new(
+        &self,
+        new: &[String],
+        worker: &str,
+        running: &Running,
+        tasks: &mut JoinSet<()>,
+    ) -> bool {
         let claimed = self.claimed.load(Ordering::Relaxed);
         let before_oldest = u32::try_from(FAIR - 1 - claimed % FAIR).unwrap_or(0);
         let limit = self.free(running).min(before_oldest);
-        if limit == 0 {
+        if new.is_empty() || limit == 0 {
             return true;
         }
         let claim = self.claim_for(worker, limit, 0, Vec::new());
-        match self.store.claim_fresh(&claim).await {
+        match self.store.claim_new(&claim, new).await {
             Ok(claimed) => {
                 self.note(&claimed);
                 self.start(claimed, running, tasks);
@@ -308,7 +316,10 @@ impl Worker {
         let mut begun = Vec::with_capacity(claimed.len());
         for (claimed, cancel) in running.add(claimed) {
             let lease = claimed.lease.clone();
-            let abort = tasks.spawn(run_task(self.runner.clone(), claimed, cancel, running.clone()));
+            let (runner, running) = (self.runner.clone(), running.clone());
+            // Its room is taken where it runs: to spawn it moves what it is given, and no more.
+            let abort =
+                tasks.spawn(async move { Box::pin(run_task(runner, claimed, cancel, running)).await });
             begun.push((lease, abort));
         }
         running.attach(begun);

@@ -179,7 +179,7 @@ fn worker(found: &mut Found<'_>) {
             found.no_longer(key, span, LONGEST);
         }
     }
-    // A lease is prolonged every third of it; below this, one slow answer of the database would cost it.
+    // A lease is prolonged when a third of it has passed; below this, one slow answer of the database would cost it.
     if worker.lease < Span::seconds(1) {
         found.add(
             "worker.lease",

@@ -121,9 +121,9 @@ macro_rules! over {
 }
 pub(super) use over;
 
-/// Makes the rows `$which` ours; `$over` are claims that are over.
+/// Makes the rows `$which` ours.
 macro_rules! taking {
-    ($which:literal, $over:literal) => {
+    ($which:literal) => {
         concat!(
             "mine AS (
                  UPDATE tasks t
@@ -148,7 +148,6 @@ macro_rules! taking {
                         date_part('epoch', longshore.utc_now()
                             - greatest(CASE WHEN isfinite(t.created_at) THEN t.created_at END,
                                        CASE WHEN isfinite(t.run_at) THEN t.run_at END)) AS waited),
-             over AS (", over!($over), "),
              noted AS (
                  INSERT INTO longshore.claims (worker_id, tasks)
                  SELECT $1, array_agg(id) FROM mine HAVING count(*) > 0 RETURNING id)"
@@ -156,6 +155,29 @@ macro_rules! taking {
     };
 }
 pub(super) use taking;
+
+/// Where the columns of a claimed row stand, as [`taking`] gives them: to look for each by its name is a good part of what
+/// reading a row costs.
+pub(super) mod column {
+    pub(in crate::engine) const ID: usize = 0;
+    pub(in crate::engine) const REPO_ID: usize = 1;
+    pub(in crate::engine) const TASK_TYPE: usize = 2;
+    pub(in crate::engine) const PRIORITY: usize = 3;
+    pub(in crate::engine) const PAYLOAD: usize = 4;
+    pub(in crate::engine) const STATUS: usize = 5;
+    pub(in crate::engine) const ASSIGNED_TO: usize = 6;
+    pub(in crate::engine) const CREATED_BY: usize = 7;
+    pub(in crate::engine) const PARENT: usize = 8;
+    pub(in crate::engine) const ATTEMPT: usize = 9;
+    pub(in crate::engine) const FAILURES: usize = 10;
+    pub(in crate::engine) const CRASHES: usize = 11;
+    pub(in crate::engine) const MAX_ATTEMPTS: usize = 12;
+    pub(in crate::engine) const IN_TURN: usize = 13;
+    pub(in crate::engine) const LEFT: usize = 14;
+    pub(in crate::engine) const WAITED: usize = 15;
+    /// Of the statement, not of the row.
+    pub(in crate::engine) const CLAIM: usize = 16;
+}
 
 /// What is pending in one priority (`level`), locked, at most so many of each agent and each type. They are looked up one
 /// by one, so that what others have pending is not walked through.
@@ -258,7 +280,7 @@ impl Store {
         let worker = Arc::from(claim.worker.as_str());
         rows.iter()
             .map(|row| {
-                let id: String = row.try_get("id").doing(doing)?;
+                let id: String = row.try_get(column::ID).doing(doing)?;
                 read(
                     row,
                     claim,
@@ -323,7 +345,8 @@ impl Store {
                         SELECT place FROM woken
                         UNION ALL SELECT place FROM aged
                         UNION ALL (SELECT place FROM in_turn WHERE place <> ALL (ARRAY (SELECT place FROM aged))
-                                    LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room))))", "$12"), "
+                                    LIMIT (SELECT slots - (SELECT count(*) FROM aged) FROM room))))"), ",
+             over AS (", over!("$12"), ")
              SELECT mine.*, noted.id AS claim, ruled.yes AS ruled
                FROM ruled LEFT JOIN (mine CROSS JOIN noted) ON true WHERE ruled.yes OR mine.id IS NOT NULL"
         ))
@@ -346,7 +369,7 @@ impl Store {
     async fn repos_of(&self, db: &mut PgConnection, rows: &[PgRow]) -> Result<HashMap<String, Repo>> {
         let mut ids: Vec<String> = rows
             .iter()
-            .filter_map(|row| row.try_get("repo_id").ok().flatten())
+            .filter_map(|row| row.try_get(column::REPO_ID).ok().flatten())
             .collect();
         ids.sort_unstable();
         ids.dedup();
@@ -366,10 +389,10 @@ impl Store {
         let children: Vec<String> = rows
             .iter()
             .filter(|row| {
-                row.try_get::<Option<String>, _>("parent_task_id")
+                row.try_get::<Option<String>, _>(column::PARENT)
                     .is_ok_and(|parent| parent.is_some())
             })
-            .filter_map(|row| row.try_get("id").ok())
+            .filter_map(|row| row.try_get(column::ID).ok())
             .collect();
         if children.is_empty() {
             return Ok(HashMap::new());
@@ -385,45 +408,46 @@ fn read(
     repos: &HashMap<String, Repo>,
     ancestors: Vec<Ancestor>,
 ) -> std::result::Result<Claimed, sqlx::Error> {
-    let id = TaskId::from(row.try_get::<String, _>("id")?);
-    let repo_id: Option<String> = row.try_get("repo_id")?;
-    let parent: Option<String> = row.try_get("parent_task_id")?;
-    let stored = json::read(row, "payload")?;
+    let id = TaskId::from(row.try_get::<String, _>(column::ID)?);
+    let repo_id: Option<String> = row.try_get(column::REPO_ID)?;
+    let parent: Option<String> = row.try_get(column::PARENT)?;
+    let stored = json::read(row, column::PAYLOAD)?;
     let repo = repo_id.as_ref().and_then(|id| repos.get(id)).cloned();
     let refusal = refuse::payload(&stored, claim.max_depth)
         .or_else(|| repo_id.filter(|_| repo.is_none()).map(refuse::unknown_repo))
         .or_else(|| repo.as_ref().and_then(refuse::settings))
         .or_else(|| ticket::refuse_parents(&id, parent.as_deref(), &ancestors));
     let payload = stored.ok().flatten().unwrap_or_default();
-    let priority = Priority::try_from(i64::from(row.try_get::<i32, _>("priority")?)).unwrap_or_default();
-    let seconds = |name| -> std::result::Result<Option<Duration>, sqlx::Error> {
-        let value: Option<f64> = row.try_get(name)?;
+    let priority =
+        Priority::try_from(i64::from(row.try_get::<i32, _>(column::PRIORITY)?)).unwrap_or_default();
+    let seconds = |column: usize| -> std::result::Result<Option<Duration>, sqlx::Error> {
+        let value: Option<f64> = row.try_get(column)?;
         Ok(value.map(|s| Duration::try_from_secs_f64(s).unwrap_or_default()))
     };
     Ok(Claimed {
         lease: Lease {
             task: id.clone(),
             worker: worker.clone(),
-            attempt: row.try_get("attempt")?,
+            attempt: row.try_get(column::ATTEMPT)?,
         },
-        claim: row.try_get("claim")?,
-        failures: row.try_get::<i32, _>("failures")?.unsigned_abs(),
-        crashes: row.try_get::<i32, _>("crashes")?.unsigned_abs(),
+        claim: row.try_get(column::CLAIM)?,
+        failures: row.try_get::<i32, _>(column::FAILURES)?.unsigned_abs(),
+        crashes: row.try_get::<i32, _>(column::CRASHES)?.unsigned_abs(),
         max_attempts: row
-            .try_get::<Option<i32>, _>("max_attempts")?
+            .try_get::<Option<i32>, _>(column::MAX_ATTEMPTS)?
             .and_then(|n| u32::try_from(n).ok()),
-        cancelled: row.try_get::<String, _>("status")? == "cancelled",
-        left: seconds("left")?,
-        waited: seconds("waited")?.unwrap_or_default(),
+        cancelled: row.try_get::<String, _>(column::STATUS)? == "cancelled",
+        left: seconds(column::LEFT)?,
+        waited: seconds(column::WAITED)?.unwrap_or_default(),
         refusal,
         info: Arc::new(TaskInfo {
             ticket: ticket::of(&payload, repo.as_ref(), &ancestors),
             id,
-            task_type: row.try_get("task_type")?,
+            task_type: row.try_get(column::TASK_TYPE)?,
             priority,
             payload,
-            created_by: row.try_get("created_by")?,
-            assigned_to: row.try_get("assigned_to")?,
+            created_by: row.try_get(column::CREATED_BY)?,
+            assigned_to: row.try_get(column::ASSIGNED_TO)?,
             parent: parent.map(TaskId::from),
             repo,
         }),

@@ -6,6 +6,8 @@ use chrono::NaiveDateTime;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::claim::column;
+
 /// How far each priority's pending tasks have been taken: what was created before that is not looked for again. Only
 /// while whole claims follow each other, so that the dead rows of a long drain are not walked through in every one, and
 /// for a second at most: what was passed by meanwhile, such as a row that somebody had locked, is found then.
@@ -82,9 +84,9 @@ impl Taken {
         passed.since.get_or_insert_with(Instant::now);
         for row in rows {
             // Others may have come from anywhere in the order.
-            if let Some(created_at) = row.try_get::<Option<NaiveDateTime>, _>("in_turn")? {
-                let last = (created_at, row.try_get("id")?);
-                let taken = passed.last.entry(row.try_get("priority")?);
+            if let Some(created_at) = row.try_get::<Option<NaiveDateTime>, _>(column::IN_TURN)? {
+                let last = (created_at, row.try_get(column::ID)?);
+                let taken = passed.last.entry(row.try_get(column::PRIORITY)?);
                 let taken = taken.or_insert_with(|| last.clone());
                 if *taken < last {
                     *taken = last;

@@ -283,3 +283,60 @@ async fn a_started_task_that_was_put_back_is_left_to_those_who_serve_its_version
         ["begun"]
     );
 }
+
+#[tokio::test]
+async fn of_new_tasks_those_are_taken_that_are_pending_and_ours() {
+    let db = postgres::database().await;
+    db.sql(
+        "INSERT INTO tasks (id, task_type, assigned_to, priority, status, run_at) VALUES
+         ('ours', 'deploy', 'devops', 5, 'pending', now()), ('urgent', 'deploy', 'devops', 9, 'pending', now()),
+         ('anyones', 'fix_build', NULL, 8, 'pending', now()), ('not named', 'deploy', 'devops', 10, 'pending', now()),
+         ('theirs', 'deploy', 'builder', 10, 'pending', now()), ('strange', 'knit', NULL, 10, 'pending', now()),
+         ('begun', 'deploy', 'devops', 10, 'in_progress', now()), ('later', 'deploy', 'devops', 10, 'pending', now() + interval '1 hour'),
+         ('soon', 'deploy', 'devops', 10, 'pending', now() + interval '20 seconds'), ('locked', 'deploy', 'devops', 10, 'pending', now())",
+    )
+    .await;
+    let mut other = db.session().await;
+    other
+        .sql("BEGIN; SELECT FROM tasks WHERE id = 'locked' FOR UPDATE")
+        .await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    let new = [
+        "ours", "urgent", "anyones", "theirs", "strange", "begun", "later", "soon", "locked", "gone",
+    ]
+    .map(str::to_owned);
+    let take = async |limit| {
+        let claimed = store.claim_new(&claim("w", limit), &new).await.expect("a claim");
+        let mut ids: Vec<_> = claimed.iter().map(|c| c.info.id.to_string()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(take(2).await, ["anyones", "urgent"]);
+    assert_eq!(take(9).await, ["ours"]);
+    assert!(take(9).await.is_empty());
+    let running = "SELECT string_agg(task, ' ' ORDER BY task) FROM longshore.claims, unnest(tasks) AS task";
+    assert_eq!(db.value(running).await.as_deref(), Some("anyones ours urgent"));
+}
+
+#[tokio::test]
+async fn new_tasks_are_not_taken_by_the_short_way_where_there_are_rules() {
+    let db = postgres::database().await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    db.sql("INSERT INTO tasks (id, task_type, assigned_to) VALUES ('new', 'deploy', 'devops')")
+        .await;
+    db.sql("INSERT INTO repos (id, name, status) VALUES ('r', 'r', 'paused')")
+        .await;
+    let claimed = store
+        .claim_new(&claim("w", 9), &["new".to_owned()])
+        .await
+        .expect("a claim");
+    assert!(claimed.is_empty(), "{claimed:?}");
+    db.sql("DELETE FROM repos").await;
+    let claimed = store
+        .claim_new(&claim("w", 9), &["new".to_owned()])
+        .await
+        .expect("a claim");
+    assert_eq!(claimed.len(), 1);
+}

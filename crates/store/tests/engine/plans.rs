@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use domain::TaskId;
-use durable::{Lease, Outcome};
-use store::{Settle, Settled, Store};
+use durable::{Journal, Lease, Outcome, Recorded, StepKind, StepRef};
+use store::{Recorder, Settle, Settled, Store, TaskJournal};
 use testkit::postgres::{self, Database};
 
 use crate::common::{LONG, claim, register};
@@ -32,6 +32,24 @@ async fn all_gone(db: &Database) {
     tokio::time::timeout(Duration::from_secs(20), gone)
         .await
         .expect("all sessions end");
+}
+
+/// The outcomes of tasks that all went well.
+fn ended(leases: &[Lease]) -> Vec<Settle> {
+    leases
+        .iter()
+        .map(|lease| Settle {
+            lease: lease.clone(),
+            parent: None,
+            ticket: None,
+            outcome: Outcome::Ended {
+                status: domain::TaskStatus::Completed,
+                report: Box::new(domain::Report::new(domain::Verdict::Succeeded, "done")),
+                error: None,
+            },
+            delay: Duration::ZERO,
+        })
+        .collect()
 }
 
 async fn a_round(store: &Store) {
@@ -61,21 +79,7 @@ async fn a_round(store: &Store) {
         .housekeeping(Duration::from_secs(600))
         .await
         .expect("tidy up");
-    let batch: Vec<Settle> = leases
-        .iter()
-        .map(|lease| Settle {
-            lease: lease.clone(),
-            parent: None,
-            ticket: None,
-            outcome: Outcome::Ended {
-                status: domain::TaskStatus::Completed,
-                report: Box::new(domain::Report::new(domain::Verdict::Succeeded, "done")),
-                error: None,
-            },
-            delay: Duration::ZERO,
-        })
-        .collect();
-    let settled = store.finish(&batch).await.expect("finish");
+    let settled = store.finish(&ended(&leases)).await.expect("finish");
     assert!(settled.iter().all(|s| *s == Settled::Written));
     store.cancel_task(&TaskId::from("mine 20")).await.expect("cancel");
 }
@@ -108,6 +112,96 @@ async fn a_workers_round_reads_its_own_live_rows_alone() {
     assert_eq!(scanned, 0, "no scan of the whole table");
     assert!(fetched > 16, "the numbers are counted at all: {fetched}");
     assert!(fetched < 1000, "{fetched} rows were looked at for 16 tasks");
+}
+
+#[tokio::test]
+async fn what_was_planned_while_the_table_was_small_does_not_read_all_of_it_later() {
+    let db = postgres::database().await;
+    db.sql("ALTER TABLE tasks SET (autovacuum_enabled = false)").await;
+    let store = db.worker_store().await;
+    register(&store, "w", LONG).await;
+    let recorder = Recorder::start(store.clone());
+    // Claims three tasks, writes a step of each and ends them, on the connections that the rounds before used.
+    let round = async || {
+        db.sql(
+            "INSERT INTO tasks (task_type, assigned_to) SELECT 'deploy', 'devops' FROM generate_series(1, 3)",
+        )
+        .await;
+        let claimed = store
+            .claim(&claim("w", 3), &store::Taken::default())
+            .await
+            .expect("claim");
+        let leases: Vec<Lease> = claimed.iter().map(|c| c.lease.clone()).collect();
+        assert_eq!(leases.len(), 3);
+        let steps = leases.iter().map(|lease| {
+            let journal = TaskJournal::new(store.clone(), recorder.clone(), None);
+            async move {
+                let at = StepRef {
+                    scope: "run".to_owned(),
+                    seq: 0,
+                    key: "step".to_owned(),
+                };
+                let done = Recorded::Ok(serde_json::Value::Null);
+                journal
+                    .done(lease, &at, StepKind::Step, &done, Vec::new())
+                    .await
+                    .expect("record a step");
+            }
+        });
+        futures_util::future::join_all(steps).await;
+        let settled = store.finish(&ended(&leases)).await.expect("finish");
+        assert!(settled.iter().all(|s| *s == Settled::Written));
+    };
+    for _ in 0..10 {
+        round().await;
+    }
+    db.sql(
+        "INSERT INTO tasks (task_type, assigned_to, status, completed_at)
+         SELECT 'deploy', 'devops', 'completed', now() FROM generate_series(1, 30000)",
+    )
+    .await;
+    for _ in 0..10 {
+        round().await;
+    }
+    store.close().await;
+    all_gone(&db).await;
+    let (scanned, fetched) = read(&db).await;
+    assert!(
+        scanned < 1000,
+        "{scanned} rows were looked at by scans of the whole table"
+    );
+    assert!(fetched >= 60, "the numbers are counted at all: {fetched}");
+    assert!(fetched < 1000, "{fetched} rows were looked at for 60 tasks");
+}
+
+#[tokio::test]
+async fn a_new_task_is_looked_up_by_its_key() {
+    for finished in [0, 30_000] {
+        let db = postgres::database().await;
+        db.sql(&format!(
+            "INSERT INTO tasks (task_type, assigned_to, status, completed_at)
+             SELECT 'deploy', 'devops', 'completed', now() FROM generate_series(1, {finished});
+             ANALYZE;
+             INSERT INTO tasks (id, task_type, assigned_to) VALUES ('new', 'deploy', 'devops')"
+        ))
+        .await;
+        let store = db.worker_store().await;
+        register(&store, "w", LONG).await;
+        let claimed = store
+            .claim_new(&claim("w", 1), &["new".to_owned()])
+            .await
+            .expect("claim");
+        assert_eq!(claimed.len(), 1);
+        store.close().await;
+        all_gone(&db).await;
+        let used = "SELECT string_agg(indexrelname, ' ') FROM pg_stat_user_indexes
+                     WHERE relid = 'tasks'::regclass AND idx_scan > 0";
+        assert_eq!(
+            db.value(used).await.as_deref(),
+            Some("tasks_pkey"),
+            "of {finished} tasks"
+        );
+    }
 }
 
 /// Rows of `tasks` that one claim under rules reads: looked up by indexes, and all entries of these that it went through.

@@ -82,8 +82,11 @@ impl Store {
     ) -> Result<Vec<PgRow>> {
         self.query(concat!(
             "WITH ",
-            taking!("t.id = ANY ($3::text[])", "$6"),
-            " SELECT mine.*, noted.id AS claim, false AS ruled FROM mine CROSS JOIN noted"
+            taking!("t.id = ANY ($3::text[])"),
+            ", over AS (",
+            over!("$6"),
+            ")
+            SELECT mine.*, noted.id AS claim, false AS ruled FROM mine CROSS JOIN noted"
         ))
         .bind(&claim.worker)
         .bind(&claim.agents)

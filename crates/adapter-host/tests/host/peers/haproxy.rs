@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 pub struct Haproxy {
     server: Option<Child>,
     port: u16,
-    config: String,
     dir: tempfile::TempDir,
 }
 
@@ -32,7 +31,6 @@ impl Haproxy {
             let mut haproxy = Self {
                 server: None,
                 port,
-                config,
                 dir,
             };
             if haproxy.launch() {
@@ -44,10 +42,6 @@ impl Haproxy {
 
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    pub fn config(&self) -> &str {
-        &self.config
     }
 
     pub fn dir(&self) -> &Path {

@@ -30,7 +30,7 @@ pub fn idem() -> Idem {
 }
 
 /// Six servers on either side; the candidate's get nothing until somebody says so.
-const BACKENDS: &str = "backend shop
+pub const BACKENDS: &str = "backend shop
   balance roundrobin
   server-template stable 6 127.0.0.1:1 weight 100 disabled
   server-template candidate 6 127.0.0.1:1 weight 0 disabled
@@ -189,13 +189,18 @@ impl Site {
         (version.to_owned(), process.parse().expect("a number"))
     }
 
-    pub fn keeper_pid(&self) -> i32 {
-        let text = fs::read_to_string(self.folder().join("keeper.lock")).expect("reads");
-        text.parse().expect("a process")
+    /// The keeper that is at work: it writes down who it is soon after it has begun.
+    pub async fn keeper_pid(&self) -> i32 {
+        let written = || {
+            let text = fs::read_to_string(self.folder().join("keeper.lock")).expect("reads");
+            text.parse().ok().filter(|pid| lives(*pid))
+        };
+        until("a keeper is at work", || async { written().is_some() }).await;
+        written().expect("still lives")
     }
 
     pub async fn kill_keeper(&self) {
-        let pid = self.keeper_pid();
+        let pid = self.keeper_pid().await;
         signal(pid, Signal::KILL);
         until("the keeper is gone", || async { !lives(pid) }).await;
     }

@@ -66,16 +66,7 @@ impl Folder {
 
     /// The right to change wishes, until the answer is dropped.
     pub(crate) async fn lock(&self) -> Result<File> {
-        self.locked("lock").await
-    }
-
-    /// The right to keep the workload's processes.
-    pub(crate) async fn lock_keeper(&self) -> Result<File> {
-        self.locked("keeper.lock").await
-    }
-
-    async fn locked(&self, name: &str) -> Result<File> {
-        let path = self.0.join(name);
+        let path = self.0.join("lock");
         let file = open_lock(&path)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,6 +80,21 @@ impl Folder {
                     )));
                 }
                 Err(TryLockError::Error(error)) => return Err(broken("lock", &path, &error)),
+            }
+        }
+    }
+
+    /// The right to keep the workload's processes; none when somebody else keeps them.
+    pub(crate) async fn lock_keeper(&self) -> Result<Option<File>> {
+        let path = self.0.join("keeper.lock");
+        let file = open_lock(&path)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::Error(error)) => return Err(broken("lock", &path, &error)),
+                Err(TryLockError::WouldBlock) if self.is_kept()? => return Ok(None),
+                // Somebody only looked whether anybody keeps them.
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
             }
         }
     }

@@ -31,11 +31,9 @@ pub async fn keep(folder: &Path) -> Result<()> {
     // Whoever started us may go, and with it its terminal; a session that is ours already is as good.
     _ = rustix::process::setsid();
     let folder = Folder::new(folder);
-    let kept = folder.lock_keeper().await;
-    if kept.is_err() && folder.is_kept()? {
+    let Some(kept) = folder.lock_keeper().await? else {
         return Ok(());
-    }
-    let kept = kept?;
+    };
     _ = kept.set_len(0);
     _ = std::io::Write::write_all(&mut &kept, std::process::id().to_string().as_bytes());
     let status: Status = files::read(&folder.status())?.unwrap_or_default();
@@ -47,7 +45,14 @@ pub async fn keep(folder: &Path) -> Result<()> {
         remember(&mut wishes, files::read(&folder.wishes()), &mut trouble);
         remember(&mut settings, files::read(&folder.settings()), &mut trouble);
         if let (Some(wishes), Some(settings)) = (&wishes, &settings) {
-            let busy = keeper.tend(wishes, settings, trouble).await?;
+            let busy = keeper
+                .tend(wishes, settings, trouble)
+                .await
+                .unwrap_or_else(|error| {
+                    // A full disk, say. Nothing is begun that could not be written down, and all is tried again.
+                    tracing::error!(error = %error, "could not write down what is kept");
+                    false
+                });
             if !busy && keeper.is_idle() && wishes.stable.is_none() && wishes.candidate.is_none() {
                 // Who wishes for something from here on finds no keeper and starts one.
                 let _lock = folder.lock().await?;

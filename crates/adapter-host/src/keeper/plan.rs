@@ -100,3 +100,7 @@ fn available(all: &[&Replica]) -> i64 {
     let available = all.iter().filter(|replica| replica.is_available()).count();
     i64::try_from(available).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

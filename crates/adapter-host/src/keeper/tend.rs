@@ -111,7 +111,7 @@ impl Keeper {
         self.status.candidate = wishes.candidate.as_ref().map(|wish| wish.mark());
         // Before anything is started under their numbers, they are written down.
         self.write()?;
-        self.start(settings);
+        self.start(settings)?;
         match Front::of(settings) {
             Some(front) => {
                 if let Err(error) = front.point(&mut self.status.replicas).await {
@@ -291,8 +291,9 @@ impl Keeper {
     }
 
     /// Starts what is due: the new at once, the crashed after their pause.
-    fn start(&mut self, settings: &Settings) {
+    fn start(&mut self, settings: &Settings) -> Result<()> {
         let workload = &settings.workload;
+        let before = self.status.clone();
         let mut due = Vec::new();
         for replica in self
             .status
@@ -313,11 +314,9 @@ impl Keeper {
             replica.phase = Phase::Running;
             due.push(replica.id);
         }
-        if due.is_empty() {
-            return;
-        }
         if let Err(error) = self.write() {
-            tracing::warn!(error = %error, "could not write down what is to be started");
+            self.status = before;
+            return Err(error);
         }
         for replica in self.status.replicas.iter_mut().filter(|r| due.contains(&r.id)) {
             let fill = |text: &String| workload.fill(text, &settings.name, &replica.version, replica.port);
@@ -346,6 +345,7 @@ impl Keeper {
                 Err(error) => replica.trouble = Some(error.to_string()),
             }
         }
+        Ok(())
     }
 
     /// Lets go further what is to go: drained, told to end, ended.

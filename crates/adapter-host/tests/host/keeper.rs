@@ -103,7 +103,7 @@ async fn a_keeper_that_is_killed_at_any_moment_leaves_nothing_that_nobody_knows(
 }
 
 #[tokio::test]
-async fn a_second_keeper_leaves_at_once() {
+async fn a_second_keeper_leaves() {
     let site = Site::start();
     site.roll_out("v1", 1).await;
     site.complete().await;

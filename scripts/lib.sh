@@ -133,6 +133,11 @@ need_pgbouncer() {
         install PgBouncer 'a test runs the worker behind a pooler' 'brew install pgbouncer' pgbouncer
 }
 
+need_haproxy() {
+    have haproxy || [ -x /usr/sbin/haproxy ] || [ -x /usr/local/sbin/haproxy ] ||
+        install HAProxy 'tests part real traffic with it' 'brew install haproxy' haproxy
+}
+
 need_systemd_analyze() {
     have systemd-analyze ||
         install systemd-analyze 'a test checks the service unit with it' 'use a Linux machine with systemd' systemd

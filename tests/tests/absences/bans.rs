@@ -18,6 +18,7 @@ const SERVING: &[&str] = &[
     "deploy",
     "tickets",
     "adapter-forge",
+    "adapter-host",
     "api",
     "daemon",
 ];

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("deploy", &["domain", "durable", "ports"]),
     ("tickets", &["domain", "ports", "store"]),
     ("adapter-forge", &["domain", "ports"]),
+    ("adapter-host", &["domain", "ports"]),
     ("api", &["domain", "ports", "store"]),
     ("daemon", ANY),
     ("testkit", ANY),

@@ -1,0 +1,68 @@
+//! What the tests of this crate start: a keeper, as `longshore` has one, and versions of a small server of HTTP.
+//! Both end with the process whose number they are given, so that a test that was killed leaves nothing behind.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["keep", test, folder] => {
+            end_with(test);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder))) {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
+        ["serve", test, port, version] => {
+            end_with(test);
+            if version.contains("crashing") {
+                eprintln!("cannot open the database");
+                std::process::exit(3);
+            }
+            let port: u16 = port.parse().expect("a port");
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+            for stream in listener.incoming() {
+                let (stream, version) = (stream.expect("a connection"), version.to_owned());
+                std::thread::spawn(move || _ = answer(&stream, &version));
+            }
+        }
+        _ => panic!("keep TEST FOLDER, or serve TEST PORT VERSION"),
+    }
+}
+
+fn end_with(test: &str) {
+    let process = format!("/proc/{test}");
+    std::thread::spawn(move || {
+        while Path::new(&process).exists() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::process::exit(0);
+    });
+}
+
+/// Every answer takes a little, so that some are always under way; one to `/slow` takes two seconds.
+fn answer(stream: &TcpStream, version: &str) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut slow) = (String::new(), false);
+    while reader.read_line(&mut line)? > 0 {
+        slow |= line.starts_with("GET /slow");
+        if line == "\r\n" {
+            std::thread::sleep(Duration::from_millis(if slow { 2000 } else { 1 }));
+            slow = false;
+            let body = format!("{version} {}", std::process::id());
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            (&mut &*stream).write_all(answer.as_bytes())?;
+        }
+        line.clear();
+    }
+    Ok(())
+}

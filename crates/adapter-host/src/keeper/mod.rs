@@ -1,0 +1,78 @@
+//! The keeper of one workload's processes.
+
+mod plan;
+mod process;
+mod ready;
+mod router;
+mod slots;
+mod tend;
+
+use std::path::Path;
+use std::time::Duration;
+
+use domain::Result;
+
+use crate::config::Settings;
+use crate::files::{self, Folder};
+use crate::status::Status;
+use crate::wishes::Wishes;
+
+use tend::Keeper;
+
+/// Between two looks while something changes, and while nothing does.
+const SOON: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_millis(500);
+
+/// Keeps the processes of the workload whose folder this is, until nothing is wished for and nothing runs any more.
+/// Where somebody keeps them already it ends at once.
+///
+/// It may be killed at any moment. What it keeps goes on without it, and the next keeper takes it over.
+pub async fn keep(folder: &Path) -> Result<()> {
+    // Whoever started us may go, and with it its terminal; a session that is ours already is as good.
+    _ = rustix::process::setsid();
+    let folder = Folder::new(folder);
+    let Some(kept) = folder.lock_keeper().await? else {
+        return Ok(());
+    };
+    _ = kept.set_len(0);
+    _ = std::io::Write::write_all(&mut &kept, std::process::id().to_string().as_bytes());
+    let status: Status = files::read(&folder.status())?.unwrap_or_default();
+    let mut keeper = Keeper::take_over(folder.clone(), status);
+    // What cannot be read now, half written by a hand, is as it was before.
+    let (mut wishes, mut settings): (Option<Wishes>, Option<Settings>) = (None, None);
+    loop {
+        let mut trouble = Vec::new();
+        remember(&mut wishes, files::read(&folder.wishes()), &mut trouble);
+        remember(&mut settings, files::read(&folder.settings()), &mut trouble);
+        if let (Some(wishes), Some(settings)) = (&wishes, &settings) {
+            let busy = keeper
+                .tend(wishes, settings, trouble)
+                .await
+                .unwrap_or_else(|error| {
+                    // A full disk, say. Nothing is begun that could not be written down, and all is tried again.
+                    tracing::error!(error = %error, "could not write down what is kept");
+                    false
+                });
+            if !busy && keeper.is_idle() && wishes.stable.is_none() && wishes.candidate.is_none() {
+                // Who wishes for something from here on finds no keeper and starts one.
+                let _lock = folder.lock().await?;
+                let last: Wishes = files::read(&folder.wishes())?.unwrap_or_default();
+                if last == *wishes {
+                    drop(kept);
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(if busy { SOON } else { LATER }).await;
+        } else {
+            tokio::time::sleep(LATER).await;
+        }
+    }
+}
+
+fn remember<T>(last: &mut Option<T>, read: Result<Option<T>>, trouble: &mut Vec<String>) {
+    match read {
+        Ok(Some(now)) => *last = Some(now),
+        Ok(None) => {}
+        Err(error) => trouble.push(error.to_string()),
+    }
+}

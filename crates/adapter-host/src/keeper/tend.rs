@@ -1,0 +1,399 @@
+use std::collections::HashMap;
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use domain::{Error, Result};
+use ports::Side;
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+
+use super::plan::plan;
+use super::process::{Process, Start, last_words};
+use super::ready;
+use super::router::Front;
+use crate::config::{Settings, WorkloadConfig};
+use crate::files::{self, Folder};
+use crate::status::{Phase, Replica, Status};
+use crate::wishes::Wishes;
+
+/// So many checks in a row make a ready replica one that is not.
+const PATIENCE: u32 = 3;
+/// So many looks in a row must find nothing under way: one may come between a request's choice of its server and its
+/// being counted there.
+const EMPTY_LOOKS: u32 = 2;
+
+pub(super) struct Keeper {
+    folder: Folder,
+    status: Status,
+    written: Option<Status>,
+    /// By replica.
+    live: HashMap<u64, Live>,
+}
+
+/// What is known of a replica as long as this keeper lives.
+#[derive(Default)]
+struct Live {
+    process: Option<Process>,
+    /// Since when it runs, waits, drains or was told to end.
+    since: Option<Instant>,
+    killed: bool,
+    checked: Option<Instant>,
+    failed_checks: u32,
+    crashes_in_a_row: u32,
+    empty_looks: u32,
+}
+
+impl Live {
+    fn now_since(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    fn lasts(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl Keeper {
+    /// Finds again what an earlier keeper started.
+    pub(super) fn take_over(folder: Folder, status: Status) -> Self {
+        let mut live = HashMap::new();
+        for replica in &status.replicas {
+            let process = match replica.phase {
+                Phase::Pausing => None,
+                _ => Process::find(&folder.run(replica.run)),
+            };
+            let found = Live {
+                process,
+                since: Some(Instant::now()),
+                ..Live::default()
+            };
+            live.insert(replica.id, found);
+        }
+        Self {
+            folder,
+            status,
+            written: None,
+            live,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.status.replicas.is_empty()
+    }
+
+    /// One look at everything, and one step nearer to what is wished for. Answers whether another is due soon.
+    pub(super) async fn tend(
+        &mut self,
+        wishes: &Wishes,
+        settings: &Settings,
+        mut trouble: Vec<String>,
+    ) -> Result<bool> {
+        let workload = &settings.workload;
+        self.see_who_ended(workload);
+        self.check_readiness(workload).await;
+        for side in [Side::Stable, Side::Candidate] {
+            let wish = wishes.side(side);
+            let pace = wish.and_then(|wish| wish.pace).unwrap_or(workload.pace);
+            let of_side: Vec<_> = self.status.replicas.iter().filter(|r| r.side == side).collect();
+            let plan = plan(wish, &of_side, pace);
+            for id in plan.stop {
+                self.let_go(id);
+            }
+            for version in plan.start {
+                if let Err(error) = self.add(side, version, workload) {
+                    trouble.push(error.to_string());
+                    break;
+                }
+            }
+        }
+        self.status.stable = wishes.stable.as_ref().map(|wish| wish.mark());
+        self.status.candidate = wishes.candidate.as_ref().map(|wish| wish.mark());
+        // Before anything is started under their numbers, they are written down.
+        self.write()?;
+        self.start(settings)?;
+        match Front::of(settings) {
+            Some(front) => {
+                if let Err(error) = front.point(&mut self.status.replicas).await {
+                    trouble.push(error.to_string());
+                }
+            }
+            None => {
+                for replica in &mut self.status.replicas {
+                    replica.routed = replica.phase == Phase::Running && replica.healthy;
+                }
+            }
+        }
+        if let Err(error) = self.stop(settings).await {
+            trouble.push(error.to_string());
+        }
+        self.status.trouble = trouble;
+        self.write()?;
+        let settled = |replica: &Replica| replica.is_available();
+        Ok(!self.status.replicas.iter().all(settled) || !self.is_complete(wishes))
+    }
+
+    fn is_complete(&self, wishes: &Wishes) -> bool {
+        [Side::Stable, Side::Candidate].into_iter().all(|side| {
+            let group = self.status.group(wishes, side, true);
+            group.is_none_or(|group| group.is_complete() || group.paused)
+        })
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if self.written.as_ref() != Some(&self.status) {
+            files::write(&self.folder.status(), &self.status)?;
+            self.written = Some(self.status.clone());
+        }
+        Ok(())
+    }
+
+    fn see_who_ended(&mut self, workload: &WorkloadConfig) {
+        let folder = &self.folder;
+        let live = &mut self.live;
+        self.status.replicas.retain_mut(|replica| {
+            let known = live.entry(replica.id).or_default();
+            if replica.phase == Phase::Pausing {
+                return true;
+            }
+            let ended = match &mut known.process {
+                Some(process) => process.ended(),
+                None => Some(None),
+            };
+            let Some(status) = ended else {
+                return true;
+            };
+            let began = known.process.is_some();
+            if let Some(process) = known.process.take() {
+                // What it started itself and left behind.
+                process.signal(Signal::KILL);
+            }
+            _ = fs::remove_dir_all(folder.run(replica.run));
+            replica.healthy = false;
+            if replica.goes() {
+                live.remove(&replica.id);
+                return false;
+            }
+            if known.lasts() > workload.longest_restart_pause {
+                known.crashes_in_a_row = 0;
+            }
+            known.crashes_in_a_row += 1;
+            known.now_since();
+            replica.phase = Phase::Pausing;
+            if !began && replica.trouble.is_some() {
+                return true;
+            }
+            let how = status.map_or("ended".to_owned(), |status| format!("ended with {status}"));
+            let said = last_words(&folder.log(&replica.version));
+            let said = said.map_or(String::new(), |line| format!(", and last said: {line}"));
+            replica.trouble = Some(format!(
+                "replica {} of {} {how}{said}",
+                replica.id, replica.version
+            ));
+            true
+        });
+    }
+
+    /// All that are due at once, so that one that hangs holds up nobody's.
+    async fn check_readiness(&mut self, workload: &WorkloadConfig) {
+        let mut checks = JoinSet::new();
+        for replica in self.status.replicas.iter().filter(|r| r.phase == Phase::Running) {
+            let Some(known) = self.live.get_mut(&replica.id) else {
+                continue;
+            };
+            let fresh = known
+                .checked
+                .is_some_and(|at| at.elapsed() < workload.ready_interval);
+            if known.process.is_none() || replica.healthy && fresh {
+                continue;
+            }
+            known.checked = Some(Instant::now());
+            let (id, port) = (replica.id, replica.port);
+            let (ready, address, limit) = (
+                workload.ready.clone(),
+                workload.address.clone(),
+                workload.ready_interval,
+            );
+            checks.spawn(async move { (id, ready::check(&ready, &address, port, limit).await) });
+        }
+        while let Some(checked) = checks.join_next().await {
+            let Ok((id, seen)) = checked else {
+                continue;
+            };
+            let replica = self.status.replicas.iter_mut().find(|replica| replica.id == id);
+            let (Some(replica), Some(known)) = (replica, self.live.get_mut(&id)) else {
+                continue;
+            };
+            match seen {
+                Ok(()) => {
+                    known.failed_checks = 0;
+                    if !replica.healthy {
+                        replica.healthy = true;
+                        replica.trouble = None;
+                    }
+                }
+                Err(wrong) => {
+                    known.failed_checks += 1;
+                    if replica.healthy && known.failed_checks >= PATIENCE {
+                        replica.healthy = false;
+                    }
+                    // The first moments of a new one are nobody's trouble.
+                    if !replica.healthy && known.lasts() > workload.ready_interval {
+                        replica.trouble = Some(format!(
+                            "replica {id} of {} is not ready: {wrong}",
+                            replica.version
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_go(&mut self, id: u64) {
+        let Some(replica) = self.status.replicas.iter_mut().find(|replica| replica.id == id) else {
+            return;
+        };
+        replica.phase = Phase::Draining;
+        let known = self.live.entry(id).or_default();
+        known.now_since();
+        known.empty_looks = 0;
+    }
+
+    /// A replica with a port and numbers of its own, to be started.
+    fn add(&mut self, side: Side, version: String, workload: &WorkloadConfig) -> Result<()> {
+        let (first, last) = workload.ports;
+        let is_taken = |port: &u16| self.status.replicas.iter().any(|replica| replica.port == *port);
+        let mut free = (first..=last).filter(|port| !is_taken(port));
+        let listens = |port: &u16| TcpListener::bind((workload.address.as_str(), *port)).is_err();
+        let Some(port) = free.find(|port| !listens(port)) else {
+            return Err(Error::unavailable(format!(
+                "no port from {first} to {last} is free for a replica of {version}"
+            ))
+            .next("Give the workload more ports"));
+        };
+        self.status.made += 2;
+        let id = self.status.made;
+        self.status.replicas.push(Replica {
+            id,
+            side,
+            version,
+            port,
+            phase: Phase::Pausing,
+            run: 0,
+            healthy: false,
+            slot: None,
+            routed: false,
+            restarts: 0,
+            trouble: None,
+        });
+        self.live.insert(id, Live::default());
+        Ok(())
+    }
+
+    /// Starts what is due: the new at once, the crashed after their pause.
+    fn start(&mut self, settings: &Settings) -> Result<()> {
+        let workload = &settings.workload;
+        let before = self.status.clone();
+        let mut due = Vec::new();
+        for replica in self
+            .status
+            .replicas
+            .iter_mut()
+            .filter(|r| r.phase == Phase::Pausing)
+        {
+            let known = self.live.entry(replica.id).or_default();
+            let doubled = 1 << known.crashes_in_a_row.saturating_sub(1).min(16);
+            let pause = (workload.restart_pause * doubled).min(workload.longest_restart_pause);
+            let is_new = replica.run == 0;
+            if !is_new && known.lasts() < pause {
+                continue;
+            }
+            replica.restarts += u32::from(!is_new);
+            self.status.made += 1;
+            replica.run = self.status.made;
+            replica.phase = Phase::Running;
+            due.push(replica.id);
+        }
+        if let Err(error) = self.write() {
+            self.status = before;
+            return Err(error);
+        }
+        for replica in self.status.replicas.iter_mut().filter(|r| due.contains(&r.id)) {
+            let fill = |text: &String| workload.fill(text, &settings.name, &replica.version, replica.port);
+            let port = ("PORT".to_owned(), replica.port.to_string());
+            let env = workload
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), fill(value)));
+            let (folder, run) = (
+                workload.versions.join(&replica.version),
+                self.folder.run(replica.run),
+            );
+            let started = Process::start(&Start {
+                command: workload.command.iter().map(fill).collect(),
+                env: std::iter::once(port).chain(env).collect(),
+                folder: &folder,
+                run: &run,
+                log: &self.folder.log(&replica.version),
+            });
+            let known = self.live.entry(replica.id).or_default();
+            known.now_since();
+            (known.checked, known.failed_checks) = (None, 0);
+            match started {
+                Ok(process) => known.process = Some(process),
+                // The next look finds it ended, and starts it again after its pause.
+                Err(error) => replica.trouble = Some(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go further what is to go: drained, told to end, ended.
+    async fn stop(&mut self, settings: &Settings) -> Result<()> {
+        let workload = &settings.workload;
+        let front = Front::of(settings);
+        let mut trouble = Ok(());
+        for replica in self.status.replicas.iter_mut().filter(|replica| replica.goes()) {
+            let known = self.live.entry(replica.id).or_default();
+            if replica.phase == Phase::Draining {
+                let mut drained = true;
+                if let (Some(front), Some(_)) = (&front, &known.process) {
+                    drained = match front.is_drained(replica).await {
+                        Ok(empty) => {
+                            known.empty_looks = if empty { known.empty_looks + 1 } else { 0 };
+                            known.empty_looks >= EMPTY_LOOKS
+                        }
+                        Err(error) => {
+                            trouble = Err(error);
+                            false
+                        }
+                    };
+                }
+                let late = known.lasts() > workload.drain_limit;
+                if !drained && !late {
+                    continue;
+                }
+                if let Some(front) = &front
+                    && let Err(error) = front.close(replica).await
+                {
+                    trouble = Err(error);
+                    if !late {
+                        continue;
+                    }
+                }
+                replica.phase = Phase::Stopping;
+                replica.routed = false;
+                known.now_since();
+                if let Some(process) = &known.process {
+                    process.signal(Signal::TERM);
+                }
+            } else if known.lasts() > workload.stop_grace && !known.killed {
+                known.killed = true;
+                if let Some(process) = &known.process {
+                    process.signal(Signal::KILL);
+                }
+            }
+        }
+        trouble
+    }
+}

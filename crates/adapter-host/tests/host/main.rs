@@ -1,0 +1,9 @@
+//! The adapters against a real HAProxy and real processes.
+
+mod fleet;
+mod fleet_conformance;
+mod keeper;
+mod peers;
+mod router;
+mod router_conformance;
+mod traffic;

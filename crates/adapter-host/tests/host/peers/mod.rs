@@ -1,0 +1,26 @@
+//! What the tests stand on: each on loopback ports and in a folder of its own, and gone when it is dropped.
+
+mod gate;
+mod haproxy;
+mod http;
+mod site;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub use gate::Gate;
+pub use haproxy::Haproxy;
+pub use http::{Client, Origin};
+pub use site::{BACKENDS, Site, idem, lives, signal};
+
+/// Looks until something is so.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !look().await {
+        assert!(
+            Instant::now() < deadline,
+            "in 30 s it did not come to be that {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

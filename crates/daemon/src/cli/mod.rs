@@ -133,6 +133,12 @@ pub enum Command {
     /// bash: `longshore completions bash > /etc/bash_completion.d/longshore`; zsh: into a folder of $fpath, as `_longshore`;
     /// fish: `longshore completions fish > ~/.config/fish/completions/longshore.fish`.
     Completions { shell: clap_complete::Shell },
+    /// Keep the processes of one workload on this host; the worker starts it
+    #[command(hide = true)]
+    KeepHost {
+        /// The workload's folder
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod diagnose;
 mod doctor;
 mod gitlab;
 mod go_on;
+mod keep_host;
 mod migrate;
 mod queue;
 mod remote;
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
     match &cli.command {
         Command::Config(command) => return config::run(command, sources, out),
         Command::Diagnose(command) => return diagnose::run(command, out),
+        Command::KeepHost { folder } => return keep_host::run(folder),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "longshore", &mut script);
@@ -112,7 +114,10 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
             Command::Doctor => Box::pin(doctor::run(&settings, out)).await,
             Command::Token(command) => Box::pin(token::run(command, &settings, out)).await,
             Command::Repos(command) => Box::pin(repos::run(command, &settings, out)).await,
-            Command::Config(_) | Command::Diagnose(_) | Command::Completions { .. } => Ok(Exit::Done),
+            Command::Config(_)
+            | Command::Diagnose(_)
+            | Command::KeepHost { .. }
+            | Command::Completions { .. } => Ok(Exit::Done),
         }
     })
 }

@@ -133,6 +133,15 @@ need_pgbouncer() {
         install PgBouncer 'a test runs the worker behind a pooler' 'brew install pgbouncer' pgbouncer
 }
 
+need_prometheus() {
+    { have prometheus && have promtool; } ||
+        install Prometheus 'tests ask a real one for measurements' 'brew install prometheus' prometheus
+}
+
+need_openssl() {
+    have openssl || install OpenSSL 'tests make certificates with it' 'brew install openssl' openssl
+}
+
 need_systemd_analyze() {
     have systemd-analyze ||
         install systemd-analyze 'a test checks the service unit with it' 'use a Linux machine with systemd' systemd

@@ -17,6 +17,7 @@ const SERVING: &[&str] = &[
     "pipelines",
     "tickets",
     "adapter-forge",
+    "adapter-monitor",
     "api",
     "daemon",
 ];

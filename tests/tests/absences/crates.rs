@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pipelines", &["domain", "durable", "ports"]),
     ("tickets", &["domain", "ports", "store"]),
     ("adapter-forge", &["domain", "ports"]),
+    ("adapter-monitor", &["domain", "ports"]),
     ("api", &["domain", "ports", "store"]),
     ("daemon", ANY),
     ("testkit", ANY),

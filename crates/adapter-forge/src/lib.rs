@@ -1,4 +1,5 @@
-//! GitLab and GitHub behind the ports for forges, tickets, deployment records and feature flags, and a folder of tickets for those who have neither at hand.
+//! GitLab and GitHub behind the ports for forges, tickets, deployment records and feature flags, and a folder of tickets
+//! for those who have neither at hand.
 //!
 //! [`Forges`] picks the instance by a repository's provider and web address. Nothing is asked of a forge before
 //! the first call needs it. No error holds a token.

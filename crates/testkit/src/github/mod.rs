@@ -1,5 +1,5 @@
-//! A small GitHub: the REST calls about Actions, issues, comments and deployments that we use, over real HTTP, as its documentation
-//! describes them (docs.github.com/rest), with faults on demand.
+//! A small GitHub: the REST calls about Actions, issues, comments and deployments that we use, over real HTTP, as its
+//! documentation describes them (docs.github.com/rest), with faults on demand.
 //!
 //! Logs are answered with a redirect to a second server, as GitHub answers with one to its storage; that server notes
 //! whether a token came along.

@@ -138,6 +138,15 @@ need_haproxy() {
         install HAProxy 'tests part real traffic with it' 'brew install haproxy' haproxy
 }
 
+need_prometheus() {
+    { have prometheus && have promtool; } ||
+        install Prometheus 'tests ask a real one for measurements' 'brew install prometheus' prometheus
+}
+
+need_openssl() {
+    have openssl || install OpenSSL 'tests make certificates with it' 'brew install openssl' openssl
+}
+
 need_systemd_analyze() {
     have systemd-analyze ||
         install systemd-analyze 'a test checks the service unit with it' 'use a Linux machine with systemd' systemd

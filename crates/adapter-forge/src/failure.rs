@@ -58,18 +58,25 @@ pub(crate) enum Need {
     WriteTicket,
     RetryJob,
     Webhooks,
+    ReadCode,
+    ReadDeployments,
+    WriteDeployment,
+    Flags,
 }
 
 impl Need {
     fn hint(self, provider: Provider) -> &'static str {
         match (provider, self) {
-            (Provider::Gitlab, Self::ReadBuilds | Self::ReadTicket) => {
-                "give it the `read_api` or `api` scope and at least the Reporter role"
-            }
+            (
+                Provider::Gitlab,
+                Self::ReadBuilds | Self::ReadTicket | Self::ReadCode | Self::ReadDeployments,
+            ) => "give it the `read_api` or `api` scope and at least the Reporter role",
             (Provider::Gitlab, Self::WriteNote | Self::WriteTicket) => {
                 "give it the `api` scope and at least the Reporter role"
             }
-            (Provider::Gitlab, Self::RetryJob) => "give it the `api` scope and at least the Developer role",
+            (Provider::Gitlab, Self::RetryJob | Self::WriteDeployment | Self::Flags) => {
+                "give it the `api` scope and at least the Developer role"
+            }
             (Provider::Gitlab, Self::Webhooks) => "give it the `api` scope and at least the Maintainer role",
             (Provider::Github, Self::ReadBuilds) => "give it read access to Actions",
             (Provider::Github, Self::ReadTicket) => "give it read access to Issues and Pull requests",
@@ -78,6 +85,11 @@ impl Need {
             }
             (Provider::Github, Self::RetryJob) => "give it write access to Actions",
             (Provider::Github, Self::Webhooks) => "give it write access to Webhooks",
+            (Provider::Github, Self::ReadCode) => "give it read access to Contents",
+            (Provider::Github, Self::ReadDeployments) => "give it read access to Deployments",
+            (Provider::Github, Self::WriteDeployment) => "give it write access to Deployments",
+            // It has none.
+            (Provider::Github, Self::Flags) => "keep the flag in a GitLab project",
         }
     }
 }

@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::{Error, Idem, LabelChange, RepoRef, Result, TicketRef};
-use ports::{Forge, Job, JobRef, LogStream, Note, NoteId, Pipeline, Ticket, TicketLimits, Tickets};
+use ports::{
+    Commit, Environments, Forge, Job, JobRef, LogStream, NewRecord, Note, NoteId, Pipeline, RecordRef,
+    RecordStatus, Ticket, TicketLimits, Tickets,
+};
 use url::Url;
 
 use crate::config::{Config, Provider};
@@ -109,6 +112,29 @@ impl Forges {
         }
     }
 
+    fn environments(&self, repo: &RepoRef) -> Result<&dyn Environments> {
+        if repo.provider == "local" {
+            let what = format!("the local ticket folder has no environments of {}", repo.project);
+            return Err(Error::not_found(what).next("Name a repository of a forge"));
+        }
+        match &self.entry(repo)?.state {
+            State::Gitlab(gitlab) => Ok(gitlab.as_ref()),
+            State::Github(github) => Ok(github.as_ref()),
+            State::Unusable(error) => Err(error.clone()),
+        }
+    }
+
+    pub(crate) fn flags(&self, repo: &RepoRef) -> Result<&Gitlab> {
+        match &self.entry(repo)?.state {
+            State::Gitlab(gitlab) => Ok(gitlab),
+            State::Github(_) => {
+                let what = format!("{} is at GitHub, which has no feature flags", repo.project);
+                Err(Error::invalid(what).next("Name a GitLab project as the store of flags"))
+            }
+            State::Unusable(error) => Err(error.clone()),
+        }
+    }
+
     fn tickets(&self, repo: &RepoRef) -> Result<&dyn Tickets> {
         if repo.provider == "local" {
             let local = self.local.as_deref().ok_or_else(|| {
@@ -194,6 +220,22 @@ impl Forge for Forges {
     }
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>> {
         self.forge(&job.at.repo)?.retry_of(job).await
+    }
+}
+
+#[async_trait]
+impl Environments for Forges {
+    async fn commit(&self, repo: &RepoRef, name: &str) -> Result<Option<Commit>> {
+        self.environments(repo)?.commit(repo, name).await
+    }
+    async fn create(&self, repo: &RepoRef, record: &NewRecord, idem: &Idem) -> Result<RecordRef> {
+        self.environments(repo)?.create(repo, record, idem).await
+    }
+    async fn find(&self, repo: &RepoRef, record: &NewRecord, idem: &Idem) -> Result<Option<RecordRef>> {
+        self.environments(repo)?.find(repo, record, idem).await
+    }
+    async fn update(&self, repo: &RepoRef, record: &RecordRef, status: RecordStatus) -> Result<()> {
+        self.environments(repo)?.update(repo, record, status).await
     }
 }
 

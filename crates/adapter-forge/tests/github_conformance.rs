@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use adapter_forge::{Config, Forges, HostConfig, Provider};
 use async_trait::async_trait;
-use domain::{ErrorKind, Idem, TicketKind, TicketRef};
+use domain::{ErrorKind, Idem, RepoRef, TicketKind, TicketRef};
 use futures_util::TryStreamExt;
 use ports::conformance::Breakage;
+use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, JobSeed, PipelineSeed, Placed};
 use ports::conformance::tickets::TicketsWorld;
-use ports::{Forge, JobStatus, NoteId, Tickets};
+use ports::{Commit, Environments, Forge, JobStatus, NewRecord, NoteId, RecordStatus, Tickets};
 use testkit::github::{FakeGithub, OTHER_USER, TOKEN};
 use testkit::peer::{Fault, When};
 
@@ -134,6 +135,49 @@ impl ForgeWorld for GithubWorld {
     }
 }
 
+#[async_trait]
+impl EnvironmentWorld for GithubWorld {
+    fn port(&self) -> &dyn Environments {
+        self.patience()
+    }
+    async fn tagged(&self, tag: &str) -> (RepoRef, Commit) {
+        let repo = self.fake.repo(REPO);
+        let made = self.fake.with(|world| world.tag(REPO, tag));
+        let commit = Commit {
+            sha: made.sha,
+            at: made.at,
+            git_ref: tag.to_owned(),
+            is_tag: true,
+        };
+        (repo, commit)
+    }
+    async fn records(&self) -> Vec<Vec<RecordStatus>> {
+        let status = |word: &String| match word.as_str() {
+            "in_progress" => RecordStatus::Running,
+            "success" => RecordStatus::Success,
+            "failure" => RecordStatus::Failed,
+            "error" => RecordStatus::Canceled,
+            other => panic!("{other} was not asked for"),
+        };
+        self.fake.with(|world| {
+            let records = world.deployments.iter();
+            records
+                .map(|record| record.states.iter().map(status).collect())
+                .collect()
+        })
+    }
+    async fn deny_writes(&self) {
+        self.fake.with(|world| world.read_only = true);
+    }
+    async fn break_next(&self, breakage: Breakage) {
+        self.break_write(breakage);
+    }
+}
+
+mod environments {
+    ports::environments_conformance!(super::start());
+}
+
 mod issues {
     ports::tickets_conformance!(super::start());
 }
@@ -227,4 +271,47 @@ async fn no_error_holds_the_token() {
             assert!(!whole.contains("/registry/"), "no places in code: {whole}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_deployment_whose_first_status_is_refused_is_found_and_not_made_twice() {
+    let world = start();
+    let repo = world.fake.repo(REPO);
+    let commit = world.fake.with(|world| world.tag(REPO, "v1"));
+    let new = NewRecord {
+        environment: "production".to_owned(),
+        sha: commit.sha,
+        git_ref: "v1".to_owned(),
+        is_tag: true,
+        status: RecordStatus::Blocked,
+    };
+    let idem = Idem::new("task/run/record");
+    world
+        .fake
+        .fault(&When::on("POST", "/statuses"), &Fault::Status(503));
+    let error = world
+        .forges
+        .create(&repo, &new, &idem)
+        .await
+        .expect_err("is half done");
+    assert!(error.is_in_doubt(), "{error}");
+    let found = world.forges.find(&repo, &new, &idem).await.expect("looks");
+    let found = found.expect("what was made is found");
+    world
+        .forges
+        .update(&repo, &found, RecordStatus::Blocked)
+        .await
+        .expect("updates");
+    let states = |world: &GithubWorld| world.fake.with(|world| world.deployments[0].states.clone());
+    assert_eq!(states(&world), ["pending"]);
+    // A later deployment has replaced it: to say that it succeeded would bring it back.
+    world
+        .fake
+        .with(|world| world.deployments[0].states.push("inactive".to_owned()));
+    world
+        .forges
+        .update(&repo, &found, RecordStatus::Success)
+        .await
+        .expect("is so already");
+    assert_eq!(states(&world), ["pending", "inactive"]);
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use adapter_forge::{Config, Forges, HostConfig, Provider};
 use async_trait::async_trait;
-use domain::{TicketKind, TicketRef};
+use domain::{RepoRef, TicketKind, TicketRef};
 use ports::conformance::Breakage;
+use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, PipelineSeed, Placed};
 use ports::conformance::tickets::TicketsWorld;
-use ports::{Forge, NoteId, Tickets};
+use ports::{Commit, Environments, Forge, NoteId, RecordStatus, Tickets};
 use testkit::gitlab::{FakeGitlab, OTHER_USER, Role, Scope, TOKEN};
 use testkit::peer::{Fault, When};
 
@@ -150,6 +151,50 @@ impl ForgeWorld for GitlabWorld {
     async fn break_next(&self, breakage: Breakage) {
         self.break_write(breakage);
     }
+}
+
+#[async_trait]
+impl EnvironmentWorld for GitlabWorld {
+    fn port(&self) -> &dyn Environments {
+        self.patience()
+    }
+    async fn tagged(&self, tag: &str) -> (RepoRef, Commit) {
+        let repo = self.fake.repo(PROJECT);
+        let made = self.fake.with(|world| world.tag(PROJECT, tag));
+        let commit = Commit {
+            sha: made.sha,
+            at: made.at,
+            git_ref: tag.to_owned(),
+            is_tag: true,
+        };
+        (repo, commit)
+    }
+    async fn records(&self) -> Vec<Vec<RecordStatus>> {
+        let status = |word: &String| match word.as_str() {
+            "running" => RecordStatus::Running,
+            "success" => RecordStatus::Success,
+            "failed" => RecordStatus::Failed,
+            "canceled" => RecordStatus::Canceled,
+            other => panic!("{other} is no status that may be set"),
+        };
+        self.fake.with(|world| {
+            let records = world.deployments.iter();
+            records
+                .map(|record| record.statuses.iter().map(status).collect())
+                .collect()
+        })
+    }
+    async fn deny_writes(&self) {
+        self.fake
+            .with(|world| world.limit_token(Scope::ReadApi, Role::Developer));
+    }
+    async fn break_next(&self, breakage: Breakage) {
+        self.break_write(breakage);
+    }
+}
+
+mod environments {
+    ports::environments_conformance!(super::start());
 }
 
 mod issues {

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use adapter_forge::gitlab_helper::{IssueFilter, IssueUpdate, IssueWanted, NewIssue, StateChange};
 use adapter_forge::{Config, Forges, HostConfig, Provider};
-use domain::{Idem, LabelChange, TicketKind};
+use domain::{Idem, LabelChange, RepoRef, TicketKind};
 use ports::conformance::forge::{ChildSeed, JobSeed, PipelineSeed};
-use ports::{Forge, JobStatus, Tickets};
+use ports::{Environments, Forge, JobStatus, NewRecord, RecordStatus, Tickets};
 use serde_json::Value;
 use testkit::gitlab::{FakeGitlab, TOKEN};
 use testkit::peer::{Phase, Request};
 
-/// Real parts of the API that the published document leaves out (notes, project webhooks, the current user).
-const LEFT_OUT: [&str; 3] = ["/notes", "/hooks", "/api/v4/user"];
+/// Real parts of the API that the published document leaves out (notes, project webhooks, the current user,
+/// feature flags).
+const LEFT_OUT: [&str; 4] = ["/notes", "/hooks", "/api/v4/user", "/feature_flags"];
 /// Lists are sent as `scope[]=`, which GitLab takes for the documented `scope`.
 const LIST_MARK: &str = "[]";
 
@@ -76,6 +77,8 @@ async fn every_call_stands_in_the_published_document() {
     assert_eq!(
         checked,
         [
+            "GET /api/v4/projects/{id}/deployments",
+            "GET /api/v4/projects/{id}/deployments/{deployment_id}",
             "GET /api/v4/projects/{id}/issues",
             "GET /api/v4/projects/{id}/issues/{issue_iid}",
             "GET /api/v4/projects/{id}/jobs/{job_id}",
@@ -85,8 +88,12 @@ async fn every_call_stands_in_the_published_document() {
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}",
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}/bridges",
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}/jobs",
+            "GET /api/v4/projects/{id}/repository/commits/{sha}",
+            "GET /api/v4/projects/{id}/repository/tags/{tag_name}",
+            "POST /api/v4/projects/{id}/deployments",
             "POST /api/v4/projects/{id}/issues",
             "POST /api/v4/projects/{id}/jobs/{job_id}/retry",
+            "PUT /api/v4/projects/{id}/deployments/{deployment_id}",
             "PUT /api/v4/projects/{id}/issues/{issue_iid}",
             "PUT /api/v4/projects/{id}/merge_requests/{merge_request_iid}",
         ]
@@ -136,6 +143,7 @@ async fn make_all_calls(fake: &FakeGitlab) {
         forges.own_notes(&at).await.expect("notes");
         forges.delete_note(&at, note.id).await.expect("delete");
     }
+    record_a_deployment(fake, &forges, &placed.repo).await;
     let helper = forges.gitlab(&placed.repo).expect("a GitLab project");
     let new = NewIssue {
         title: "t".to_owned(),
@@ -159,6 +167,29 @@ async fn make_all_calls(fake: &FakeGitlab) {
         per_page: Some(5),
     };
     helper.issue_list(&filter).await.expect("list");
+}
+
+async fn record_a_deployment(fake: &FakeGitlab, forges: &Forges, repo: &RepoRef) {
+    let tagged = fake.with(|world| world.tag("group/app", "v1"));
+    let commit = forges
+        .commit(repo, &tagged.sha)
+        .await
+        .expect("looks")
+        .expect("a commit");
+    let new = NewRecord {
+        environment: "staging".to_owned(),
+        sha: commit.sha,
+        git_ref: "v1".to_owned(),
+        is_tag: true,
+        status: RecordStatus::Running,
+    };
+    let idem = Idem::new("t/s/k");
+    let made = forges.create(repo, &new, &idem).await.expect("record");
+    forges.find(repo, &new, &idem).await.expect("record found");
+    forges
+        .update(repo, &made, RecordStatus::Canceled)
+        .await
+        .expect("update");
 }
 
 /// The documented operation whose path fits, fixed parts before placeholders.

@@ -1,6 +1,7 @@
 //! What tests stand on: fakes that speak the real protocols, a Postgres per test, the crash matrix. For tests only.
 
 mod backend;
+mod certificate;
 pub mod conformance;
 mod faulty;
 pub mod github;
@@ -9,14 +10,17 @@ pub mod matrix;
 mod on_postgres;
 pub mod peer;
 pub mod postgres;
+mod prometheus;
 pub mod property;
 mod runner;
 pub mod scripted;
 mod signal;
 
 pub use backend::{Backend, Seen};
+pub use certificate::Certificate;
 pub use faulty::{Call, Fault, Plan, Point, Side};
 pub use matrix::{Finding, Findings, Matrix};
 pub use on_postgres::OnPostgres;
+pub use prometheus::{Prometheus, PrometheusSetup};
 pub use runner::{Ending, Scene, run};
 pub use signal::signal;

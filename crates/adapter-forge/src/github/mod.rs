@@ -1,6 +1,7 @@
-//! GitHub: Actions and issues over its REST API. A pull request is an issue where comments and labels are concerned.
+//! GitHub: Actions, issues and deployments over its REST API. A pull request is an issue where comments and labels are concerned.
 
 mod client;
+mod environments;
 mod forge;
 mod raw;
 mod tickets;

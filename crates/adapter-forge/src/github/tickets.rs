@@ -50,7 +50,7 @@ fn check_body(body: &str) -> Result<()> {
 }
 
 impl Github {
-    async fn own_user(&self) -> Result<u64> {
+    pub(super) async fn own_user(&self) -> Result<u64> {
         let ask = || async {
             let user: RawUser = self.client.get("/user", &()).await.map_err(|error| {
                 let error = error.explain("ask who we are", Need::ReadTicket);

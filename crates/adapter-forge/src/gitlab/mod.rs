@@ -1,9 +1,12 @@
-//! GitLab: builds and tickets over REST v4.
+//! GitLab: builds, tickets, deployments and feature flags over REST v4.
 
 mod client;
+mod environments;
+mod flags;
 mod forge;
 mod nested;
 mod raw;
+mod rollout;
 pub(crate) mod tickets;
 
 use std::collections::HashMap;

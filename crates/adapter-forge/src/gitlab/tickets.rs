@@ -49,7 +49,7 @@ pub(crate) fn name(at: &TicketRef) -> String {
 }
 
 impl Gitlab {
-    async fn own_user(&self) -> Result<u64> {
+    pub(super) async fn own_user(&self) -> Result<u64> {
         let ask = || async {
             let user: RawUser = self
                 .client

@@ -1,10 +1,11 @@
-//! A small GitHub: the REST calls about Actions, issues and comments that we use, over real HTTP, as its documentation
-//! describes them (docs.github.com/rest), with faults on demand.
+//! A small GitHub: the REST calls about Actions, issues, comments and deployments that we use, over real HTTP, as its
+//! documentation describes them (docs.github.com/rest), with faults on demand.
 //!
 //! Logs are answered with a redirect to a second server, as GitHub answers with one to its storage; that server notes
 //! whether a token came along.
 
 mod actions;
+mod deployments;
 mod issues;
 mod seed;
 mod site;
@@ -17,6 +18,7 @@ use domain::{RepoRef, TicketKind, TicketRef};
 
 use crate::peer::{Fault, Logged, Peer, Phase, Request, When};
 
+pub use deployments::{Commit, Deployment};
 pub use world::{Comment, Issue, Job, Run, World};
 
 /// The token that [`FakeGithub::start`] makes for our user.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::world::World;
-use super::{OTHER_USER, OUR_USER, TOKEN, actions, issues, lock};
+use super::{OTHER_USER, OUR_USER, TOKEN, actions, deployments, issues, lock};
 use crate::peer::{Reply, Request, Site};
 
 pub(super) struct GithubSite(pub(super) Arc<Mutex<World>>);
@@ -57,6 +57,8 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
     let refused = world.read_only && request.is_write();
     match rest {
         ["actions", rest @ ..] => actions::route(world, request, &repo, rest, refused),
+        ["commits", reference @ ..] => deployments::commit(world, &repo, reference),
+        ["deployments", rest @ ..] => deployments::route(world, request, &repo, rest, refused),
         ["issues", rest @ ..] => issues::route(world, request, &repo, rest, refused),
         _ => Err(not_found()),
     }

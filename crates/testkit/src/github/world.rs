@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::deployments::{Commit, Deployment};
+
 /// All that the fake keeps.
 #[derive(Debug, Default, Serialize)]
 pub struct World {
@@ -16,6 +18,8 @@ pub struct World {
     pub runs: BTreeMap<u64, Run>,
     pub jobs: BTreeMap<u64, Job>,
     pub retries: usize,
+    pub commits: Vec<Commit>,
+    pub deployments: Vec<Deployment>,
     /// How many times the jobs of a run are listed before a rerun shows.
     pub rerun_hidden_for: usize,
     /// The token may read and not write.

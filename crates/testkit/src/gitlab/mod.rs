@@ -3,6 +3,8 @@
 //! processes at `/__state` and `/__requests`.
 
 mod builds;
+mod deployments;
+mod flags;
 mod hooks;
 mod issues;
 mod notes;
@@ -18,6 +20,8 @@ use domain::{RepoRef, TicketKind, TicketRef};
 
 use crate::peer::{Fault, Logged, Peer, Phase, Request, When};
 
+pub use deployments::{Commit, Deployment, Environment};
+pub use flags::{FeatureFlag, Strategy};
 pub use world::{
     Build, ChildLink, Hook, LogText, Note, Pipeline, Project, QuickAction, Role, Scope, Ticket, Token, World,
 };

@@ -5,7 +5,7 @@ use domain::TicketKind;
 use serde_json::{Value, json};
 
 use super::world::{Role, Scope, Token, World, user_json};
-use super::{DEFAULT_WAIT, builds, hooks, issues, lock, notes};
+use super::{DEFAULT_WAIT, builds, deployments, flags, hooks, issues, lock, notes};
 use crate::peer::{Reply, Request, Site};
 
 /// Routes a request to what answers it, after the checks that hold for all.
@@ -81,6 +81,9 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
         (_, ["issues", rest @ ..]) => tickets(world, &call, TicketKind::Issue, rest),
         (_, ["merge_requests", rest @ ..]) => tickets(world, &call, TicketKind::MergeRequest, rest),
         (_, ["pipelines" | "jobs", ..]) => builds::route(world, &call, rest),
+        (_, ["repository", rest @ ..]) => deployments::repository(world, &call, rest),
+        (_, ["deployments", rest @ ..]) => deployments::route(world, &call, rest),
+        (_, ["feature_flags", rest @ ..]) => flags::route(world, &call, rest),
         (_, ["hooks", rest @ ..]) => hooks::route(world, &call, rest),
         _ => Err(not_found()),
     }

@@ -5,6 +5,8 @@ use domain::TicketKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::deployments::{Commit, Deployment, Environment};
+use super::flags::FeatureFlag;
 use super::{OTHER_USER, OUR_USER, TOKEN};
 
 /// All that the fake keeps.
@@ -20,6 +22,12 @@ pub struct World {
     pub pipelines: BTreeMap<u64, Pipeline>,
     pub builds: BTreeMap<u64, Build>,
     pub hooks: Vec<Hook>,
+    pub commits: Vec<Commit>,
+    pub environments: Vec<Environment>,
+    pub deployments: Vec<Deployment>,
+    pub flags: Vec<FeatureFlag>,
+    /// How many times a flag was changed by request.
+    pub flag_changes: usize,
     /// Quick actions that stood in note bodies.
     pub quick_actions: Vec<QuickAction>,
     /// How many jobs were run again by request.
@@ -163,6 +171,11 @@ impl World {
             pipelines: BTreeMap::new(),
             builds: BTreeMap::new(),
             hooks: Vec::new(),
+            commits: Vec::new(),
+            environments: Vec::new(),
+            deployments: Vec::new(),
+            flags: Vec::new(),
+            flag_changes: 0,
             quick_actions: Vec::new(),
             retries: 0,
             last_id: 100,

@@ -1,16 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use domain::{Error, Result};
+use domain::{Error, Result, Span};
 use ports::{Pace, Portion};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::haproxy::{HaproxyConfig, name};
-use crate::seconds;
 
-/// Workloads that run as processes on this host. All lengths of time are seconds in the configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Workloads that run as processes on this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostConfig {
     /// Where wishes, states and logs are kept; made when absent. It must outlive restarts of the host.
@@ -24,7 +23,7 @@ pub struct HostConfig {
 
 /// One workload. In `command` and `env`, `{version}`, `{folder}` (the version's own), `{port}`, `{address}` and
 /// `{workload}` stand for what they say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadConfig {
     /// The folder with a folder for every version, named after it.
@@ -42,29 +41,29 @@ pub struct WorkloadConfig {
     #[serde(default)]
     pub ready: Ready,
     /// How long a readiness check may take, and the pause between two of a replica that is ready.
-    #[serde(default = "one", with = "seconds")]
-    pub ready_interval: Duration,
+    #[serde(default = "one")]
+    pub ready_interval: Span,
     /// The backend of HAProxy whose servers are pointed at the replicas. Without, who sends traffic finds them itself.
     #[serde(default)]
     pub backend: Option<String>,
     /// Longest wait for the last request of a replica that is to go.
-    #[serde(default = "thirty", with = "seconds")]
-    pub drain_limit: Duration,
+    #[serde(default = "thirty")]
+    pub drain_limit: Span,
     /// From SIGTERM to SIGKILL.
-    #[serde(default = "ten", with = "seconds")]
-    pub stop_grace: Duration,
+    #[serde(default = "ten")]
+    pub stop_grace: Span,
     /// The pause before a crashed replica is started again, doubled each time up to the longest.
-    #[serde(default = "one", with = "seconds")]
-    pub restart_pause: Duration,
-    #[serde(default = "sixty", with = "seconds")]
-    pub longest_restart_pause: Duration,
+    #[serde(default = "one")]
+    pub restart_pause: Span,
+    #[serde(default = "sixty")]
+    pub longest_restart_pause: Span,
     /// The pace of roll-outs that name none.
     #[serde(default = "quarter")]
     pub pace: Pace,
 }
 
 /// What shows that a replica can take traffic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "check", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ready {
     /// It takes connections.
@@ -83,7 +82,7 @@ pub struct KeeperCommand {
 }
 
 /// Everything that a workload's keeper is told of the configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) workload: WorkloadConfig,
@@ -91,7 +90,8 @@ pub(crate) struct Settings {
 }
 
 impl HostConfig {
-    pub(crate) fn check(&self) -> Result<()> {
+    /// What cannot work, without a look at anything outside.
+    pub fn check(&self) -> Result<()> {
         if let Some(haproxy) = &self.haproxy {
             haproxy.check()?;
         }
@@ -144,17 +144,17 @@ impl WorkloadConfig {
 fn loopback() -> String {
     "127.0.0.1".to_owned()
 }
-fn one() -> Duration {
-    Duration::from_secs(1)
+fn one() -> Span {
+    Span::seconds(1)
 }
-fn ten() -> Duration {
-    Duration::from_secs(10)
+fn ten() -> Span {
+    Span::seconds(10)
 }
-fn thirty() -> Duration {
-    Duration::from_secs(30)
+fn thirty() -> Span {
+    Span::seconds(30)
 }
-fn sixty() -> Duration {
-    Duration::from_secs(60)
+fn sixty() -> Span {
+    Span::seconds(60)
 }
 fn quarter() -> Pace {
     Pace {

@@ -10,7 +10,6 @@ mod files;
 mod fleet;
 mod haproxy;
 mod keeper;
-mod seconds;
 mod status;
 mod wishes;
 

@@ -24,7 +24,6 @@
 //! | too little to judge by | it waits longer, and then asks a person |
 
 mod act;
-mod amount;
 mod analysis;
 mod asking;
 mod carry;
@@ -53,10 +52,9 @@ mod target;
 mod turn;
 mod undoing;
 
-pub use amount::Amount;
 pub use deploy::Deploy;
 pub use outside::{Outside, Target};
 pub use params::{DeployParams, RollbackParams};
 pub use rollback::Rollback;
-pub use settings::{Environment, Environments, settings_schema};
+pub use settings::{Environment, Environments, environments, settings_schema};
 pub use strategy::{Step, StepParam, Strategy, StrategyName};

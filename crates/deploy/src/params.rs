@@ -1,11 +1,11 @@
 //! The payloads of `deploy` and `rollback`.
 
 use domain::{Error, Span};
+use ports::Portion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::amount::Amount;
 use crate::freeze::Override;
 use crate::instruction::{self, DEPLOY_FORMS, ROLLBACK_FORMS, shown};
 use crate::settings::Switch;
@@ -31,9 +31,9 @@ pub struct DeployParams {
     /// `rolling`, `blue_green`, `canary` or `feature_flag`; or an object of its `name` and parameters.
     pub strategy: Option<StrategyName>,
     /// rolling: how many replicas may be missing, a number or a percentage.
-    pub max_unavailable: Option<Amount>,
+    pub max_unavailable: Option<Portion>,
     /// rolling: how many there may be too many.
-    pub max_surge: Option<Amount>,
+    pub max_surge: Option<Portion>,
     /// blue_green: `manual` or `automatic`.
     pub switch_traffic: Option<Switch>,
     /// blue_green: how long the old version stays ready.

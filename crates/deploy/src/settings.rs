@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use domain::{Error, Span, nearest};
+use ports::Portion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::amount::Amount;
 use crate::freeze::Freeze;
 use crate::judge::{self, Check, Criticality, Risk};
 use crate::strategy::{StepParam, StrategyName};
@@ -191,9 +191,9 @@ pub struct ApprovalSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct RollingSettings {
     /// How many replicas may be missing meanwhile: a number or a percentage.
-    pub max_unavailable: Amount,
+    pub max_unavailable: Portion,
     /// How many there may be too many.
-    pub max_surge: Amount,
+    pub max_surge: Portion,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -294,8 +294,8 @@ impl Default for ApprovalSettings {
 impl Default for RollingSettings {
     fn default() -> Self {
         Self {
-            max_unavailable: Amount::percent(25),
-            max_surge: Amount::percent(25),
+            max_unavailable: Portion::Percent(25),
+            max_surge: Portion::Percent(25),
         }
     }
 }
@@ -325,6 +325,22 @@ pub fn settings_schema() -> Value {
     let mut schema = schemars::schema_for!(Environments).to_value();
     schema["title"] = "settings.environments of a repository".into();
     schema
+}
+
+/// All environments of a repository; the error says what does not fit in the first that cannot be used.
+pub fn environments(settings: &Value, repo: &str) -> Result<Environments, Error> {
+    let Some(all) = settings.get("environments") else {
+        return Ok(Environments::new());
+    };
+    let Some(all) = all.as_object() else {
+        return Err(
+            Error::invalid(format!("settings.environments of {repo} is not a JSON object"))
+                .next("Write it as {\"NAME\": {\"target\": …, \"workload\": …}}"),
+        );
+    };
+    all.keys()
+        .map(|name| Ok((name.clone(), environment(settings, repo, name)?)))
+        .collect()
 }
 
 /// The settings of one environment of a repository.

@@ -10,7 +10,7 @@ fn two_lines_are_an_environment_and_the_rest_has_the_usual_values() {
     let settings = json!({"environments": {"staging": {"target": "cluster", "workload": "shop/checkout"}}});
     let read = read(settings, "staging").unwrap();
     assert_eq!(read.strategy, StrategyName::Rolling);
-    assert_eq!(read.rolling.max_surge, Amount::percent(25));
+    assert_eq!(read.rolling.max_surge, Portion::Percent(25));
     let canary = &read.canary;
     assert_eq!(
         (canary.initial_percentage, canary.increment, canary.interval),

@@ -5,13 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use domain::{Error, Span, nearest};
-use ports::Pace;
+use ports::{Pace, Portion};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::amount::Amount;
 use crate::settings::{Environment, StepSettings, Switch};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,8 +183,8 @@ impl JsonSchema for StepParam {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wishes {
     pub strategy: Option<StrategyName>,
-    pub max_unavailable: Option<Amount>,
-    pub max_surge: Option<Amount>,
+    pub max_unavailable: Option<Portion>,
+    pub max_surge: Option<Portion>,
     pub switch_traffic: Option<Switch>,
     pub keep_warm: Option<Span>,
     pub initial_percentage: Option<i64>,
@@ -245,8 +244,8 @@ impl Strategy {
                 }
                 Ok(Self::Rolling {
                     pace: Pace {
-                        max_unavailable: max_unavailable.0,
-                        max_surge: max_surge.0,
+                        max_unavailable,
+                        max_surge,
                     },
                 })
             }

@@ -26,7 +26,7 @@ fn weights(strategy: &Strategy) -> Vec<u32> {
 #[test]
 fn the_usual_values_are_those_that_people_know() {
     let rolling = Strategy::of(&environment(), &Wishes::default()).unwrap();
-    let quarter = ports::Portion::Percent(25);
+    let quarter = Portion::Percent(25);
     let pace = Pace {
         max_unavailable: quarter,
         max_surge: quarter,
@@ -136,7 +136,7 @@ fn what_cannot_be_is_told_before_anything_is_touched() {
         ),
         (
             Wishes {
-                max_surge: Some(Amount::percent(50)),
+                max_surge: Some(Portion::Percent(50)),
                 ..wishes(StrategyName::BlueGreen)
             },
             "max_surge belongs to the strategy rolling, but this deployment's is blue_green",
@@ -179,8 +179,8 @@ fn what_cannot_be_is_told_before_anything_is_touched() {
         ),
         (
             Wishes {
-                max_surge: Some(Amount::percent(0)),
-                max_unavailable: Some(Amount::percent(0)),
+                max_surge: Some(Portion::Percent(0)),
+                max_unavailable: Some(Portion::Percent(0)),
                 ..Wishes::default()
             },
             "both nothing",

@@ -1,7 +1,10 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{Idem, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::Portion;
 
 /// A workload as an environment's settings name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -158,17 +161,11 @@ pub struct RollOut {
 
 /// How many replicas may be missing, and how many there may be too many, while they are replaced. At least one of the
 /// two is not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Pace {
     pub max_unavailable: Portion,
     pub max_surge: Portion,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Portion {
-    Replicas(u32),
-    Percent(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ mod fleet;
 mod forge;
 mod memory;
 mod metrics;
+mod portion;
 mod probe;
 mod tickets;
 mod traffic;
@@ -25,12 +26,11 @@ pub use deployments::{
 };
 pub use environments::{Commit, Environments, NewRecord, RecordRef, RecordStatus};
 pub use flags::{Flag, FlagRef, FlagStore};
-pub use fleet::{
-    Fleet, Group, Launch, Mark, Pace, Portion, Revision, RevisionId, RollOut, Side, WorkloadRef,
-};
+pub use fleet::{Fleet, Group, Launch, Mark, Pace, Revision, RevisionId, RollOut, Side, WorkloadRef};
 pub use forge::{Forge, Job, JobRef, JobStatus, LogStream, Pipeline};
 pub use memory::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
 pub use metrics::{MetricQuery, MetricQuestion, Sample, Series, Window};
+pub use portion::Portion;
 pub use probe::{Check, Probe, Seen};
 pub use tickets::{Note, NoteId, Ticket, TicketLimits, TicketState, Tickets};
 pub use traffic::{Granularity, RouteRef, Share, Traffic, TrafficRouter};

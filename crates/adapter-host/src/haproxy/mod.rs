@@ -8,23 +8,21 @@ mod weights;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use domain::{Error, Result};
+use domain::{Error, Result, Span};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use router::HaproxyRouter;
 pub(crate) use servers::Server;
 pub(crate) use socket::Runtime;
 
-use crate::seconds;
-
 /// One HAProxy and how servers are named in it.
 ///
 /// A backend that is parted declares a server for every replica that a side may have at most, named after the side and
 /// numbered (`server-template stable 3 …`, `server-template candidate 3 … weight 0`). All other servers are somebody
 /// else's and are never touched.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HaproxyConfig {
     /// The `stats socket`, which must have `level admin`: a path, or `host:port`.
@@ -35,9 +33,9 @@ pub struct HaproxyConfig {
     /// The same of the candidate's.
     #[serde(default = "candidate")]
     pub candidate: String,
-    /// Longest time for one command and its answer, in seconds in the configuration.
-    #[serde(default = "five", with = "seconds")]
-    pub timeout: Duration,
+    /// Longest time for one command and its answer.
+    #[serde(default = "five")]
+    pub timeout: Span,
 }
 
 impl HaproxyConfig {
@@ -73,13 +71,14 @@ fn candidate() -> String {
     "candidate".to_owned()
 }
 
-fn five() -> Duration {
-    Duration::from_secs(5)
+fn five() -> Span {
+    Span::seconds(5)
 }
 
 /// Where the runtime API listens.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub enum Address {
     Unix(PathBuf),
     /// `host:port`.

@@ -19,7 +19,7 @@ impl HaproxyRouter {
     pub fn new(config: &HaproxyConfig) -> Result<Self> {
         config.check()?;
         Ok(Self {
-            runtime: Runtime::new(config.socket.clone(), config.timeout),
+            runtime: Runtime::new(config.socket.clone(), config.timeout.0),
             config: config.clone(),
         })
     }

@@ -19,7 +19,7 @@ impl<'a> Front<'a> {
     pub(super) fn of(settings: &'a Settings) -> Option<Self> {
         let (haproxy, backend) = (settings.haproxy.as_ref()?, settings.workload.backend.as_deref()?);
         Some(Self {
-            runtime: Runtime::new(haproxy.socket.clone(), haproxy.timeout),
+            runtime: Runtime::new(haproxy.socket.clone(), haproxy.timeout.0),
             backend,
             settings,
         })

@@ -174,7 +174,7 @@ impl Keeper {
                 live.remove(&replica.id);
                 return false;
             }
-            if known.lasts() > workload.longest_restart_pause {
+            if known.lasts() > workload.longest_restart_pause.0 {
                 known.crashes_in_a_row = 0;
             }
             known.crashes_in_a_row += 1;
@@ -203,7 +203,7 @@ impl Keeper {
             };
             let fresh = known
                 .checked
-                .is_some_and(|at| at.elapsed() < workload.ready_interval);
+                .is_some_and(|at| at.elapsed() < workload.ready_interval.0);
             if known.process.is_none() || replica.healthy && fresh {
                 continue;
             }
@@ -212,7 +212,7 @@ impl Keeper {
             let (ready, address, limit) = (
                 workload.ready.clone(),
                 workload.address.clone(),
-                workload.ready_interval,
+                workload.ready_interval.0,
             );
             checks.spawn(async move { (id, ready::check(&ready, &address, port, limit).await) });
         }
@@ -238,7 +238,7 @@ impl Keeper {
                         replica.healthy = false;
                     }
                     // The first moments of a new one are nobody's trouble.
-                    if !replica.healthy && known.lasts() > workload.ready_interval {
+                    if !replica.healthy && known.lasts() > workload.ready_interval.0 {
                         replica.trouble = Some(format!(
                             "replica {id} of {} is not ready: {wrong}",
                             replica.version
@@ -303,7 +303,7 @@ impl Keeper {
         {
             let known = self.live.entry(replica.id).or_default();
             let doubled = 1 << known.crashes_in_a_row.saturating_sub(1).min(16);
-            let pause = (workload.restart_pause * doubled).min(workload.longest_restart_pause);
+            let pause = (workload.restart_pause.0 * doubled).min(workload.longest_restart_pause.0);
             let is_new = replica.run == 0;
             if !is_new && known.lasts() < pause {
                 continue;
@@ -369,7 +369,7 @@ impl Keeper {
                         }
                     };
                 }
-                let late = known.lasts() > workload.drain_limit;
+                let late = known.lasts() > workload.drain_limit.0;
                 if !drained && !late {
                     continue;
                 }
@@ -387,7 +387,7 @@ impl Keeper {
                 if let Some(process) = &known.process {
                     process.signal(Signal::TERM);
                 }
-            } else if known.lasts() > workload.stop_grace && !known.killed {
+            } else if known.lasts() > workload.stop_grace.0 && !known.killed {
                 known.killed = true;
                 if let Some(process) = &known.process {
                     process.signal(Signal::KILL);

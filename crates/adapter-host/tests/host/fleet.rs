@@ -109,25 +109,29 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
 async fn a_configuration_is_read_as_it_is_written() {
     let config: HostConfig = serde_json::from_value(serde_json::json!({
         "state": "/var/lib/longshore/host",
-        "haproxy": { "socket": "/run/haproxy/admin.sock", "timeout": 2.5 },
+        "haproxy": { "socket": "/run/haproxy/admin.sock", "timeout": "2500ms" },
         "workloads": { "shop": {
             "versions": "/srv/shop",
             "command": ["./server", "--port", "{port}"],
             "ports": [8000, 8019],
             "ready": { "check": "http", "path": "/healthz" },
             "backend": "shop",
-            "drain_limit": 20
+            "drain_limit": "20s"
         } }
     }))
     .expect("reads");
     let shop = &config.workloads["shop"];
     assert_eq!(
-        (shop.ports, shop.drain_limit.as_secs(), shop.stop_grace.as_secs()),
+        (
+            shop.ports,
+            shop.drain_limit.0.as_secs(),
+            shop.stop_grace.0.as_secs()
+        ),
         ((8000, 8019), 20, 10)
     );
     let haproxy = config.haproxy.as_ref().expect("a HAProxy");
     assert_eq!(
-        (haproxy.stable.as_str(), haproxy.timeout.as_millis()),
+        (haproxy.stable.as_str(), haproxy.timeout.0.as_millis()),
         ("stable", 2500)
     );
     assert!(HostFleet::new(&config, Site::keeper()).is_ok());

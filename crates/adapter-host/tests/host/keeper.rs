@@ -140,7 +140,7 @@ async fn who_does_not_end_is_ended() {
         let serve = workload.command.join(" ");
         let deaf = format!("trap '' TERM; exec {serve}");
         workload.command = ["/bin/sh", "-c", &deaf].map(str::to_owned).to_vec();
-        workload.stop_grace = std::time::Duration::from_millis(300);
+        workload.stop_grace = domain::Span(std::time::Duration::from_millis(300));
     };
     let site = Site::with(crate::peers::BACKENDS, deaf);
     site.roll_out("v1", 1).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adapter_host::{Address, HaproxyConfig, HaproxyRouter};
-use domain::{ErrorKind, Idem};
+use domain::{ErrorKind, Idem, Span};
 use ports::{Granularity, RouteRef, TrafficRouter};
 
 use crate::peers::{Gate, Haproxy};
@@ -21,7 +21,7 @@ fn idem() -> Idem {
 
 fn router(socket: Address) -> HaproxyRouter {
     HaproxyRouter::new(&HaproxyConfig {
-        timeout: Duration::from_secs(1),
+        timeout: Span::seconds(1),
         ..HaproxyConfig::new(socket)
     })
     .expect("usable")

@@ -190,8 +190,9 @@ async fn a_replica_ends_when_its_last_request_has_its_answer() {
 
 #[tokio::test]
 async fn a_drain_has_a_limit() {
-    let soon =
-        |workload: &mut adapter_host::WorkloadConfig| workload.drain_limit = Duration::from_millis(200);
+    let soon = |workload: &mut adapter_host::WorkloadConfig| {
+        workload.drain_limit = domain::Span(Duration::from_millis(200))
+    };
     let site = Site::with(crate::peers::BACKENDS, soon);
     site.roll_out("v1", 1).await;
     site.complete().await;

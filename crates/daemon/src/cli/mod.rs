@@ -1,5 +1,6 @@
 //! The command line, as clap reads it. What a command does stands in `cmd`.
 
+mod dora;
 mod gitlab;
 mod queue;
 mod read;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Flag;
 
+pub use dora::Dora;
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
 pub use queue::{QueueCommand, What};
 pub use read::{Form, read};
@@ -126,6 +128,8 @@ pub enum Command {
     /// Check, show or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// How well deployments go: the five figures of DORA
+    Dora(Dora),
     /// Look whether everything that longshore needs is there, and say what to fix
     Doctor,
     /// Print a completion script for a shell
@@ -188,5 +192,9 @@ pub enum ConfigCommand {
     /// Show the effective configuration, secrets masked, and where each value comes from
     Print,
     /// Print the JSON schema of the configuration file, for editors and programs
-    Schema,
+    Schema {
+        /// That of a repository's environments, `settings.environments`, in its place
+        #[arg(long)]
+        environments: bool,
+    },
 }

@@ -11,9 +11,13 @@ pub fn run(command: &ConfigCommand, sources: &Sources, out: Output) -> Outcome {
     match command {
         ConfigCommand::Check => check(sources, out),
         ConfigCommand::Print => print(sources, out),
-        ConfigCommand::Schema => {
+        ConfigCommand::Schema { environments } => {
             // It is JSON for people too; only they like it spread out.
-            let schema = schema();
+            let schema = if *environments {
+                deploy::settings_schema()
+            } else {
+                schema()
+            };
             out.as_it_is().answer(&schema, |_| format!("{schema:#}"))?;
             Ok(Exit::Done)
         }

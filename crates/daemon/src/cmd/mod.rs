@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod diagnose;
 mod doctor;
+mod dora;
 mod gitlab;
 mod go_on;
 mod keep_host;
@@ -111,6 +112,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
                 Box::pin(queue::run(command, &settings, &who(&sources.env), out)).await
             }
             Command::Gitlab(command) => Box::pin(gitlab::run(command, &settings, out)).await,
+            Command::Dora(command) => Box::pin(dora::run(&command, &settings, out)).await,
             Command::Doctor => Box::pin(doctor::run(&settings, out)).await,
             Command::Token(command) => Box::pin(token::run(command, &settings, out)).await,
             Command::Repos(command) => Box::pin(repos::run(command, &settings, out)).await,

@@ -2,11 +2,11 @@
 
 use api::QueueView;
 use domain::Error;
-use pipelines::FixBuild;
 use serde_json::json;
 use store::{Queue, QueueRule, RuleChange, Scope, Store};
 
 use super::repos::no_such_repo;
+use super::worker::built_in_types;
 use crate::cli::{QueueCommand, What};
 use crate::config::{Settings, nearest};
 use crate::exit::{Exit, Outcome};
@@ -92,12 +92,8 @@ pub fn strange(served: &[String], name: &str) -> Option<String> {
     if served.iter().any(|known| known == name) {
         return None;
     }
-    let built_in = <FixBuild as durable::Handler>::TASK_TYPES;
-    let near = nearest(
-        name,
-        served.iter().map(String::as_str).chain(built_in.iter().copied()),
-    )
-    .filter(|near| *near != name);
+    let known = served.iter().map(String::as_str).chain(built_in_types());
+    let near = nearest(name, known).filter(|near| *near != name);
     match near {
         // Where no worker runs, only a word that is nearly another is strange.
         None if served.is_empty() => None,

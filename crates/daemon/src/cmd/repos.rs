@@ -101,20 +101,24 @@ fn new_repo(add: &RepoAdd) -> Result<NewRepo, Failure> {
 
 /// Handlers of others may read keys of their own; what is nearly one of ours was meant for it.
 fn known_settings(settings: &Value) -> Result<(), Failure> {
-    const OURS: &str = "fix_build";
+    const FIX_BUILD: &str = "fix_build";
+    const OURS: [&str; 3] = [FIX_BUILD, "environments", "time_zone"];
     for key in settings.as_object().into_iter().flat_map(|all| all.keys()) {
-        if key != OURS && nearest(key, [OURS]).is_some() {
+        if !OURS.contains(&key.as_str())
+            && let Some(near) = nearest(key, OURS)
+        {
             return Err(Failure(
                 Error::invalid(format!("--settings-json: unknown key {key:?}"))
-                    .next("Did you mean \"fix_build\"?"),
+                    .next(format!("Did you mean {near:?}?")),
             ));
         }
     }
-    if settings.get(OURS).is_some_and(|own| !own.is_object()) {
+    if settings.get(FIX_BUILD).is_some_and(|own| !own.is_object()) {
         return Err(Failure(Error::invalid(
             "--settings-json: \"fix_build\" is not a JSON object",
         )));
     }
+    deploy::environments(settings, "--settings-json")?;
     FixBuildConfig::default()
         .with_settings(settings)
         .map(|_| ())

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_forge::Forges;
+use deploy::{Deploy, Rollback};
 use domain::Error;
+use durable::Handler;
 use pipelines::FixBuild;
-use ports::{Forge, Tickets};
+use ports::Tickets;
 use store::Store;
 use tickets::Drainer;
 use tokio::sync::Notify;
@@ -17,7 +19,7 @@ use crate::cli;
 use crate::config::Settings;
 use crate::exit::{Failure, Outcome};
 use crate::shutdown::Shutdown;
-use crate::wiring::{self, As};
+use crate::wiring::{self, As, Reach};
 
 /// How long the end may wait for Postgres to see connections closed.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -33,7 +35,7 @@ pub async fn run(command: cli::Worker, settings: &Settings, handlers: Handlers) 
     };
     let store = store?;
     let forges = Arc::new(Forges::new(&wiring::forge_config(settings))?);
-    let worker = work(settings, handlers, &store, forges.clone(), forges, &shutdown)?;
+    let worker = work(settings, handlers, &store, &forges, forges.clone(), &shutdown)?;
     let api = match listener {
         Some(listener) => {
             let desk = wiring::store(settings, As::Api).await?;
@@ -55,6 +57,12 @@ pub async fn run(command: cli::Worker, settings: &Settings, handlers: Handlers) 
     shutdown.until_killed(Box::pin(all)).await
 }
 
+/// The types that this program serves without any handler of somebody else's.
+pub fn built_in_types() -> Vec<&'static str> {
+    let all = [FixBuild::TASK_TYPES, Deploy::TASK_TYPES, Rollback::TASK_TYPES];
+    all.concat()
+}
+
 /// Closes what answers. A database that does not must not keep the process, and a second signal cuts this short too.
 pub async fn close(stores: &[Store]) {
     let all = async {
@@ -73,13 +81,18 @@ pub fn work(
     settings: &Settings,
     handlers: Handlers,
     store: &Store,
-    forge: Arc<dyn Forge>,
+    forges: &Arc<Forges>,
     tickets: Arc<dyn Tickets>,
     shutdown: &Shutdown,
 ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Failure> {
     let memory = Arc::new(store.clone());
-    let fix_build = FixBuild::new(forge, memory.clone(), memory, settings.fix_build.clone());
-    let registry = handlers(worker::Registry::new().register(fix_build))?;
+    let fix_build = FixBuild::new(forges.clone(), memory.clone(), memory, settings.fix_build.clone());
+    let reach = Reach::new(settings, store, forges)?;
+    let built_in = worker::Registry::new()
+        .register(fix_build)
+        .register(Deploy::new(reach.outside.clone()))
+        .register(Rollback::new(reach.outside.clone()));
+    let registry = handlers(built_in)?;
 
     let wake = Arc::new(Notify::new());
     let listener = store.listen(wake.clone());
@@ -100,6 +113,7 @@ pub fn work(
     Ok(async move {
         let notes_done = tokio_util::sync::CancellationToken::new();
         let mut notes = tokio::spawn(drainer.run(notes_done.clone()));
+        reach.revive().await;
         let worked = Box::pin(worker.run(shutdown.drain, shutdown.kill.clone())).await;
         drop(listener);
         notes_done.cancel();

@@ -2,7 +2,7 @@
 
 use pipelines::diagnose::Class;
 
-use super::{Loaded, Problem, Span};
+use super::{Loaded, Problem, Secret, Span};
 
 /// Beyond these a number is a slip of the pen: Postgres takes far fewer connections, and a time limit of a statement only up
 /// to 24 days.
@@ -26,6 +26,7 @@ pub fn contradictions(loaded: &Loaded) -> Vec<Problem> {
     api(&mut found);
     forges(&mut found);
     fix_build(&mut found);
+    outside(&mut found);
     log(&mut found);
     found.problems
 }
@@ -81,6 +82,37 @@ fn fix_build(found: &mut Found<'_>) {
                 &super::join("fix_build.labels", class),
                 format!("is no class of failures; {near}"),
             );
+        }
+    }
+}
+
+fn outside(found: &mut Found<'_>) {
+    let settings = &found.loaded.settings;
+    for (name, host) in &settings.hosts {
+        if let Err(error) = host.check() {
+            found.add(&super::join("hosts", name), format!("cannot be used: {error}"));
+        }
+    }
+    for (name, store) in &settings.metrics {
+        let key = super::join("metrics", name);
+        let secrets = [&store.bearer_token, &store.password].into_iter().flatten();
+        if secrets.chain(store.headers.values()).any(Secret::is_blank) {
+            found.add(&key, "holds a blank secret; leave it out where there is none");
+        }
+        for (part, span) in [("timeout", Some(store.timeout)), ("lookback", store.lookback)] {
+            if let Some(span) = span {
+                found.lasting(&format!("{key}.{part}"), span);
+                found.no_longer(&format!("{key}.{part}"), span, LONGEST_WAIT);
+            }
+        }
+    }
+    if let Err(error) = crate::wiring::metrics(settings) {
+        found.add("metrics", format!("cannot be used: {error}"));
+    }
+    for (name, project) in &settings.flags {
+        if project.project.trim().is_empty() {
+            let key = super::join("flags", name);
+            found.add(&key, "names no project; write it like \"shop/checkout\"");
         }
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod environment;
 mod keys;
 mod layers;
+mod outside;
 mod print;
 mod schema;
 mod settings;
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use domain::nearest;
 pub use environment::Environment;
 pub use layers::{Origin, variable};
+pub use outside::MetricsStore;
 pub use schema::schema;
 pub use settings::{LogFormat, Settings};
 pub use values::{DatabaseUrlError, Secret, Span};
@@ -64,7 +66,20 @@ pub struct Loaded {
 
 impl Loaded {
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+        let given = self.given(key);
+        given
+            .and_then(|given| self.origins.get(given))
+            .cloned()
+            .unwrap_or(Origin::Default)
+    }
+
+    /// The key that a value was given by: its own, or that of what it is a part of.
+    fn given<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let parent = || Some(split(key).0).filter(|parent| !parent.is_empty());
+        match self.origins.contains_key(key) {
+            true => Some(key),
+            false => self.given(parent()?),
+        }
     }
 }
 
@@ -169,23 +184,30 @@ fn read_file(named: Option<&Path>) -> Result<(Option<PathBuf>, String), ConfigEr
 
 /// The first reading of a written value that fits the key's type.
 fn reading(key: &str, written: &Written) -> Result<Value, String> {
-    let mut wrong: Option<String> = None;
+    let mut wrong: Option<(String, String)> = None;
     for reading in written.readings() {
         let mut alone = Value::Object(serde_json::Map::new());
         put(&mut alone, key, reading.clone());
-        match serde_json::from_value::<Settings>(alone) {
+        match serde_path_to_error::deserialize::<_, Settings>(alone) {
             Ok(_) => return Ok(reading),
-            // A variable's text that is a number is told as one that does not fit, not as text.
+            // A variable's text that is a number is told as one that does not fit, not as text; one that is a table is
+            // likewise told by what is in it.
             Err(error) => {
-                let error = error.to_string();
-                let fits_better = reading.is_number();
+                let place = error.path().to_string();
+                let place = if place.starts_with(&format!("{key}.")) {
+                    place
+                } else {
+                    key.to_owned()
+                };
+                let fits_better = reading.is_number() || reading.is_object();
+                let error = (place, error.into_inner().to_string());
                 wrong = wrong.filter(|_| !fits_better).or(Some(error));
             }
         }
     }
-    let error = wrong.unwrap_or_else(|| "no value".to_owned());
-    let mut what = format!("`{key}` {}", words(key, &error));
-    if let Some(near) = nearest_variant(&error) {
+    let (place, error) = wrong.unwrap_or_else(|| (key.to_owned(), "no value".to_owned()));
+    let mut what = format!("`{place}` {}", words(key, &error));
+    if let Some(near) = nearest_word(&error) {
         what.push_str(&format!("; did you mean \"{near}\"?"));
     }
     Err(what)
@@ -248,10 +270,11 @@ fn example(key: &str) -> Option<&'static str> {
     }
 }
 
-/// From serde's "unknown variant `jsn`, expected one of `auto`, `human`, `json`".
-fn nearest_variant(error: &str) -> Option<&str> {
+/// From serde's "unknown variant `jsn`, expected one of `auto`, `human`, `json`", and the same of fields.
+fn nearest_word(error: &str) -> Option<&str> {
     let mut quoted = error
-        .strip_prefix("unknown variant ")?
+        .strip_prefix("unknown variant ")
+        .or_else(|| error.strip_prefix("unknown field "))?
         .split('`')
         .skip(1)
         .step_by(2);

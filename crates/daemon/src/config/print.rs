@@ -37,6 +37,7 @@ impl Loaded {
             return;
         }
         let origin = self.origin(prefix);
+        let settable = self.given(prefix).unwrap_or(prefix);
         into.push(Line {
             key: prefix.to_owned(),
             value: value.clone(),
@@ -44,7 +45,7 @@ impl Loaded {
                 (Origin::Default, Value::Null) => "not set".to_owned(),
                 _ => origin.to_string(),
             },
-            env: (!prefix.ends_with('"')).then(|| variable(prefix)),
+            env: (!settable.ends_with('"')).then(|| variable(settable)),
         });
     }
 

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use adapter_host::HostConfig;
 use domain::Verdict;
 use pipelines::FixBuildConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::outside::{Checks, FlagProject, MetricsStore};
 use super::values::{DatabaseUrl, Secret, Span};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +25,10 @@ pub struct Settings {
     pub github: Github,
     pub tickets: Tickets,
     pub fix_build: FixBuildConfig,
+    pub hosts: BTreeMap<String, HostConfig>,
+    pub metrics: BTreeMap<String, MetricsStore>,
+    pub checks: Checks,
+    pub flags: BTreeMap<String, FlagProject>,
     pub log: Log,
 }
 

@@ -280,6 +280,57 @@ fn a_value_that_does_not_fit_is_told_with_one_that_does() {
 }
 
 #[test]
+fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
+    let host = "[hosts.web]\nstate = \"/var/lib/x\"\n[hosts.web.haproxy]\nsocket = \"/run/h.sock\"\n[hosts.web.workloads.shop]\nversions = \"/srv/shop\"\ncommand = [\"./server\"]\nports = [8000, 8019]\nbackend = \"shop\"\n";
+    let loaded = load(&case(host, &[]).sources).unwrap();
+    let shop = &loaded.settings.hosts["web"].workloads["shop"];
+    assert_eq!((shop.ports, shop.stop_grace), ((8000, 8019), Span::seconds(10)));
+    let printed = loaded.to_toml();
+    let again = load(&case(&printed, &[]).sources).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    assert_eq!(again.settings.hosts, loaded.settings.hosts, "{printed}");
+    for (text, says) in [
+        (
+            host.replace("socket", "sokcet"),
+            "`hosts.web.haproxy.sokcet` cannot be used: unknown field `sokcet`, expected one of `socket`, `stable`, \
+             `candidate`, `timeout`; did you mean \"socket\"?",
+        ),
+        (
+            host.replace("[8000, 8019]", "[8019, 8000]"),
+            "`hosts.web` cannot be used: the workload shop cannot be kept as configured: `ports` is not a first and a last port",
+        ),
+        (
+            host.replace("\"shop\"", "7"),
+            "`hosts.web.workloads.shop.backend` takes text in quotes; what is written there is a number",
+        ),
+        (
+            "[metrics.default]\nurl = \"http://p\"\ntimeout = \"0s\"".to_owned(),
+            "`metrics.default.timeout` is 0s; write a length of time such as \"1s\"",
+        ),
+        (
+            "[metrics.default]\nurl = \"http://p\"\nbearer_token = \" \"".to_owned(),
+            "`metrics.default` holds a blank secret; leave it out where there is none",
+        ),
+        (
+            "[flags.shop]\nproject = \"\"".to_owned(),
+            "`flags.shop` names no project; write it like \"shop/checkout\"",
+        ),
+    ] {
+        let told = problems(&text, &[]);
+        assert!(told.len() == 1 && told[0].ends_with(says), "{text}: {told:#?}");
+    }
+    let store = r#"{"url": "http://p:9090", "bearer_token": "hunter2hunter2"}"#;
+    let loaded = load(&case("", &[("LONGSHORE_METRICS_DEFAULT", store)]).sources).unwrap();
+    assert_eq!(loaded.settings.metrics["default"].url.as_str(), "http://p:9090/");
+    let lines = loaded.lines();
+    let url = lines
+        .iter()
+        .find(|line| line.key == "metrics.default.url")
+        .unwrap();
+    assert_eq!(url.env.as_deref(), Some("LONGSHORE_METRICS_DEFAULT"));
+    assert!(!loaded.to_toml().contains("hunter2"));
+}
+
+#[test]
 fn printing_masks_every_secret() {
     let text = r#"
 [database]
@@ -341,6 +392,7 @@ fn the_shipped_file_states_every_key_and_default() {
             Some(rest) if rest.split_once(" = ").is_some_and(|(name, _)| is_name(name)) => {
                 format!("{rest}\n")
             }
+            Some(rest) if rest.starts_with('[') => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adapter_host::{
     Address, HaproxyConfig, HaproxyRouter, HostConfig, HostFleet, KeeperCommand, Ready, WorkloadConfig,
 };
-use domain::Idem;
+use domain::{Idem, Span};
 use ports::{Fleet, Group, Launch, Mark, Pace, Portion, RollOut, RouteRef, Side, WorkloadRef};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -67,12 +67,12 @@ impl Site {
             ready: Ready::Http {
                 path: "/ready".to_owned(),
             },
-            ready_interval: Duration::from_secs(1),
+            ready_interval: Span::seconds(1),
             backend: Some("shop".to_owned()),
-            drain_limit: Duration::from_secs(20),
-            stop_grace: Duration::from_secs(10),
-            restart_pause: Duration::from_millis(50),
-            longest_restart_pause: Duration::from_secs(5),
+            drain_limit: Span::seconds(20),
+            stop_grace: Span::seconds(10),
+            restart_pause: Span(Duration::from_millis(50)),
+            longest_restart_pause: Span::seconds(5),
             pace: Pace {
                 max_unavailable: Portion::Percent(25),
                 max_surge: Portion::Percent(25),

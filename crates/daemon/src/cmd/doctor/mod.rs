@@ -3,6 +3,7 @@
 mod database;
 mod forges;
 mod repos;
+mod targets;
 
 use domain::Error;
 use serde::Serialize;
@@ -79,6 +80,7 @@ pub async fn run(settings: &Settings, out: Output) -> Outcome {
     let mut found = Findings::default();
     let store = database::look(settings, &mut found).await;
     forges::look(settings, &mut found).await;
+    targets::look(settings, &mut found).await;
     if let Some(store) = store {
         repos::look(settings, &store, &mut found).await;
         store.close().await;

@@ -1,7 +1,8 @@
 //! The repositories: on a forge that has a token, with settings that handlers can read.
 
 use adapter_forge::Forges;
-use domain::{ErrorKind, Repo, RepoRef, RepoStatus};
+use deploy::Environments;
+use domain::{ErrorKind, Repo, RepoRef, RepoStatus, nearest};
 use secrecy::ExposeSecret;
 use store::Store;
 
@@ -87,6 +88,17 @@ fn fault(settings: &Settings, forges: &Forges, repo: &Repo) -> Option<(String, S
             .map_or_else(|| error.what.clone(), |cause| format!("{}: {cause}", error.what));
         return Some((why, "docs/fix-build.md lists the keys of `fix_build`".to_owned()));
     }
+    match deploy::environments(&repo.settings, &repo.name) {
+        Err(error) => {
+            let why = [vec![error.what], error.causes].concat().join(": ");
+            return Some((why, error.next.unwrap_or_else(|| add.to_owned())));
+        }
+        Ok(all) => {
+            if let Some(unmet) = unmet(settings, &all) {
+                return Some(unmet);
+            }
+        }
+    }
     let (key, name, token) = match repo.at.provider.as_str() {
         "github" => ("github", "GITHUB_TOKEN", &settings.github.token),
         "gitlab" | "" => ("gitlab", "GITLAB_TOKEN", &settings.gitlab.token),
@@ -116,6 +128,40 @@ fn fault(settings: &Settings, forges: &Forges, repo: &Repo) -> Option<(String, S
         ),
     };
     Some((error.what, next))
+}
+
+/// What the environments name and the configuration does not have.
+fn unmet(settings: &Settings, all: &Environments) -> Option<(String, String)> {
+    let known = |kind: &str, table: &str, name: &str, names: Vec<&String>| {
+        let next = match nearest(name, names.iter().map(|name| name.as_str())) {
+            Some(near) => format!("Did you mean {near:?}?"),
+            None => format!("Describe it under [{table}], or name another in the repository's settings"),
+        };
+        let what = format!("names the {kind} {name:?}, which the configuration does not have");
+        (!names.iter().any(|known| *known == name)).then_some((what, next))
+    };
+    all.iter().find_map(|(name, of)| {
+        let measured = !of.analysis.metrics.is_empty();
+        let missing = [
+            known("target", "hosts", &of.target, settings.hosts.keys().collect()),
+            measured
+                .then(|| {
+                    let stores = settings.metrics.keys().collect();
+                    known("store of measurements", "metrics", &of.analysis.source, stores)
+                })
+                .flatten(),
+            of.flag.as_ref().and_then(|flag| {
+                known(
+                    "store of flags",
+                    "flags",
+                    &flag.store,
+                    settings.flags.keys().collect(),
+                )
+            }),
+        ];
+        let (what, next) = missing.into_iter().flatten().next()?;
+        Some((format!("its environment {name:?} {what}"), next))
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From the configuration to what each crate wants to be told.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use store::{Listen, Store};
 
 use crate::config::Settings;
 use crate::exit::Failure;
+
+pub use outside::{Reach, metrics};
 
 /// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
 const LIVE_CHECK: Duration = Duration::from_secs(15);
@@ -110,6 +114,10 @@ pub fn install_redaction(settings: &Settings) {
         &settings.client.token,
     ];
     secrets.extend(single.into_iter().flatten().map(|secret| secret.secret()));
+    for store in settings.metrics.values() {
+        let own = [&store.bearer_token, &store.password].into_iter().flatten();
+        secrets.extend(own.chain(store.headers.values()).map(|secret| secret.secret()));
+    }
     for url in [&settings.database.url, &settings.database.direct_url]
         .into_iter()
         .flatten()

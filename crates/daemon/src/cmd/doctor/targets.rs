@@ -1,0 +1,133 @@
+//! What deployments need: hosts whose HAProxy answers, stores of measurements that do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use adapter_host::{HaproxyRouter, HostConfig};
+use chrono::Utc;
+use domain::Error;
+use ports::{Granularity, MetricQuery, MetricQuestion, RouteRef, TrafficRouter, Window};
+
+use super::Findings;
+use crate::config::Settings;
+use crate::wiring;
+
+/// What every store answers without having measured anything.
+const ANYTHING: &str = "vector(1)";
+
+pub async fn look(settings: &Settings, found: &mut Findings) {
+    for (name, config) in &settings.hosts {
+        host(name, config, found).await;
+    }
+    if settings.hosts.is_empty() {
+        found.warn(
+            "targets",
+            "no target is configured, so nothing can be deployed",
+            "Describe one under [hosts]; docs/hosts.md shows how. Nothing, if this worker deploys nothing",
+        );
+    }
+    metrics(settings, found).await;
+}
+
+async fn host(name: &str, config: &HostConfig, found: &mut Findings) {
+    if let Err(error) = config.check() {
+        found.error("targets", &error, "docs/hosts.md explains the keys of [hosts]");
+        return;
+    }
+    for (workload, of) in &config.workloads {
+        if !of.versions.is_dir() {
+            let what = format!(
+                "{name}: the versions of {workload} are not there: {}",
+                of.versions.display()
+            );
+            found.fail(
+                "targets",
+                what,
+                "Make the folder, with a folder in it for every version",
+            );
+        }
+    }
+    if let Err(error) = writable(&config.state) {
+        let what = format!("{name}: {} cannot be written to: {error}", config.state.display());
+        found.fail(
+            "targets",
+            what,
+            "Make the folder and give it to the worker's user, on a disk that outlives restarts",
+        );
+    }
+    let Some(haproxy) = &config.haproxy else {
+        found.ok(
+            "targets",
+            format!("{name}: no HAProxy, so replicas share the traffic"),
+        );
+        return;
+    };
+    let router = match HaproxyRouter::new(haproxy) {
+        Ok(router) => router,
+        Err(error) => {
+            found.error("targets", &error, "docs/hosts.md explains the keys of [hosts]");
+            return;
+        }
+    };
+    for (workload, of) in &config.workloads {
+        let Some(backend) = &of.backend else { continue };
+        let at = RouteRef {
+            target: name.to_owned(),
+            name: backend.clone(),
+        };
+        match router.granularity(&at).await {
+            Ok(can) => found.ok(
+                "targets",
+                format!("{name}: HAProxy parts the traffic of {workload}{}", finely(can)),
+            ),
+            Err(error) => found.error(
+                "targets",
+                &error.context(format!("{name}: the traffic of {workload} cannot be parted")),
+                "docs/hosts.md shows what haproxy.cfg declares",
+            ),
+        }
+    }
+}
+
+fn finely(can: Granularity) -> String {
+    match can {
+        Granularity::Parts(parts) => format!(" in {parts} parts"),
+        Granularity::AllOrNothing | Granularity::Replicas => String::new(),
+    }
+}
+
+/// Looked at without leaving anything behind.
+fn writable(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+async fn metrics(settings: &Settings, found: &mut Findings) {
+    let stores = match wiring::metrics(settings) {
+        Ok(stores) => stores,
+        Err(error) => {
+            found.error("metrics", &error, "Correct it under [metrics]");
+            return;
+        }
+    };
+    for name in settings.metrics.keys() {
+        match answers(&stores, name).await {
+            Ok(()) => found.ok("metrics", format!("{name} answers")),
+            Err(error) => found.error("metrics", &error, "Is its address right, and is it running?"),
+        }
+    }
+}
+
+async fn answers(stores: &impl MetricQuery, name: &str) -> Result<(), Error> {
+    let question = MetricQuestion {
+        source: name.to_owned(),
+        query: ANYTHING.to_owned(),
+    };
+    let end = Utc::now() - Duration::from_secs(60);
+    let window = Window {
+        start: end - Duration::from_secs(60),
+        end,
+        step: Duration::from_secs(60),
+    };
+    stores.range(&question, &window).await.map(drop)
+}

@@ -1,0 +1,73 @@
+//! Where measurements and feature flags are, and how checks are made. Where workloads run is told by their adapters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::values::{Secret, Span};
+
+/// A store that speaks Prometheus's HTTP API.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsStore {
+    /// What stands before `/api/v1`; a path that a proxy wants belongs to it.
+    #[schemars(with = "String")]
+    pub url: Url,
+    #[serde(default)]
+    pub bearer_token: Option<Secret>,
+    /// With `password`, in place of a token.
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Sent with each request, such as `X-Scope-OrgID` to a store with tenants; their values are secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// A web proxy to go through.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub proxy: Option<Url>,
+    /// How long one question and its answer may take.
+    #[serde(default = "thirty")]
+    pub timeout: Span,
+    /// For how long a value may stand in for the ones missing after it; the store's own time (5m) when left out.
+    #[serde(default)]
+    pub lookback: Option<Span>,
+    /// Whether an answer that the store itself calls incomplete counts as one.
+    #[serde(default)]
+    pub accept_partial: bool,
+}
+
+fn thirty() -> Span {
+    Span::seconds(30)
+}
+
+/// A project whose feature flags are rolled out.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlagProject {
+    /// `gitlab`, which has flags that are rolled out by percentage.
+    #[serde(default = "gitlab")]
+    pub provider: String,
+    /// The forge's web address; as configured for it when left out.
+    #[serde(default)]
+    pub url: String,
+    /// Its number or path there.
+    pub project: String,
+}
+
+fn gitlab() -> String {
+    "gitlab".to_owned()
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checks {
+    pub ca_file: Option<PathBuf>,
+}

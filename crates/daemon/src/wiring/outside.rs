@@ -1,0 +1,125 @@
+//! What `deploy` and `rollback` reach.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adapter_forge::{ForgeFlags, Forges};
+use adapter_host::{HaproxyRouter, HostConfig, HostFleet, KeeperCommand};
+use adapter_monitor::{Metrics, ProbeConfig, Probes, StoreConfig};
+use deploy::{Outside, Target};
+use domain::{Error, RepoRef};
+use ports::TrafficRouter;
+use store::Store;
+
+use crate::config::{MetricsStore, Settings};
+
+/// The outside of a worker, and the hosts whose processes it sees kept.
+pub struct Reach {
+    pub outside: Outside,
+    hosts: Vec<(String, HostFleet)>,
+}
+
+impl Reach {
+    pub fn new(settings: &Settings, store: &Store, forges: &Arc<Forges>) -> Result<Self, Error> {
+        let memory = Arc::new(store.clone());
+        let mut targets = BTreeMap::new();
+        let mut hosts = Vec::new();
+        for (name, config) in &settings.hosts {
+            let (fleet, router) = host(name, config)?;
+            hosts.push((name.clone(), fleet.clone()));
+            let target = Target {
+                fleet: Arc::new(fleet),
+                router,
+            };
+            targets.insert(name.clone(), target);
+        }
+        let flags = settings.flags.iter().map(|(name, project)| {
+            let at = RepoRef {
+                provider: project.provider.clone(),
+                url: project.url.clone(),
+                project: project.project.clone(),
+            };
+            (name.clone(), at)
+        });
+        let outside = Outside {
+            targets,
+            metrics: Arc::new(metrics(settings)?),
+            probe: Arc::new(probes(settings)?),
+            flags: Arc::new(ForgeFlags::new(Forges::clone(forges), flags.collect())),
+            forge: forges.clone(),
+            environments: forges.clone(),
+            log: memory.clone(),
+            cancels: memory,
+        };
+        Ok(Self { outside, hosts })
+    }
+
+    /// What runs on our hosts is kept from the start on: the machine may have been started anew.
+    pub async fn revive(self) {
+        for (name, fleet) in self.hosts {
+            if let Err(error) = fleet.revive().await {
+                tracing::warn!(target.name = name, "what runs on a host is not kept: {error}");
+            }
+        }
+    }
+}
+
+fn host(name: &str, config: &HostConfig) -> Result<(HostFleet, Option<Arc<dyn TrafficRouter>>), Error> {
+    let within = |error: Error| error.context(format!("`hosts.{name}` cannot be used"));
+    let fleet = HostFleet::new(config, keeper()?).map_err(within)?;
+    let router = match &config.haproxy {
+        None => None,
+        Some(haproxy) => {
+            let router: Arc<dyn TrafficRouter> = Arc::new(HaproxyRouter::new(haproxy).map_err(within)?);
+            Some(router)
+        }
+    };
+    Ok((fleet, router))
+}
+
+/// This very program, as it is now: one that was replaced while we run is found under its name.
+fn keeper() -> Result<KeeperCommand, Error> {
+    let own = std::env::current_exe()
+        .map_err(|error| Error::internal("could not find this program's own file").because(&error))?;
+    let text = own.to_string_lossy();
+    let replaced = text.strip_suffix(" (deleted)").map(PathBuf::from);
+    Ok(KeeperCommand {
+        program: replaced.filter(|path| Path::exists(path)).unwrap_or(own),
+        args: vec!["keep-host".to_owned()],
+    })
+}
+
+pub fn metrics(settings: &Settings) -> Result<Metrics, Error> {
+    let stores = settings.metrics.iter();
+    Metrics::new(
+        &stores
+            .map(|(name, store)| (name.clone(), metrics_store(store)))
+            .collect(),
+    )
+}
+
+fn metrics_store(given: &MetricsStore) -> StoreConfig {
+    let mut store = StoreConfig::new(given.url.clone());
+    store.bearer_token = given.bearer_token.as_ref().map(|token| token.secret());
+    store.username.clone_from(&given.username);
+    store.password = given.password.as_ref().map(|password| password.secret());
+    store.headers = given
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.secret()))
+        .collect();
+    store.ca_file.clone_from(&given.ca_file);
+    store.proxy.clone_from(&given.proxy);
+    store.timeout = given.timeout.0;
+    store.lookback = given.lookback.map(|span| span.0);
+    store.accept_partial = given.accept_partial;
+    store
+}
+
+fn probes(settings: &Settings) -> Result<Probes, Error> {
+    Probes::new(&ProbeConfig {
+        ca_file: settings.checks.ca_file.clone(),
+        ..ProbeConfig::default()
+    })
+}

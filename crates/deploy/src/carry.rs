@@ -192,7 +192,11 @@ impl<'a> Carrier<'a> {
                 }
                 Ok(())
             }
-            Act::Weight { .. } | Act::Flag { .. } | Act::Retire => self.write(tag, act).await,
+            Act::Retire => {
+                self.write(tag, act).await?;
+                self.left(tag).await
+            }
+            Act::Weight { .. } | Act::Flag { .. } => self.write(tag, act).await,
             Act::Pause { span } => self.pause(tag, span.0).await,
             Act::Ask { what } => asking::to_go_on(self.cx, self.place, tag, what, &self.reached).await,
             Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,
@@ -343,6 +347,30 @@ impl<'a> Carrier<'a> {
             let pause = progress::pause(looks);
             still += pause;
             self.cx.sleep(("wait", tag, looks), pause).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until what was taken away has answered its last request: until then the next deployment has no place. What
+    /// never goes stops nothing here, and is shown to whoever looks next.
+    async fn left(&self, tag: &str) -> Result<(), Stop> {
+        let (at, outside) = (&self.place.workload, self.outside);
+        let deadline = self.place.environment.progress_deadline.0;
+        let mut waited = Duration::ZERO;
+        for looks in 0_u32.. {
+            let stands: bool = self
+                .cx
+                .step(("leaving", tag, looks), |_| async move {
+                    let group = outside.fleet(at)?.observe(at, Side::Candidate).await?;
+                    Ok(group.is_some())
+                })
+                .await?;
+            if !stands || waited >= deadline {
+                break;
+            }
+            let pause = progress::pause(looks);
+            self.cx.sleep(("drain", tag, looks), pause).await?;
+            waited += pause;
         }
         Ok(())
     }

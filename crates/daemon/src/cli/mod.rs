@@ -143,6 +143,9 @@ pub enum Command {
         /// The workload's folder
         folder: PathBuf,
     },
+    /// A small server of HTTP, which `dev --demo` deploys
+    #[command(hide = true)]
+    DemoShop { port: u16 },
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use domain::Error;
 use secrecy::ExposeSecret;
 use store::cluster::{Cluster, ClusterConfig, StopMode};
 
+use super::demo::Site;
 use super::{demo, serve, worker};
 use crate::Handlers;
 use crate::cli::Dev;
@@ -37,7 +38,26 @@ pub async fn run(command: Dev, mut settings: Settings, handlers: Handlers, out: 
     settings.database.direct_url = None;
     settings.database.pooler = false;
     wiring::install_redaction(&settings);
-    let outcome = serve_over(&command, &settings, handlers, listener, &shutdown, out).await;
+    let site = match command.demo {
+        true => {
+            shutdown
+                .unless_stopped(Site::start(&command.data, &mut settings))
+                .await
+        }
+        false => None,
+    };
+    let outcome = match site.transpose() {
+        Ok(site) => {
+            let site = site.unwrap_or_else(|| Err(String::new()));
+            let shown = site.as_ref().map_err(String::as_str);
+            let outcome = serve_over(&command, &settings, handlers, listener, &shutdown, shown, out).await;
+            match site {
+                Ok(site) => site.end().await.map_err(Failure).and(outcome),
+                Err(_) => outcome,
+            }
+        }
+        Err(error) => Err(Failure(error)),
+    };
     // Whatever happened above, the server is stopped in order; a dropped one would be stopped too, but untidily.
     let stopped = cluster.stop(StopMode::Fast).await;
     let exit = outcome?;
@@ -51,6 +71,7 @@ async fn serve_over(
     handlers: Handlers,
     listener: tokio::net::TcpListener,
     shutdown: &Shutdown,
+    site: Result<&Site, &str>,
     out: Output,
 ) -> Outcome {
     let store = wiring::store(settings, As::Worker).await?;
@@ -71,7 +92,7 @@ async fn serve_over(
     greet(settings, at, local.folder(), out)?;
 
     let shown = if command.demo {
-        shutdown.unless_stopped(demo::run(&desk, &local, out)).await
+        shutdown.unless_stopped(demo::run(&desk, &local, site, out)).await
     } else {
         None
     };

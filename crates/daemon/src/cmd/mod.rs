@@ -8,6 +8,7 @@ mod create_tasks;
 mod dead;
 mod decide;
 mod demo;
+mod demo_shop;
 mod dev;
 mod diagnose;
 mod doctor;
@@ -60,6 +61,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
         Command::Config(command) => return config::run(command, sources, out),
         Command::Diagnose(command) => return diagnose::run(command, out),
         Command::KeepHost { folder } => return keep_host::run(folder),
+        Command::DemoShop { port } => return demo_shop::run(*port),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "longshore", &mut script);
@@ -119,6 +121,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
             Command::Config(_)
             | Command::Diagnose(_)
             | Command::KeepHost { .. }
+            | Command::DemoShop { .. }
             | Command::Completions { .. } => Ok(Exit::Done),
         }
     })

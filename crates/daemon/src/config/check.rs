@@ -106,9 +106,6 @@ fn outside(found: &mut Found<'_>) {
             }
         }
     }
-    if let Err(error) = crate::wiring::metrics(settings) {
-        found.add("metrics", format!("cannot be used: {error}"));
-    }
     for (name, project) in &settings.flags {
         if project.project.trim().is_empty() {
             let key = super::join("flags", name);

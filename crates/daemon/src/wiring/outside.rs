@@ -79,7 +79,7 @@ fn host(name: &str, config: &HostConfig) -> Result<(HostFleet, Option<Arc<dyn Tr
 }
 
 /// This very program, as it is now: one that was replaced while we run is found under its name.
-fn keeper() -> Result<KeeperCommand, Error> {
+pub fn keeper() -> Result<KeeperCommand, Error> {
     let own = std::env::current_exe()
         .map_err(|error| Error::internal("could not find this program's own file").because(&error))?;
     let text = own.to_string_lossy();

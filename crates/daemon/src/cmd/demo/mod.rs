@@ -1,16 +1,21 @@
-//! `longshore dev --demo`: real tasks over the logs in `docs/demo`, and what comes of them.
+//! `longshore dev --demo`: real tasks over the logs in `docs/demo`, releases under live traffic, and what comes of them.
+
+mod releases;
+mod site;
 
 use std::collections::BTreeMap;
 
 use adapter_forge::LocalTickets;
 use domain::{Autonomy, Error, NewTask, Repo, TaskId, TicketKind, TicketRef};
 use serde_json::json;
-use store::{NewRepo, Store};
+use store::{NewRepo, Store, TaskRow};
 use tokio::time::{Duration, Instant};
 
 use super::watch::Shown;
 use crate::exit::Exit;
 use crate::output::{Output, Paint, harmless};
+
+pub use site::Site;
 
 struct Case {
     /// The ticket's number and title.
@@ -32,7 +37,7 @@ const CASES: [Case; 5] = [
         title: "main is red: build",
         asks: Asks::Diagnose {
             job: "build",
-            log: include_str!("../../../../docs/demo/compile-error.log"),
+            log: include_str!("../../../../../docs/demo/compile-error.log"),
         },
         ends: "completed",
     },
@@ -41,7 +46,7 @@ const CASES: [Case; 5] = [
         title: "main is red: test",
         asks: Asks::Diagnose {
             job: "test",
-            log: include_str!("../../../../docs/demo/test-failure.log"),
+            log: include_str!("../../../../../docs/demo/test-failure.log"),
         },
         ends: "completed",
     },
@@ -50,7 +55,7 @@ const CASES: [Case; 5] = [
         title: "nightly failed once more",
         asks: Asks::Diagnose {
             job: "web",
-            log: include_str!("../../../../docs/demo/registry-unreachable.log"),
+            log: include_str!("../../../../../docs/demo/registry-unreachable.log"),
         },
         ends: "completed",
     },
@@ -59,7 +64,7 @@ const CASES: [Case; 5] = [
         title: "bundling dies",
         asks: Asks::Diagnose {
             job: "bundle",
-            log: include_str!("../../../../docs/demo/out-of-memory.log"),
+            log: include_str!("../../../../../docs/demo/out-of-memory.log"),
         },
         ends: "completed",
     },
@@ -74,62 +79,90 @@ const CASES: [Case; 5] = [
 const PROJECT: &str = "shop/checkout";
 const SLUG: &str = "demo-checkout";
 /// Far more than the demo takes; a machine that needs longer has another problem.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Makes the tasks, follows them to their ends and prints the tickets. `No` when one did not end as it should.
-pub async fn run(store: &Store, tickets: &LocalTickets, out: Output) -> Result<Exit, Error> {
+pub async fn run(
+    store: &Store,
+    tickets: &LocalTickets,
+    site: Result<&Site, &str>,
+    out: Output,
+) -> Result<Exit, Error> {
+    let mut exit = builds(store, tickets, out).await?;
+    match site {
+        Ok(site) => {
+            if releases::run(store, tickets, site, out).await? != Exit::Done {
+                exit = Exit::No;
+            }
+        }
+        Err(why_not) if out.json => out.value(&json!({ "what": "releases", "text": why_not }))?,
+        Err(why_not) => out.text(&format!("\n{why_not}"))?,
+    }
+    Ok(exit)
+}
+
+async fn builds(store: &Store, tickets: &LocalTickets, out: Output) -> Result<Exit, Error> {
     let repo = repo(store).await?;
-    let mut open: BTreeMap<TaskId, (&Case, Shown)> = BTreeMap::new();
+    let mut open = BTreeMap::new();
     for case in &CASES {
-        tickets.open(&ticket(&repo, case), case.title, &[])?;
+        tickets.open(&ticket(&repo, case.iid), case.title, &[])?;
         let id = store.create_task(&task(&repo, case)).await?;
         say(out, &format!("#{} {}", case.iid, case.title), "task created", &id)?;
-        open.insert(id, (case, Shown::default()));
+        open.insert(id, case.iid);
     }
+    let ended = follow(store, open, out).await?;
+    let as_it_should = |case: &&Case| {
+        let task = ended.get(&case.iid);
+        task.is_some_and(|task| task.status.as_str() == case.ends)
+    };
+    let well = CASES.iter().filter(as_it_should).count();
+    for case in &CASES {
+        print(tickets, &repo, case.iid, out)?;
+    }
+    Ok(if well == CASES.len() { Exit::Done } else { Exit::No })
+}
+
+/// Tells what happens to tasks until all of them are over and their tickets were told, and answers with them, by their
+/// tickets.
+async fn follow(
+    store: &Store,
+    tasks: BTreeMap<TaskId, u64>,
+    out: Output,
+) -> Result<BTreeMap<u64, TaskRow>, Error> {
+    let mut open: BTreeMap<TaskId, (u64, Shown)> = tasks
+        .into_iter()
+        .map(|(id, iid)| (id, (iid, Shown::default())))
+        .collect();
+    let mut ended = BTreeMap::new();
     let until = Instant::now() + LIMIT;
-    let mut exit = Exit::Done;
     while !open.is_empty() {
         if Instant::now() > until {
             return Err(Error::timeout("the demo's tasks have not ended")
                 .next("Look at them on the page; the log says what the worker does"));
         }
-        let mut over = Vec::new();
-        for (id, (case, shown)) in &mut open {
+        for (id, (iid, shown)) in &mut open {
             let task = store.task(id).await?;
             let news = shown.look(store, &task).await?;
             for event in &news.events {
-                let kind = format!("#{} {}", case.iid, event.kind);
+                let kind = format!("#{iid} {}", event.kind);
                 say(out, &kind, &harmless(&event.summary), id)?;
             }
             if let Some(task) = &news.task {
-                say(
-                    out,
-                    &format!("#{}", case.iid),
-                    &out.state(api::shown_state(task)),
-                    id,
-                )?;
+                say(out, &format!("#{iid}"), &out.state(api::shown_state(task)), id)?;
             }
             let told = task
                 .result
                 .as_ref()
                 .map(|result| result["ticket"]["state"] != "pending");
             if api::is_over(&task) && told == Some(true) {
-                if task.status.as_str() != case.ends {
-                    exit = Exit::No;
-                }
-                over.push(id.clone());
+                ended.insert(*iid, task);
             }
         }
-        for id in over {
-            open.remove(&id);
-        }
+        open.retain(|_, (iid, _)| !ended.contains_key(iid));
         tokio::time::sleep(EVERY).await;
     }
-    for case in &CASES {
-        print(tickets, &repo, case, out)?;
-    }
-    Ok(exit)
+    Ok(ended)
 }
 
 /// The demo's repository, made known once for a data folder.
@@ -152,11 +185,11 @@ async fn repo(store: &Store) -> Result<Repo, Error> {
         .await
 }
 
-fn ticket(repo: &Repo, case: &Case) -> TicketRef {
+fn ticket(repo: &Repo, iid: u64) -> TicketRef {
     TicketRef {
         repo: repo.at.clone(),
         kind: TicketKind::Issue,
-        iid: case.iid,
+        iid,
     }
 }
 
@@ -186,8 +219,8 @@ fn say(out: Output, what: &str, text: &str, task: &TaskId) -> Result<(), Error> 
 }
 
 /// A ticket as its readers see it, without the marker that only programs look for.
-fn print(tickets: &LocalTickets, repo: &Repo, case: &Case, out: Output) -> Result<(), Error> {
-    let ticket = tickets.get(&ticket(repo, case))?;
+fn print(tickets: &LocalTickets, repo: &Repo, iid: u64, out: Output) -> Result<(), Error> {
+    let ticket = tickets.get(&ticket(repo, iid))?;
     if out.json {
         return out.value(&json!({ "ticket": ticket }));
     }

@@ -131,19 +131,33 @@ fn systemd_accepts_the_unit_and_finds_it_well_confined() {
     let path = folder.path().join("longshore-worker.service");
     // The check wants the program to exist; any will do.
     fs::write(&path, unit().replace("/usr/local/bin/longshore", "/bin/true")).unwrap();
-    let said = run_well(
-        Command::new("systemd-analyze")
-            .args(["verify", "--man=no"])
-            .arg(&path),
-    );
-    let about_ours: Vec<_> = said.lines().filter(|l| l.contains("longshore")).collect();
-    assert!(about_ours.is_empty(), "{about_ours:?}");
+    verify(&path);
     // Exposure from 0.0 (none) to 10.0, times ten; the network is most of what is left.
     run_well(
         Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
             .arg(&path),
     );
+}
+
+#[test]
+fn systemd_accepts_what_hosts_add_to_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longshore-worker.service");
+    let hosts = root().join("deploy/systemd/longshore-worker.service.d/hosts.conf");
+    let both = unit().replace("/usr/local/bin/longshore", "/bin/true") + &fs::read_to_string(hosts).unwrap();
+    fs::write(&path, both).unwrap();
+    verify(&path);
+}
+
+fn verify(unit: &Path) {
+    let said = run_well(
+        Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(unit),
+    );
+    let about_ours: Vec<_> = said.lines().filter(|l| l.contains("longshore")).collect();
+    assert!(about_ours.is_empty(), "{about_ours:?}");
 }
 
 fn seconds(text: &str) -> Duration {

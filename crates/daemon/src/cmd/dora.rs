@@ -12,7 +12,7 @@ use super::repos::no_such_repo;
 use crate::cli::Dora;
 use crate::config::Settings;
 use crate::exit::{Exit, Outcome};
-use crate::output::{Output, Paint, harmless, indented, moment};
+use crate::output::{Output, Paint, harmless, moment};
 use crate::wiring::{self, As};
 
 pub async fn run(command: &Dora, settings: &Settings, out: Output) -> Outcome {
@@ -202,7 +202,7 @@ fn ids(measures: &Measures, out: &Output) -> String {
         .iter()
         .map(|(name, ids)| {
             let name = out.paint(Paint::Dim, name);
-            format!("{name}\n{}\n", indented(&harmless(ids), 2))
+            format!("{name}\n  {}\n", harmless(ids))
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod create_tasks;
 mod dev;
+mod dora;
 mod process;
 mod queue;
 mod repos;

@@ -67,7 +67,7 @@ async fn the_doctor_tells_what_is_well_what_to_look_at_and_what_to_fix() {
     ] {
         assert_eq!(grade(&found, well), "ok", "{told}");
     }
-    for look in ["workers", "repos"] {
+    for look in ["workers", "targets", "repos"] {
         assert_eq!(grade(&found, look), "warn", "{told}");
     }
 
@@ -76,17 +76,43 @@ async fn the_doctor_tells_what_is_well_what_to_look_at_and_what_to_fix() {
            INSERT INTO repos (id, name, gitlab_project_id, settings) VALUES ('r1', 'shop', 'group/shop', '{"fix_build": {"retris": 1}}')"#,
     )
     .await;
-    // A forge that nobody answers for.
+    // A forge that nobody answers for, nor a HAProxy, nor a Prometheus; and an environment that means another target.
+    db.sql(
+        r#"INSERT INTO repos (id, name, gitlab_project_id, settings) VALUES ('r2', 'blog', 'group/blog',
+             '{"environments": {"production": {"target": "wev", "workload": "shop"}}}')"#,
+    )
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
     let mut command = over(&db, &["doctor", "--json"]);
     command
+        .env(
+            "LONGSHORE_HOSTS_WEB",
+            format!(
+                r#"{{"state": "{here}/state", "haproxy": {{"socket": "{here}/none.sock"}}, "workloads": {{"shop":
+                   {{"versions": "{here}", "command": ["./server"], "ports": [8000, 8001], "backend": "shop"}}}}}}"#
+            ),
+        )
+        .env("LONGSHORE_METRICS_DEFAULT", r#"{"url": "http://127.0.0.1:9"}"#)
         .env("GITLAB_TOKEN", "glpat-0123456789abcdef")
         .env("GITLAB_URL", "http://127.0.0.1:9");
     let (code, told) = answer(command);
     let found = grades(&told);
     assert_eq!((code, &told["ok"]), (1, &json!(false)), "{told}");
-    for (check, expected) in [("claims", "warn"), ("gitlab", "fail"), ("repos", "fail")] {
+    for (check, expected) in [
+        ("claims", "warn"),
+        ("gitlab", "fail"),
+        ("targets", "fail"),
+        ("metrics", "fail"),
+        ("repos", "fail"),
+    ] {
         assert_eq!(grade(&found, check), expected, "{told}");
     }
+    assert!(
+        told.to_string()
+            .contains(r#"its environment \"production\" names the target \"wev\""#),
+        "{told}"
+    );
     assert!(
         told.to_string().contains("retris") && !told.to_string().contains("glpat-0123"),
         "{told}"

@@ -139,7 +139,7 @@ fn settings() -> Value {
             "source": NAME,
             "scrape_interval": "1s",
             "interval": "2s",
-            "at_least": "12s",
+            "at_least": "15s",
             "min_points": 6,
             "metrics": [{
                 "name": "error_rate",

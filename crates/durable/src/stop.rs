@@ -45,6 +45,13 @@ pub struct Wake {
     pub children: Vec<TaskId>,
     /// What people read: `until 12:40`, `behind task 41 on deploy:app/staging`.
     pub why: String,
+    /// The ticket is not told of it: it stands in the task's history alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub quiet: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Wake {
@@ -58,6 +65,7 @@ impl Wake {
         self.signals.extend(other.signals);
         self.locks.extend(other.locks);
         self.children.extend(other.children);
+        self.quiet &= other.quiet;
         if self.why != other.why && !other.why.is_empty() {
             self.why = if self.why.is_empty() {
                 other.why

@@ -14,7 +14,32 @@ use crate::{
 impl TaskCx {
     /// Lets time pass without holding a slot. The deadline is absolute from the first call on.
     pub async fn sleep(&self, key: impl Into<StepKey>, duration: Duration) -> Result<(), Stop> {
-        let open = self.open(&key.into(), StepKind::Sleep)?;
+        self.timer(&key.into(), None, duration, false).await
+    }
+
+    /// [`TaskCx::sleep`] with words for people: `for v2 to become ready`.
+    pub async fn sleep_for(
+        &self,
+        key: impl Into<StepKey>,
+        why: &str,
+        duration: Duration,
+    ) -> Result<(), Stop> {
+        self.timer(&key.into(), Some(why), duration, false).await
+    }
+
+    /// [`TaskCx::sleep_for`] between two looks at the same thing: the ticket is not told each time.
+    pub async fn nap(&self, key: impl Into<StepKey>, why: &str, duration: Duration) -> Result<(), Stop> {
+        self.timer(&key.into(), Some(why), duration, true).await
+    }
+
+    async fn timer(
+        &self,
+        key: &StepKey,
+        why: Option<&str>,
+        duration: Duration,
+        quiet: bool,
+    ) -> Result<(), Stop> {
+        let open = self.open(key, StepKind::Sleep)?;
         if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
             return self.replay::<Value>(&open, outcome).map(|_| ());
         }
@@ -27,7 +52,12 @@ impl TaskCx {
             }
             TimerState::Until(at) => Err(self.park(Wake {
                 at: Some(at),
-                why: format!("{} until {}", open.at.key, at.format("%Y-%m-%d %H:%M:%S UTC")),
+                why: format!(
+                    "{} until {}",
+                    why.unwrap_or(&open.at.key),
+                    at.format("%Y-%m-%d %H:%M:%S UTC")
+                ),
+                quiet,
                 ..Wake::default()
             })),
         }

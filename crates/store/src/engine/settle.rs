@@ -247,7 +247,7 @@ impl Store {
                 json!(wake),
                 false,
                 ("parked", format!("waits {}", wake.why)),
-                Some(Report::new(Verdict::Waiting, format!("Waiting: {}", wake.why))),
+                (!wake.quiet).then(|| Report::new(Verdict::Waiting, format!("Waiting: {}", wake.why))),
             ),
             Outcome::Retry(error) => (
                 json!({"why": redact(&format!("to try again: {error}"))}),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{RepoRef, Report, TaskStatus, TicketKind, TicketRef, Verdict};
-use durable::{Lease, Outcome};
+use durable::{Lease, Outcome, Wake};
 use store::{Settle, Settled, Store, Taken};
 use testkit::postgres::{self, Database};
 
@@ -153,4 +153,26 @@ async fn a_time_that_few_programs_can_read_stops_no_claim() {
         seen += claimed.len();
     }
     assert_eq!(seen, 4);
+}
+
+#[tokio::test]
+async fn a_quiet_wait_stands_in_the_history_and_is_not_told_on_the_ticket() {
+    let (db, store, lease) = running().await;
+    for (quiet, told) in [(true, "0"), (false, "1")] {
+        let mut park = completed(&lease);
+        park.outcome = Outcome::Park(Wake {
+            why: "for v2 to become ready".to_owned(),
+            quiet,
+            ..Wake::default()
+        });
+        assert_eq!(store.park(&park).await.expect("park"), Settled::Written);
+        let notes = "SELECT count(*) FROM longshore.ticket_outbox";
+        assert_eq!(db.value(notes).await.as_deref(), Some(told), "{quiet}");
+        // As if it ran on.
+        db.sql("UPDATE tasks SET status = 'in_progress', worker_id = 'w'")
+            .await;
+        db.claimed().await;
+    }
+    let history = "SELECT count(*) FROM longshore.task_events WHERE kind = 'parked'";
+    assert_eq!(db.value(history).await.as_deref(), Some("2"));
 }

@@ -3,6 +3,7 @@
 //! happens.
 
 mod bench;
+mod canary;
 mod kills;
 mod pauses;
 mod points;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use adapter_host::{Address, HaproxyConfig, HaproxyRouter};
 use domain::{ErrorKind, Idem, Span};
 use ports::{Granularity, RouteRef, TrafficRouter};
+use testkit::Haproxy;
 
-use crate::peers::{Gate, Haproxy};
+use crate::peers::Gate;
 
 fn at(name: &str) -> RouteRef {
     RouteRef {

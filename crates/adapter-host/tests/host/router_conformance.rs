@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use ports::conformance::Breakage;
 use ports::conformance::traffic::RouterWorld;
 use ports::{RouteRef, TrafficRouter};
+use testkit::Haproxy;
 
-use crate::peers::{Client, Gate, Haproxy, Origin};
+use crate::peers::{Client, Gate, Origin};
 
 struct World {
     gate: Gate,

@@ -1,7 +1,6 @@
 //! What the tests stand on: each on loopback ports and in a folder of its own, and gone when it is dropped.
 
 mod gate;
-mod haproxy;
 mod http;
 mod site;
 
@@ -9,7 +8,6 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use gate::Gate;
-pub use haproxy::Haproxy;
 pub use http::{Client, Origin};
 pub use site::{BACKENDS, Site, idem, lives, signal};
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adapter_host::{
@@ -9,9 +9,10 @@ use adapter_host::{
 };
 use domain::{Idem, Span};
 use ports::{Fleet, Group, Launch, Mark, Pace, Portion, RollOut, RouteRef, Side, WorkloadRef};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{Haproxy, end_kept, kept_processes};
 
-use super::{Client, Haproxy, until};
+use super::{Client, until};
 
 /// A host of the test's own: versions, a HAProxy, keepers. All of it ends with this value.
 pub struct Site {
@@ -207,8 +208,10 @@ impl Site {
 
     /// The processes of replicas that live, whoever keeps them.
     pub fn processes(&self) -> Vec<i32> {
-        let all = pids(&self.folder().join("runs"));
-        all.into_iter().filter(|pid| lives(*pid)).collect()
+        kept_processes(&self.folder())
+            .into_iter()
+            .filter(|pid| lives(*pid))
+            .collect()
     }
 
     /// Who runs a version of this site, as the system has it.
@@ -225,16 +228,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         _ = fs::set_permissions(self.folder(), fs::Permissions::from_mode(0o755));
-        if let Ok(text) = fs::read_to_string(self.folder().join("keeper.lock"))
-            && let Some(pid) = text.parse().ok().and_then(Pid::from_raw)
-        {
-            _ = kill_process(pid, Signal::KILL);
-        }
-        for pid in pids(&self.folder().join("runs")) {
-            if let Some(pid) = Pid::from_raw(pid) {
-                _ = kill_process_group(pid, Signal::KILL);
-            }
-        }
+        end_kept(&self.folder());
     }
 }
 
@@ -246,14 +240,6 @@ pub fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
         .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
-}
-
-fn pids(runs: &Path) -> Vec<i32> {
-    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path().join("pid")).ok());
-    texts
-        .filter_map(|text| text.lines().next()?.parse().ok())
-        .collect()
 }
 
 const PORTS: u16 = 16;

@@ -30,21 +30,33 @@ impl Shutdown {
             signal(kind).map_err(|error| Error::internal("could not listen for signals").because(&error))
         };
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        // A terminal that is closed; who was started with `nohup` is not to hear of that.
+        let hangup = match ignores_hangup() {
+            true => None,
+            false => Some(listen(SignalKind::hangup())?),
+        };
         let (tell, last) = watch::channel(Exit::Done);
         let shutdown = Self {
             drain: CancellationToken::new(),
             kill: CancellationToken::new(),
             last,
         };
-        tokio::spawn(shutdown.clone().follow(interrupt, terminate, tell));
+        tokio::spawn(shutdown.clone().follow(interrupt, terminate, hangup, tell));
         Ok(shutdown)
     }
 
-    async fn follow(self, mut interrupt: Signal, mut terminate: Signal, tell: watch::Sender<Exit>) {
+    async fn follow(
+        self,
+        mut interrupt: Signal,
+        mut terminate: Signal,
+        mut hangup: Option<Signal>,
+        tell: watch::Sender<Exit>,
+    ) {
         for token in [&self.drain, &self.kill] {
             let exit = tokio::select! {
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Terminated,
+                Some(_) = heard(&mut hangup) => Exit::Terminated,
             };
             tell.send_replace(exit);
             if self.drain.is_cancelled() {
@@ -86,4 +98,17 @@ impl Shutdown {
         }
         Ok(self.exit())
     }
+}
+/// None at once where nobody listens.
+async fn heard(signal: &mut Option<Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
+}
+
+fn ignores_hangup() -> bool {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|signals| signals & SIGHUP != 0)
 }

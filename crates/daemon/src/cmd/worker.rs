@@ -113,7 +113,7 @@ pub fn work(
     Ok(async move {
         let notes_done = tokio_util::sync::CancellationToken::new();
         let mut notes = tokio::spawn(drainer.run(notes_done.clone()));
-        reach.revive().await;
+        let keeping = tokio::spawn(reach.keep(notes_done.clone()));
         let worked = Box::pin(worker.run(shutdown.drain, shutdown.kill.clone())).await;
         drop(listener);
         notes_done.cancel();
@@ -125,6 +125,7 @@ pub fn work(
                 Ok(())
             }
         };
+        keeping.abort();
         if let Err(error) = ended {
             return Err(Error::internal("the drainer of ticket notes broke").because(&error));
         }

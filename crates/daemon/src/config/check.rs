@@ -99,6 +99,26 @@ fn outside(found: &mut Found<'_>) {
         if secrets.chain(store.headers.values()).any(Secret::is_blank) {
             found.add(&key, "holds a blank secret; leave it out where there is none");
         }
+        if !store.url.username().is_empty() || store.url.password().is_some() {
+            let part = format!("{key}.url");
+            found.add(
+                &part,
+                "holds credentials; give `username` and `password`, or `bearer_token`, on their own",
+            );
+        } else if !matches!(store.url.scheme(), "http" | "https") {
+            found.add(
+                &format!("{key}.url"),
+                "must be a web address such as \"http://prometheus:9090\"",
+            );
+        }
+        if store.bearer_token.is_some() && (store.username.is_some() || store.password.is_some()) {
+            found.add(
+                &key,
+                "has both a `bearer_token` and a `username` or `password`; set one of them",
+            );
+        } else if store.username.is_some() != store.password.is_some() {
+            found.add(&key, "has one of `username` and `password`; set both");
+        }
         for (part, span) in [("timeout", Some(store.timeout)), ("lookback", store.lookback)] {
             if let Some(span) = span {
                 found.lasting(&format!("{key}.{part}"), span);

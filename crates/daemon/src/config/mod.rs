@@ -24,7 +24,7 @@ pub use layers::{Origin, variable};
 pub use outside::MetricsStore;
 pub use schema::schema;
 pub use settings::{LogFormat, Settings};
-pub use values::{DatabaseUrlError, Secret, Span};
+pub use values::{DatabaseUrlError, Secret, Span, WebUrl};
 
 use keys::Keys;
 use layers::{Given, Written};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::values::{Secret, Span};
+use super::values::{Secret, Span, WebUrl};
 
 /// A store that speaks Prometheus's HTTP API.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +31,7 @@ pub struct MetricsStore {
     pub ca_file: Option<PathBuf>,
     /// A web proxy to go through.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    pub proxy: Option<Url>,
+    pub proxy: Option<WebUrl>,
     /// How long one question and its answer may take.
     #[serde(default = "thirty")]
     pub timeout: Span,

@@ -311,6 +311,14 @@ fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
             "`metrics.default` holds a blank secret; leave it out where there is none",
         ),
         (
+            "[metrics.default]\nurl = \"http://ada:hunter2@p\"".to_owned(),
+            "`metrics.default.url` holds credentials; give `username` and `password`, or `bearer_token`, on their own",
+        ),
+        (
+            "[metrics.default]\nurl = \"http://p\"\nusername = \"ada\"".to_owned(),
+            "`metrics.default` has one of `username` and `password`; set both",
+        ),
+        (
             "[flags.shop]\nproject = \"\"".to_owned(),
             "`flags.shop` names no project; write it like \"shop/checkout\"",
         ),
@@ -318,7 +326,7 @@ fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
         let told = problems(&text, &[]);
         assert!(told.len() == 1 && told[0].ends_with(says), "{text}: {told:#?}");
     }
-    let store = r#"{"url": "http://p:9090", "bearer_token": "hunter2hunter2"}"#;
+    let store = r#"{"url": "http://p:9090", "bearer_token": "hunter2hunter2", "proxy": "http://ada:hunter2@proxy:3128"}"#;
     let loaded = load(&case("", &[("LONGSHORE_METRICS_DEFAULT", store)]).sources).unwrap();
     assert_eq!(loaded.settings.metrics["default"].url.as_str(), "http://p:9090/");
     let lines = loaded.lines();

@@ -79,12 +79,9 @@ impl DatabaseUrl {
 
     /// With the password (also one given as a query parameter) masked.
     pub fn masked(&self) -> String {
-        let Ok(mut url) = Url::parse(self.0.expose_secret()) else {
+        let Some(mut url) = without_password(&self.0) else {
             return MASK.to_owned();
         };
-        if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
-            return MASK.to_owned();
-        }
         if url.query().is_some() {
             let pairs: Vec<(String, String)> = url
                 .query_pairs()
@@ -96,6 +93,58 @@ impl DatabaseUrl {
             url.query_pairs_mut().clear().extend_pairs(pairs);
         }
         url.into()
+    }
+}
+
+fn without_password(url: &SecretString) -> Option<Url> {
+    let mut url = Url::parse(url.expose_secret()).ok()?;
+    if url.password().is_some() {
+        url.set_password(Some(MASK)).ok()?;
+    }
+    Some(url)
+}
+
+/// An address on the web; everything but its password may be shown.
+#[derive(Clone, Debug)]
+pub struct WebUrl(SecretString);
+
+impl WebUrl {
+    pub fn url(&self) -> Option<Url> {
+        Url::parse(self.0.expose_secret()).ok()
+    }
+
+    pub fn password(&self) -> Option<SecretString> {
+        Some(self.url()?.password()?.into())
+    }
+}
+
+impl JsonSchema for WebUrl {
+    fn schema_name() -> Cow<'static, str> {
+        "WebUrl".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "http://HOST:PORT/PATH", "type": "string" })
+    }
+}
+
+impl Serialize for WebUrl {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let shown = without_password(&self.0).map_or_else(|| MASK.to_owned(), String::from);
+        to.serialize_str(&shown)
+    }
+}
+
+impl<'de> Deserialize<'de> for WebUrl {
+    // The text itself stays out of the error: it may hold a password.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let is_web = Url::parse(&text).is_ok_and(|url| url.host_str().is_some() && !url.scheme().is_empty());
+        match is_web {
+            true => Ok(Self(text.into())),
+            false => Err(D::Error::custom(
+                "not a web address; write it like \"http://prometheus:9090\"",
+            )),
+        }
     }
 }
 

@@ -7,17 +7,22 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adapter_forge::{HostConfig, Provider};
+use deploy::{Deploy, Rollback};
 use domain::{Error, Redactor};
+use durable::Handler;
 use secrecy::{ExposeSecret, SecretString};
 use store::{Listen, Store};
 
-use crate::config::Settings;
+use crate::config::{Settings, WebUrl};
 use crate::exit::Failure;
 
 pub use outside::{Reach, keeper, metrics};
 
 /// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
 const LIVE_CHECK: Duration = Duration::from_secs(15);
+
+/// Attempts in a row of deployments and rollbacks: with the usual pauses, two hours of an outage.
+const PATIENT_ATTEMPTS: u32 = 30;
 
 /// What our connections are called in `pg_stat_activity`; statements of the worker do not wake the workers.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +108,11 @@ pub fn api_config(settings: &Settings, bind: SocketAddr) -> api::Config {
     }
 }
 
+fn built_in_of_deploy() -> impl Iterator<Item = &'static str> {
+    let types = [Deploy::TASK_TYPES, Rollback::TASK_TYPES];
+    types.into_iter().flatten().copied()
+}
+
 /// From here on no configured secret reaches a log, a note or a result.
 pub fn install_redaction(settings: &Settings) {
     let mut secrets: Vec<SecretString> = settings.api.tokens.iter().map(|token| token.secret()).collect();
@@ -117,6 +127,7 @@ pub fn install_redaction(settings: &Settings) {
     for store in settings.metrics.values() {
         let own = [&store.bearer_token, &store.password].into_iter().flatten();
         secrets.extend(own.chain(store.headers.values()).map(|secret| secret.secret()));
+        secrets.extend(store.proxy.as_ref().and_then(WebUrl::password));
     }
     for url in [&settings.database.url, &settings.database.direct_url]
         .into_iter()
@@ -142,6 +153,12 @@ pub fn worker_config(settings: &Settings, host: String) -> worker::Config {
     let mut of = |task_type: &String, set: &dyn Fn(&mut worker::TypeLimits)| {
         set(limits.entry(task_type.clone()).or_insert_with(|| general.clone()));
     };
+    // What is half out must not be taken back, or left so, because a forge or a store of measurements is away for some minutes.
+    for task_type in built_in_of_deploy() {
+        of(&task_type.to_owned(), &|limits| {
+            limits.max_attempts = limits.max_attempts.max(PATIENT_ATTEMPTS);
+        });
+    }
     for (task_type, limit) in &worker.run_limits {
         of(task_type, &|limits| limits.run = limit.0);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter_forge::{ForgeFlags, Forges};
 use adapter_host::{HaproxyRouter, HostConfig, HostFleet, KeeperCommand};
@@ -11,8 +12,12 @@ use deploy::{Outside, Target};
 use domain::{Error, RepoRef};
 use ports::TrafficRouter;
 use store::Store;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{MetricsStore, Settings};
+use crate::config::{MetricsStore, Settings, WebUrl};
+
+/// How soon a keeper that died is replaced.
+const KEEP_EVERY: Duration = Duration::from_secs(15);
 
 /// The outside of a worker, and the hosts whose processes it sees kept.
 pub struct Reach {
@@ -55,11 +60,25 @@ impl Reach {
         Ok(Self { outside, hosts })
     }
 
-    /// What runs on our hosts is kept from the start on: the machine may have been started anew.
-    pub async fn revive(self) {
-        for (name, fleet) in self.hosts {
-            if let Err(error) = fleet.revive().await {
-                tracing::warn!(target.name = name, "what runs on a host is not kept: {error}");
+    /// What runs on our hosts is kept from the start on, as the machine may have been started anew, and a keeper that died
+    /// is replaced. Ends with the token; at once where there are no hosts.
+    pub async fn keep(self, over: CancellationToken) {
+        let mut told = BTreeMap::new();
+        while !self.hosts.is_empty() {
+            for (name, fleet) in &self.hosts {
+                let wrong = fleet.revive().await.err().map(|error| error.to_string());
+                if told.insert(name, wrong.clone()) != Some(wrong.clone())
+                    && let Some(error) = wrong
+                {
+                    tracing::warn!(target.name = name, "what runs on a host is not kept: {error}");
+                }
+            }
+            if over
+                .run_until_cancelled(tokio::time::sleep(KEEP_EVERY))
+                .await
+                .is_none()
+            {
+                break;
             }
         }
     }
@@ -110,7 +129,7 @@ fn metrics_store(given: &MetricsStore) -> StoreConfig {
         .map(|(name, value)| (name.clone(), value.secret()))
         .collect();
     store.ca_file.clone_from(&given.ca_file);
-    store.proxy.clone_from(&given.proxy);
+    store.proxy = given.proxy.as_ref().and_then(WebUrl::url);
     store.timeout = given.timeout.0;
     store.lookback = given.lookback.map(|span| span.0);
     store.accept_partial = given.accept_partial;

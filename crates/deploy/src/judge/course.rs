@@ -1,7 +1,7 @@
 use super::compare::{Seen, Terms, compared};
 use super::plan::{Analysis, Check, Criticality, Metric};
 use super::score::{Score, score};
-use super::series::{Window, pairs, values};
+use super::series::{Measurement, Window, pairs, values};
 use super::verdict::{Decision, Finding, Judgement, Outcome, Span};
 
 /// Judges a canary by all its windows so far, in the order of time. `last` is whether promotion follows.
@@ -41,7 +41,7 @@ pub fn judge(analysis: &Analysis, windows: &[Window], last: bool) -> Judgement {
 fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> Finding {
     let mut critical = metric.criticality == Criticality::Critical;
     let mut leaning_good = false;
-    let (outcome, why, mut evidence) = match &metric.check {
+    let (mut outcome, mut why, mut evidence) = match &metric.check {
         Check::Compare(compare) => {
             let earlier = windows.split_last().map_or(&[][..], |(_, earlier)| earlier);
             let seen = Seen {
@@ -74,6 +74,11 @@ fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> 
             threshold.assess(&measured)
         }
     };
+    // What earlier steps were measured by says nothing of a share that nobody measured.
+    if matches!(outcome, Outcome::Pass | Outcome::Inconclusive) && !is_measured(metric, windows) {
+        (outcome, leaning_good) = (Outcome::NoData, false);
+        why = format!("nothing was measured since the step before ({why})");
+    }
     evidence.windows = windows.iter().map(|w| w.span).collect::<Vec<Span>>();
     Finding {
         metric: metric.name.clone(),
@@ -82,6 +87,27 @@ fn find(analysis: &Analysis, metric: &Metric, windows: &[Window], look: u32) -> 
         critical,
         leaning_good,
         evidence,
+    }
+}
+
+/// Whether the newest window has anything to judge the metric by.
+fn is_measured(metric: &Metric, windows: &[Window]) -> bool {
+    let Some(newest) = windows.last() else {
+        return false;
+    };
+    let newest = std::slice::from_ref(newest);
+    match &metric.check {
+        Check::Compare(compare) => !pairs(newest, &metric.name, compare.nan).is_empty(),
+        Check::Ranks(ranks) => {
+            let (canary, baseline) = values(newest, &metric.name, ranks.nan);
+            !canary.is_empty() && !baseline.is_empty()
+        }
+        Check::Threshold(threshold) => {
+            let measured = newest[0].measured.get(&metric.name).into_iter().flatten();
+            measured.into_iter().any(|measurement| {
+                matches!(measurement, Measurement::Value(value) if threshold.of(*value) != Outcome::NoData)
+            })
+        }
     }
 }
 

@@ -468,3 +468,41 @@ fn a_window_may_be_read_two_scrapes_after_its_end() {
         Duration::seconds(30)
     );
 }
+
+#[test]
+fn a_step_that_nobody_measured_does_not_pass_by_the_steps_before() {
+    let checks = [
+        Check::Compare(Compare::error_rate()),
+        Check::Ranks(Ranks::default()),
+        Check::Threshold(Threshold {
+            success: Some(Bounds {
+                min: None,
+                max: Some(0.05),
+            }),
+            ..Threshold::default()
+        }),
+    ];
+    for check in checks {
+        let analysis = Analysis {
+            metrics: vec![Metric {
+                name: "error_rate".to_owned(),
+                check: check.clone(),
+                groups: Vec::new(),
+                criticality: Criticality::Critical,
+            }],
+            ..Analysis::default()
+        };
+        let mut seen = windows(4, same);
+        for window in &mut seen {
+            window
+                .measured
+                .insert("error_rate".to_owned(), vec![Measurement::Value(0.01)]);
+        }
+        let decided = |seen: &[Window]| judge(&analysis, seen, false).decision;
+        assert_eq!(decided(&seen), Decision::Proceed, "{check:?}");
+        let newest = seen.last_mut().unwrap();
+        newest.compared.clear();
+        newest.measured.clear();
+        assert_eq!(decided(&seen), Decision::Extend, "{check:?}");
+    }
+}

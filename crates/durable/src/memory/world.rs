@@ -338,6 +338,7 @@ impl World {
                 }
             }
             Outcome::Park(wake) => {
+                row.failures = 0;
                 row.status = TaskStatus::Waiting;
                 row.run_at = wake.at;
                 row.wait = Some(wake);

@@ -335,7 +335,9 @@ impl Store {
         // A parked task wakes at its deadline at the latest.
         self.query(
             "UPDATE tasks
-                SET status = 'waiting', worker_id = NULL, wait = $2, failures = failures + $3::int,
+                SET status = 'waiting', worker_id = NULL, wait = $2,
+                    -- Who comes to a new wait has got on since the last error: only those in a row count.
+                    failures = CASE WHEN $8 THEN 0 ELSE failures + $3::int END,
                     run_at = CASE WHEN $4 THEN longshore.utc_now()
                                   WHEN $7 THEN 'infinity'
                                   ELSE least(coalesce(longshore.utc_now() + make_interval(secs => $5),
@@ -350,6 +352,7 @@ impl Store {
         .bind(delay)
         .bind(wake.at)
         .bind(matches!(settle.outcome, Outcome::Hold(_)))
+        .bind(matches!(settle.outcome, Outcome::Park(_)))
         .execute(&mut *tx)
         .await?;
         self.add_event(tx, lease, event.0, &event.1).await?;

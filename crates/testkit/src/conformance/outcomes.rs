@@ -1,6 +1,7 @@
+use chrono::DateTime;
 use domain::{Error, NewTask, TaskStatus};
 use durable::memory::Settled;
-use durable::{Outcome, Recorded, StepKind};
+use durable::{Outcome, Recorded, StepKind, Wake};
 use serde_json::json;
 
 use super::{Bench, at, ended, for_signal};
@@ -23,6 +24,16 @@ async fn written_once<B: Backend>(bench: &Bench<B>) {
     // A worker's death is no failure of the task.
     let next = bench.b.take_over(&lease.task, "next").await.expect("take over");
     assert_eq!(next.failures, 1);
+    let due = Outcome::Park(Wake {
+        at: Some(DateTime::UNIX_EPOCH),
+        ..Wake::default()
+    });
+    bench.settle(&next.lease, due).await;
+    let next = bench.claimed(&lease.task).await;
+    assert_eq!(
+        next.failures, 0,
+        "a new wait is progress: only failures in a row count"
+    );
 
     bench
         .settle(&next.lease, Outcome::Hold("look at the chart".into()))

@@ -68,7 +68,7 @@ impl Site {
             (find("haproxy", "-v").await, find("prometheus", "--version").await)
         else {
             return Ok(Err(
-                "The canary is left out: it needs HAProxy and Prometheus on the PATH (Debian: `apt-get install haproxy prometheus`)."
+                "The releases are left out: they need HAProxy and Prometheus on the PATH (Debian: `apt-get install haproxy prometheus`)."
                     .to_owned(),
             ));
         };
@@ -95,6 +95,11 @@ impl Site {
         let config = folder.path().join("haproxy.cfg");
         let text = haproxy_config(&socket, front, exporter);
         std::fs::write(&config, text).map_err(|error| broken("HAProxy", &error))?;
+        if let Some(why) = refused(&haproxy, &config).await {
+            return Ok(Err(format!(
+                "The releases are left out: HAProxy would not run with what they need: {why}"
+            )));
+        }
         let haproxy = beside_us(&haproxy, &["-db", "-f"], &config, folder.path(), "haproxy.log")
             .map_err(|error| broken("HAProxy", &error))?;
         // One that was killed may have left its shop running.
@@ -138,15 +143,18 @@ impl Site {
     async fn answers(&self, what: &str, url: &str) -> Result<(), Error> {
         let until = Instant::now() + BEGIN;
         loop {
-            let asked = reqwest::get(url).await;
+            let asked = visitor().get(url).send().await;
             match asked.and_then(reqwest::Response::error_for_status) {
                 Ok(_) => return Ok(()),
                 Err(_) if Instant::now() < until => tokio::time::sleep(EVERY).await,
                 Err(error) => {
-                    let logs = self.folder.path().display();
+                    let log = format!("{}.log", what.to_lowercase());
+                    let said = std::fs::read_to_string(self.folder.path().join(log)).unwrap_or_default();
                     return Err(Error::unavailable(format!("the demo's {what} does not answer"))
                         .because(&error.without_url())
-                        .next(format!("Its log is in {logs} while this runs")));
+                        .because(&std::io::Error::other(
+                            said.lines().last().unwrap_or("it said nothing").to_owned(),
+                        )));
                 }
             }
         }
@@ -157,7 +165,7 @@ impl Site {
         for _ in 0..VISITORS {
             let (over, visits, url) = (self.over.clone(), self.visits.clone(), self.address());
             tokio::spawn(over.run_until_cancelled_owned(async move {
-                let visitor = reqwest::Client::new();
+                let visitor = visitor();
                 loop {
                     let answer = visit(&visitor, &url).await;
                     visits.lock().unwrap_or_else(PoisonError::into_inner).note(answer);
@@ -181,6 +189,30 @@ impl Site {
         }
         ended
     }
+}
+
+/// Nobody here goes through a proxy of the environment's: all is on this machine.
+fn visitor() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap_or_default()
+}
+
+/// Why HAProxy does not take its configuration.
+async fn refused(haproxy: &Path, config: &Path) -> Option<String> {
+    let asked = Command::new(haproxy)
+        .args(["-c", "-f"])
+        .arg(config)
+        .output()
+        .await;
+    let said = match asked {
+        Ok(asked) if asked.status.success() => return None,
+        Ok(asked) => String::from_utf8_lossy(&asked.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    let alert = said
+        .lines()
+        .find(|line| line.contains("ALERT"))
+        .or(said.lines().next());
+    Some(alert.unwrap_or("it does not say why").to_owned())
 }
 
 /// What a version answered, and whether well. None when HAProxy had to answer for it, or nobody did.

@@ -59,6 +59,8 @@ pub(crate) enum Need {
     RetryJob,
     Webhooks,
     ReadCode,
+    WriteCode,
+    StartPipeline,
     ReadDeployments,
     WriteDeployment,
     Flags,
@@ -74,16 +76,18 @@ impl Need {
             (Provider::Gitlab, Self::WriteNote | Self::WriteTicket) => {
                 "give it the `api` scope and at least the Reporter role"
             }
-            (Provider::Gitlab, Self::RetryJob | Self::WriteDeployment | Self::Flags) => {
-                "give it the `api` scope and at least the Developer role"
-            }
+            (
+                Provider::Gitlab,
+                Self::RetryJob | Self::WriteDeployment | Self::Flags | Self::WriteCode | Self::StartPipeline,
+            ) => "give it the `api` scope and at least the Developer role",
             (Provider::Gitlab, Self::Webhooks) => "give it the `api` scope and at least the Maintainer role",
             (Provider::Github, Self::ReadBuilds) => "give it read access to Actions",
             (Provider::Github, Self::ReadTicket) => "give it read access to Issues and Pull requests",
             (Provider::Github, Self::WriteNote | Self::WriteTicket) => {
                 "give it write access to Issues and Pull requests"
             }
-            (Provider::Github, Self::RetryJob) => "give it write access to Actions",
+            (Provider::Github, Self::WriteCode) => "give it write access to Contents and Pull requests",
+            (Provider::Github, Self::RetryJob | Self::StartPipeline) => "give it write access to Actions",
             (Provider::Github, Self::Webhooks) => "give it write access to Webhooks",
             (Provider::Github, Self::ReadCode) => "give it read access to Contents",
             (Provider::Github, Self::ReadDeployments) => "give it read access to Deployments",

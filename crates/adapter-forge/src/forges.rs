@@ -3,8 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Error, Idem, LabelChange, RepoRef, Result, TicketRef};
 use ports::{
-    Commit, Environments, Forge, Job, JobRef, LogStream, NewRecord, Note, NoteId, Pipeline, RecordRef,
-    RecordStatus, Ticket, TicketLimits, Tickets,
+    Commit, Environments, Forge, Job, JobRef, LogStream, NewPipeline, NewRecord, NewRevert, Note, NoteId,
+    Pipeline, RecordRef, RecordStatus, Revert, Ticket, TicketLimits, Tickets,
 };
 use url::Url;
 
@@ -199,6 +199,21 @@ impl Forge for Forges {
     }
     async fn latest_pipeline(&self, repo: &RepoRef, git_ref: &str) -> Result<Option<Pipeline>> {
         self.forge(repo)?.latest_pipeline(repo, git_ref).await
+    }
+    async fn pipelines_of(&self, repo: &RepoRef, sha: &str) -> Result<Vec<Pipeline>> {
+        self.forge(repo)?.pipelines_of(repo, sha).await
+    }
+    async fn jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
+        self.forge(repo)?.jobs(repo, pipeline).await
+    }
+    async fn start_pipeline(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Pipeline> {
+        self.forge(repo)?.start_pipeline(repo, wanted, idem).await
+    }
+    async fn started(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Option<Pipeline>> {
+        self.forge(repo)?.started(repo, wanted, idem).await
+    }
+    async fn revert(&self, repo: &RepoRef, wanted: &NewRevert) -> Result<Revert> {
+        self.forge(repo)?.revert(repo, wanted).await
     }
     async fn failed_jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
         self.forge(repo)?.failed_jobs(repo, pipeline).await

@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use ports::conformance::Breakage;
 use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, JobSeed, PipelineSeed, Placed};
+use ports::conformance::forge_changes::{Change, ChangeWorld};
 use ports::conformance::tickets::TicketsWorld;
 use ports::{Commit, Environments, Forge, JobStatus, NewRecord, NoteId, RecordStatus, Tickets};
 use testkit::github::{FakeGithub, OTHER_USER, TOKEN};
@@ -132,6 +133,39 @@ impl ForgeWorld for GithubWorld {
     }
     async fn break_next(&self, breakage: Breakage) {
         self.break_write(breakage);
+    }
+}
+
+#[async_trait]
+impl ChangeWorld for GithubWorld {
+    async fn change(&self) -> Change {
+        let repo = self.fake.repo(REPO);
+        let made = self.fake.with(|world| {
+            let made = world.tag(REPO, "v1.4.2");
+            world.merge(REPO, &made.sha);
+            made
+        });
+        Change {
+            repo,
+            sha: made.sha,
+            tag: "v1.4.2".to_owned(),
+            onto: "main".to_owned(),
+        }
+    }
+    async fn build_on(&self, _: &Change) {
+        self.fake.with(|world| {
+            let numbers: Vec<u64> = world.pulls.iter().map(|pull| pull.number).collect();
+            world.built_on.extend(numbers);
+        });
+    }
+    fn workflow(&self) -> Option<String> {
+        Some("smoke.yml".to_owned())
+    }
+    async fn begun(&self) -> usize {
+        self.fake.with(|world| world.begun)
+    }
+    async fn merge_requests(&self) -> usize {
+        self.fake.with(|world| world.pulls.len())
     }
 }
 
@@ -314,4 +348,8 @@ async fn a_deployment_whose_first_status_is_refused_is_found_and_not_made_twice(
         .await
         .expect("is so already");
     assert_eq!(states(&world), ["pending", "inactive"]);
+}
+
+mod changes {
+    ports::forge_changes_conformance!(flat super::start());
 }

@@ -9,6 +9,7 @@ use domain::{RepoRef, TicketKind, TicketRef};
 use ports::conformance::Breakage;
 use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, PipelineSeed, Placed};
+use ports::conformance::forge_changes::{Change, ChangeWorld};
 use ports::conformance::tickets::TicketsWorld;
 use ports::{Commit, Environments, Forge, NoteId, RecordStatus, Tickets};
 use testkit::gitlab::{FakeGitlab, OTHER_USER, Role, Scope, TOKEN};
@@ -154,6 +155,32 @@ impl ForgeWorld for GitlabWorld {
 }
 
 #[async_trait]
+impl ChangeWorld for GitlabWorld {
+    async fn change(&self) -> Change {
+        let repo = self.fake.repo(PROJECT);
+        let made = self.fake.with(|world| world.tag(PROJECT, "v1.4.2"));
+        Change {
+            repo,
+            sha: made.sha,
+            tag: "v1.4.2".to_owned(),
+            onto: "main".to_owned(),
+        }
+    }
+    async fn build_on(&self, change: &Change) {
+        self.fake.with(|world| world.build_on(&change.sha));
+    }
+    fn workflow(&self) -> Option<String> {
+        None
+    }
+    async fn begun(&self) -> usize {
+        self.fake.with(|world| world.begun)
+    }
+    async fn merge_requests(&self) -> usize {
+        self.fake.with(|world| world.merge_requests.len())
+    }
+}
+
+#[async_trait]
 impl EnvironmentWorld for GitlabWorld {
     fn port(&self) -> &dyn Environments {
         self.patience()
@@ -207,4 +234,8 @@ mod merge_requests {
 
 mod builds {
     ports::forge_conformance!(super::start());
+}
+
+mod changes {
+    ports::forge_changes_conformance!(super::start());
 }

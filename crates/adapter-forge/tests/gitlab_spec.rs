@@ -9,7 +9,7 @@ use adapter_forge::gitlab_helper::{IssueFilter, IssueUpdate, IssueWanted, NewIss
 use adapter_forge::{Config, Forges, HostConfig, Provider};
 use domain::{Idem, LabelChange, RepoRef, TicketKind};
 use ports::conformance::forge::{ChildSeed, JobSeed, PipelineSeed};
-use ports::{Environments, Forge, JobStatus, NewRecord, RecordStatus, Tickets};
+use ports::{Environments, Forge, JobStatus, NewPipeline, NewRecord, NewRevert, RecordStatus, Tickets};
 use serde_json::Value;
 use testkit::gitlab::{FakeGitlab, TOKEN};
 use testkit::peer::{Phase, Request};
@@ -83,16 +83,23 @@ async fn every_call_stands_in_the_published_document() {
             "GET /api/v4/projects/{id}/issues/{issue_iid}",
             "GET /api/v4/projects/{id}/jobs/{job_id}",
             "GET /api/v4/projects/{id}/jobs/{job_id}/trace",
+            "GET /api/v4/projects/{id}/merge_requests",
             "GET /api/v4/projects/{id}/merge_requests/{merge_request_iid}",
             "GET /api/v4/projects/{id}/pipelines",
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}",
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}/bridges",
             "GET /api/v4/projects/{id}/pipelines/{pipeline_id}/jobs",
+            "GET /api/v4/projects/{id}/pipelines/{pipeline_id}/variables",
+            "GET /api/v4/projects/{id}/repository/branches/{branch}",
             "GET /api/v4/projects/{id}/repository/commits/{sha}",
             "GET /api/v4/projects/{id}/repository/tags/{tag_name}",
             "POST /api/v4/projects/{id}/deployments",
             "POST /api/v4/projects/{id}/issues",
             "POST /api/v4/projects/{id}/jobs/{job_id}/retry",
+            "POST /api/v4/projects/{id}/merge_requests",
+            "POST /api/v4/projects/{id}/pipeline",
+            "POST /api/v4/projects/{id}/repository/branches",
+            "POST /api/v4/projects/{id}/repository/commits/{sha}/revert",
             "PUT /api/v4/projects/{id}/deployments/{deployment_id}",
             "PUT /api/v4/projects/{id}/issues/{issue_iid}",
             "PUT /api/v4/projects/{id}/merge_requests/{merge_request_iid}",
@@ -190,6 +197,29 @@ async fn record_a_deployment(fake: &FakeGitlab, forges: &Forges, repo: &RepoRef)
         .update(repo, &made, RecordStatus::Canceled)
         .await
         .expect("update");
+    test_and_revert(forges, repo, &tagged.sha).await;
+}
+
+async fn test_and_revert(forges: &Forges, repo: &RepoRef, sha: &str) {
+    let wanted = NewPipeline {
+        git_ref: "v1".to_owned(),
+        workflow: None,
+        variables: [("SUITE".to_owned(), "smoke".to_owned())].into(),
+    };
+    let idem = Idem::new("t/s/job");
+    let made = forges.start_pipeline(repo, &wanted, &idem).await.expect("starts");
+    forges.jobs(repo, made.id).await.expect("its jobs");
+    let found = forges.started(repo, &wanted, &idem).await.expect("looks");
+    assert_eq!(found, Some(made));
+    forges.pipelines_of(repo, sha).await.expect("pipelines");
+    let back = NewRevert {
+        sha: sha.to_owned(),
+        branch: "longshore/revert-t".to_owned(),
+        onto: "main".to_owned(),
+        title: "t".to_owned(),
+        description: "d".to_owned(),
+    };
+    forges.revert(repo, &back).await.expect("reverts");
 }
 
 /// The documented operation whose path fits, fixed parts before placeholders.
@@ -239,6 +269,6 @@ fn form_fields(request: &Request) -> Vec<String> {
         return Vec::new();
     }
     url::form_urlencoded::parse(&request.body)
-        .map(|(name, _)| name.into_owned())
+        .map(|(name, _)| name.split('[').next().unwrap_or_default().to_owned())
         .collect()
 }

@@ -15,11 +15,34 @@ pub struct Config {
     pub probe: ProbeConfig,
 }
 
-/// One store that speaks Prometheus's HTTP API. All durations are seconds in the configuration.
+/// What a store speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// Prometheus's HTTP API and PromQL: Prometheus itself, Mimir, Thanos, VictoriaMetrics.
+    #[default]
+    Prometheus,
+    /// Loki's HTTP API and LogQL's metric queries: what is counted in logs.
+    Loki,
+}
+
+impl StoreKind {
+    /// What stands before the name of a call in its address.
+    pub(crate) fn api(self) -> &'static str {
+        match self {
+            Self::Prometheus => "/api/v1",
+            Self::Loki => "/loki/api/v1",
+        }
+    }
+}
+
+/// One store of measurements. All durations are seconds in the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// What stands before `/api/v1`; a path that a proxy wants belongs to it.
+    #[serde(default)]
+    pub kind: StoreKind,
+    /// What stands before `/api/v1` (`/loki/api/v1`); a path that a proxy wants belongs to it.
     pub url: Url,
     #[serde(default)]
     pub bearer_token: Option<SecretString>,
@@ -47,7 +70,7 @@ pub struct StoreConfig {
     #[serde(default = "answer_bytes")]
     pub max_answer_bytes: usize,
     /// For how long a value may stand in for the ones missing after it; the store's own time (5 minutes) when left
-    /// out. Prometheus heeds it from version 2.44 on.
+    /// out. Prometheus heeds it from version 2.44 on; Loki has nothing of the kind.
     #[serde(default, with = "some_seconds")]
     pub lookback: Option<Duration>,
     /// Whether an answer that the store itself calls incomplete counts as one. It is an error otherwise: a part of the
@@ -60,6 +83,7 @@ impl StoreConfig {
     /// A store that asks for no credentials, with the defaults.
     pub fn new(url: Url) -> Self {
         Self {
+            kind: StoreKind::Prometheus,
             url,
             bearer_token: None,
             username: None,
@@ -86,6 +110,42 @@ pub struct ProbeConfig {
     pub max_body_bytes: usize,
     /// How often a check may be sent on to another address. A status that the check calls well is never followed.
     pub max_redirects: usize,
+    /// What checks may run here, by the names that environments' settings call them by. Settings carry names alone: who
+    /// may edit a repository's settings gets no shell on the worker by it.
+    pub commands: BTreeMap<String, CommandConfig>,
+}
+
+/// A command that looks whether something is well, and says so by its exit code. It runs with the rights of the worker and
+/// without the worker's environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandConfig {
+    /// Its whole path.
+    pub program: PathBuf,
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// All of its environment, beside `PATH` and what a check tells it. The values are kept secret.
+    #[serde(default)]
+    pub env: BTreeMap<String, SecretString>,
+    /// Where it runs; where the worker does when left out.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+    /// Longest time, after which it is killed with everything that it started. In seconds.
+    #[serde(default = "sixty", with = "seconds")]
+    pub timeout: Duration,
+}
+
+impl CommandConfig {
+    /// Without arguments, with the defaults.
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            folder: None,
+            timeout: sixty(),
+        }
+    }
 }
 
 impl Default for ProbeConfig {
@@ -94,12 +154,16 @@ impl Default for ProbeConfig {
             ca_file: None,
             max_body_bytes: 1 << 20,
             max_redirects: 5,
+            commands: BTreeMap::new(),
         }
     }
 }
 
 fn thirty() -> Duration {
     Duration::from_secs(30)
+}
+fn sixty() -> Duration {
+    Duration::from_secs(60)
 }
 fn five() -> Duration {
     Duration::from_secs(5)
@@ -140,6 +204,10 @@ mod tests {
         assert_eq!(config.timeout, Duration::from_millis(2500));
         assert_eq!(config.lookback, Some(Duration::from_secs(30)));
         assert!(!config.accept_partial);
+        assert_eq!(config.kind, StoreKind::Prometheus);
+        let loki = read(r#"{"kind": "loki", "url": "http://loki:3100"}"#).expect("is usable");
+        assert_eq!(loki.kind, StoreKind::Loki);
+        assert!(read(r#"{"kind": "graphite", "url": "http://x"}"#).is_err());
         assert!(read("{}").is_err());
         assert!(read(r#"{"url": "http://x", "bearer": "t"}"#).is_err());
         assert!(read(r#"{"url": "http://x", "timeout": -1}"#).is_err());

@@ -230,7 +230,8 @@ pub(crate) struct Of<'a> {
     pub(crate) workload: &'a str,
 }
 
-pub(crate) fn question(analysis: &Analysis, query: &str, of: Of) -> MetricQuestion {
+/// `query` is one of the metric's own.
+pub(crate) fn question(analysis: &Analysis, metric: &Metric, query: &str, of: Of) -> MetricQuestion {
     let interval = format!("{}s", analysis.interval().num_seconds());
     let query = query
         .replace("${side}", of.side.as_str())
@@ -238,7 +239,7 @@ pub(crate) fn question(analysis: &Analysis, query: &str, of: Of) -> MetricQuesti
         .replace("${workload}", of.workload)
         .replace("${interval}", &interval);
     MetricQuestion {
-        source: analysis.source.clone(),
+        source: metric.source.as_ref().unwrap_or(&analysis.source).clone(),
         query,
     }
 }
@@ -324,9 +325,9 @@ impl Reader<'_> {
     }
 
     async fn samples(&self, metric: &Metric, of: Of<'_>) -> Result<Vec<judge::Sample>, Error> {
-        let values = self.series(&metric.query, of).await?;
+        let values = self.series(metric, &metric.query, of).await?;
         let counts: HashMap<DateTime<Utc>, f64> = match &metric.requests {
-            Some(query) => self.series(query, of).await?.into_iter().collect(),
+            Some(query) => self.series(metric, query, of).await?.into_iter().collect(),
             None => HashMap::new(),
         };
         let sample = |(at, value): (DateTime<Utc>, f64)| {
@@ -335,8 +336,13 @@ impl Reader<'_> {
         Ok(values.into_iter().map(sample).collect())
     }
 
-    async fn series(&self, query: &str, of: Of<'_>) -> Result<Vec<(DateTime<Utc>, f64)>, Error> {
-        let question = question(self.analysis, query, of);
+    async fn series(
+        &self,
+        metric: &Metric,
+        query: &str,
+        of: Of<'_>,
+    ) -> Result<Vec<(DateTime<Utc>, f64)>, Error> {
+        let question = question(self.analysis, metric, query, of);
         let answer = self
             .store
             .range(&question, &points(self.analysis, self.span))

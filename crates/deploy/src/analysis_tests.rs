@@ -77,7 +77,11 @@ fn a_query_names_its_side_and_its_interval() {
         workload: "shop",
     };
     let query = "rate(errors{side=\"${side}\", app=\"${workload}\", version=\"${version}\"}[${interval}])";
-    let asked = question(&Analysis::default(), query, of);
+    let mut metric: Metric = serde_json::from_value(json!({"name": "error_rate", "query": query})).unwrap();
+    let asked = question(&Analysis::default(), &metric, query, of);
+    assert_eq!(asked.source, "default");
+    metric.source = Some("logs".to_owned());
+    assert_eq!(question(&Analysis::default(), &metric, query, of).source, "logs");
     assert_eq!(
         asked.query,
         "rate(errors{side=\"candidate\", app=\"shop\", version=\"v2\"}[60s])"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::{Error, ErrorKind, Idem, Report, Verdict as Told};
 use durable::{Stop, TaskCx};
-use ports::{Group, Launch, LogEntry, Mark, RollOut, Side};
+use ports::{Commit, Group, Launch, LogEntry, Mark, RollOut, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, short};
@@ -30,6 +30,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) outside: &'a Outside,
     pub(crate) place: &'a Place,
     pub(crate) version: &'a str,
+    /// What the version was made from, where the forge knows.
+    pub(crate) commit: Option<&'a Commit>,
     /// Forward, it makes way for newer wishes and tells how far it is; back, nothing stops it.
     pub(crate) forward: bool,
     /// How often going back was tried before: steps have names of their own each time.
@@ -73,6 +75,7 @@ impl<'a> Carrier<'a> {
             outside,
             place,
             version,
+            commit: None,
             forward: true,
             round: 0,
             marks: look.marks(),
@@ -86,6 +89,11 @@ impl<'a> Carrier<'a> {
             last: true,
             reached: "nothing yet".to_owned(),
         }
+    }
+
+    pub(crate) fn made_from(mut self, commit: Option<&'a Commit>) -> Self {
+        self.commit = commit;
+        self
     }
 
     pub(crate) fn back(mut self, round: u32) -> Self {

@@ -19,7 +19,7 @@ use crate::params::DeployParams;
 use crate::plan::{self, Place, Plan};
 use crate::report::{self, Told};
 use crate::strategy::{Strategy, StrategyName};
-use crate::{asking, ledger, turn, undoing};
+use crate::{asking, checks, ledger, turn, undoing};
 
 /// Brings versions out.
 pub struct Deploy {
@@ -102,7 +102,7 @@ impl Handler for Deploy {
             let running = RecordStatus::Running;
             ledger::update(cx, &self.outside, place, "record-running", record, running).await?;
         }
-        let mut carrier = Carrier::new(cx, &self.outside, place, &settled.version, look);
+        let mut carrier = Carrier::new(cx, &self.outside, place, &settled.version, look).made_from(commit);
         carrier.carry(&plan.acts).await?;
 
         let ended = ledger::ended(&cx.task().id, DeploymentOutcome::Succeeded, None);
@@ -211,8 +211,7 @@ impl Deploy {
                 fleet.resolve(&place.workload, &request.version).await?
             }
         };
-        let named = params.commit.as_deref();
-        let commit = plan::commit(&self.outside, &place.repo, named, &request.version).await?;
+        let commit = plan::made_from(&self.outside, &place.repo, params, &request.version).await?;
         Ok(Settled {
             place,
             version,
@@ -240,9 +239,9 @@ impl Deploy {
         };
         let plan = place.plan(version, how, course.kind, course.acts, &look);
         let ours = cx.task().id.as_str();
-        let from = plan.from();
         let (commit, by) = (commit.as_ref(), override_freeze.as_ref());
-        let gates = gates::look(&self.outside, place, ours, version, from, commit, by).await?;
+        checks::can_run(&plan.acts, place, version, commit)?;
+        let gates = gates::look(&self.outside, place, ours, version, &look, commit, by).await?;
         Ok(Looked { look, plan, gates })
     }
 

@@ -1,16 +1,21 @@
 //! What must be so before anything is touched, each with its evidence.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use domain::Error;
-use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, JobStatus, Side};
+use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, Job, JobStatus, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{self, Of};
 use crate::freeze::{self, Freeze, FreezeError, Override};
 use crate::judge;
+use crate::look::Look;
 use crate::outside::Outside;
 use crate::plan::Place;
+use crate::report::told_once;
+use crate::settings::RollbackPlan;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Gate {
@@ -39,7 +44,7 @@ pub(crate) async fn look(
     place: &Place,
     ours: &str,
     version: &str,
-    served: Option<&str>,
+    look: &Look,
     commit: Option<&Commit>,
     override_freeze: Option<&Override>,
 ) -> Result<Vec<Gate>, Error> {
@@ -55,11 +60,18 @@ pub(crate) async fn look(
     if wanted.pipeline {
         gates.push(pipeline(outside, place, commit).await?);
     }
+    if !wanted.security_scan.is_empty() {
+        gates.push(security_scan(outside, place, commit, &wanted.security_scan).await?);
+    }
+    if let Some(wanted) = wanted.rollback_plan {
+        gates.push(rollback_plan(outside, place, version, look, wanted).await?);
+    }
     for before in &wanted.after {
         let known = outside.log.newest(&place.repo_id, before, LOOKED_THROUGH).await?;
         gates.push(after(before, version, &known));
     }
     if wanted.monitoring {
+        let served = look.stable.as_ref().map(|group| group.version.as_str());
         gates.push(monitoring(outside, place, served).await?);
     }
     if let Some(limit) = wanted.deployments_per_day {
@@ -113,33 +125,135 @@ fn no_freeze(freeze: &Freeze, now: DateTime<Utc>, by: Option<&Override>) -> Resu
     })
 }
 
+fn no_commit(name: &str) -> Gate {
+    gate(
+        name,
+        false,
+        "the forge knows no commit of this version; name it in payload.commit",
+    )
+}
+
 async fn pipeline(outside: &Outside, place: &Place, commit: Option<&Commit>) -> Result<Gate, Error> {
     const NAME: &str = "pipeline passed";
     let Some(commit) = commit else {
-        return Ok(gate(
-            NAME,
-            false,
-            "the forge knows no commit of this version; name it in payload.commit",
-        ));
+        return Ok(no_commit(NAME));
     };
-    let newest = outside
-        .forge
-        .latest_pipeline(&place.repo, &commit.git_ref)
-        .await?;
-    Ok(match newest {
+    let of_commit = outside.forge.pipelines_of(&place.repo, &commit.sha).await?;
+    Ok(match of_commit.first() {
         None => gate(NAME, false, format!("there is no pipeline of {}", commit.git_ref)),
-        Some(found) if found.sha != commit.sha => gate(
-            NAME,
-            false,
-            format!(
-                "the newest pipeline of {} is of another commit: {}",
-                commit.git_ref, found.url
-            ),
-        ),
         Some(found) => gate(
             NAME,
             found.status == JobStatus::Succeeded,
             format!("pipeline {} {}: {}", found.id, status(found.status), found.url),
+        ),
+    })
+}
+
+/// Of each scan the newest pipeline of the commit that has it decides.
+async fn security_scan(
+    outside: &Outside,
+    place: &Place,
+    commit: Option<&Commit>,
+    wanted: &[String],
+) -> Result<Gate, Error> {
+    const NAME: &str = "security scan";
+    let Some(commit) = commit else {
+        return Ok(no_commit(NAME));
+    };
+    let mut found: BTreeMap<&str, Vec<Job>> = BTreeMap::new();
+    for pipeline in outside.forge.pipelines_of(&place.repo, &commit.sha).await? {
+        if found.len() == wanted.len() {
+            break;
+        }
+        let jobs = outside.forge.jobs(&place.repo, pipeline.id).await?;
+        for name in wanted {
+            let of_name = jobs.iter().filter(|job| is_called(&job.name, name));
+            let of_name: Vec<Job> = of_name.cloned().collect();
+            if !of_name.is_empty() {
+                found.entry(name).or_insert(of_name);
+            }
+        }
+    }
+    let (mut open, mut evidence) = (true, Vec::new());
+    for name in wanted {
+        let Some(jobs) = found.get(name.as_str()) else {
+            open = false;
+            evidence.push(format!("no pipeline of {} has a job {name}", commit.git_ref));
+            continue;
+        };
+        let shown = jobs.iter().find(|job| job.status != JobStatus::Succeeded);
+        open &= shown.is_none();
+        evidence.extend(
+            shown
+                .or(jobs.first())
+                .map(|job| format!("{} {}: {}", job.name, status(job.status), job.url)),
+        );
+    }
+    Ok(gate(NAME, open, evidence.join("; ")))
+}
+
+/// A job that is run several times over (in parts, or of a matrix) has its name with something behind it.
+fn is_called(job: &str, name: &str) -> bool {
+    job.strip_prefix(name).is_some_and(|rest| {
+        let part = rest.strip_prefix(' ').and_then(|part| part.split_once('/'));
+        let is_part =
+            part.is_some_and(|(number, of)| number.parse::<u32>().is_ok() && of.parse::<u32>().is_ok());
+        rest.is_empty() || is_part || rest.starts_with(": [") || rest.starts_with(" (")
+    })
+}
+
+async fn rollback_plan(
+    outside: &Outside,
+    place: &Place,
+    version: &str,
+    look: &Look,
+    wanted: RollbackPlan,
+) -> Result<Gate, Error> {
+    const NAME: &str = "rollback plan";
+    if place.only_flag {
+        return Ok(gate(NAME, true, "the flag is switched off"));
+    }
+    let Some(stable) = &look.stable else {
+        let evidence = "nothing runs yet, so there is nothing to go back to";
+        return Ok(match wanted {
+            RollbackPlan::UnlessFirst => gate(NAME, true, evidence),
+            RollbackPlan::Required => Gate {
+                next: Some(
+                    "Set gates.rollback_plan to \"unless_first\" in the environment's settings to let a first \
+                     deployment through"
+                        .to_owned(),
+                ),
+                ..gate(NAME, false, evidence)
+            },
+        });
+    };
+    let served = stable.version.as_str();
+    if served == version {
+        return Ok(gate(
+            NAME,
+            true,
+            format!("{served} runs already: nothing is left"),
+        ));
+    }
+    let fleet = outside.fleet(&place.workload)?;
+    let kept = look.revisions.iter().find(|revision| revision.version == served);
+    let kept = kept.map_or_else(String::new, |kept| {
+        format!(", which it keeps as revision {}", kept.id.0)
+    });
+    Ok(match fleet.resolve(&place.workload, served).await {
+        Ok(_) => gate(
+            NAME,
+            true,
+            format!("back to {served}, which {} has{kept}", place.workload.target),
+        ),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => gate(
+            NAME,
+            false,
+            format!(
+                "{served} serves and could not be brought out again: {}",
+                told_once(&error)
+            ),
         ),
     })
 }
@@ -198,7 +312,7 @@ async fn monitoring(outside: &Outside, place: &Place, served: Option<&str>) -> R
             .into_iter()
             .flatten()
         {
-            let asked = analysis::question(analysis, query, of);
+            let asked = analysis::question(analysis, metric, query, of);
             let answer = outside.metrics.range(&asked, &window).await?;
             match analysis::only(answer) {
                 Ok(Some(_)) => {}
@@ -237,4 +351,19 @@ pub(crate) fn shut(gates: &[Gate]) -> Option<Error> {
         Error::rejected(format!("the gate {:?} is shut: {}", shut.name, shut.evidence))
             .next(next.unwrap_or("Nothing was touched; create the task again when it is open")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_known_by_its_name_in_parts_and_in_a_matrix() {
+        for job in ["sast", "sast 1/3", "sast: [go, 1.2]", "sast (ubuntu, 3.12)"] {
+            assert!(is_called(job, "sast"), "{job}");
+        }
+        for job in ["sast report", "semgrep-sast", "sasty", "sast/3", "sast 1/x"] {
+            assert!(!is_called(job, "sast"), "{job}");
+        }
+    }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::Error;
 use durable::Stop;
-use ports::{Group, Side};
+use ports::{Check, Group, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::{Judged, Of, Reader, Seen};
 use crate::carry::Carrier;
+use crate::checks::{About, CheckSettings};
 use crate::judge::{self, Decision};
 use crate::{asking, progress};
 
@@ -27,24 +28,55 @@ pub(crate) struct Looked {
 
 impl Carrier<'_> {
     pub(crate) async fn checks(&mut self, tag: &str, which: &str) -> Result<(), Stop> {
-        let (environment, outside) = (&self.place.environment, self.outside);
-        let checks = if which == "smoke" {
-            &environment.smoke
-        } else {
-            &environment.health
+        let environment = &self.place.environment;
+        let (checks, side) = match which {
+            "smoke" => (&environment.smoke, Side::Candidate),
+            _ => (&environment.health, Side::Stable),
         };
-        if checks.is_empty() {
-            return Ok(());
+        let about = About {
+            place: self.place,
+            version: self.version,
+            commit: self.commit,
+            side,
+        };
+        let looks: Vec<_> = checks
+            .iter()
+            .filter_map(|check| Some((check, check.check(about)?)))
+            .collect();
+        if !looks.is_empty() {
+            self.look_at(tag, which, &looks).await?;
         }
+        for (number, check) in checks.iter().enumerate() {
+            let Some(job) = &check.job else { continue };
+            let seen = self
+                .run_job(&format!("{tag}-{number}"), check, job, about)
+                .await?;
+            let judged = Judged {
+                seen: vec![seen],
+                ..Judged::default()
+            };
+            self.settled(which, judged)?;
+        }
+        Ok(())
+    }
+
+    /// What answers is asked up to three times; what runs (a command) too, so that it must bear being run again.
+    async fn look_at(
+        &mut self,
+        tag: &str,
+        which: &str,
+        looks: &[(&CheckSettings, Check)],
+    ) -> Result<(), Stop> {
+        let outside = self.outside;
         for look in 0..LOOKS {
             let seen: Vec<Seen> = self
                 .cx
                 .step((which, tag, look), |_| async move {
                     let mut found = Vec::new();
-                    for check in checks {
-                        let seen = outside.probe.check(&check.check()).await?;
+                    for (settings, check) in looks {
+                        let seen = outside.probe.check(check).await?;
                         found.push(Seen {
-                            name: check.name().to_owned(),
+                            name: settings.name().to_owned(),
                             well: seen.well,
                             why: seen.what,
                         });
@@ -52,23 +84,35 @@ impl Carrier<'_> {
                     Ok(found)
                 })
                 .await?;
-            let judged = Judged {
+            let mut judged = Judged {
                 seen,
                 ..Judged::default()
             };
             if judged.decision() == Decision::Proceed {
+                // That an address answers is not worth a line; what a command found is.
+                let mut ran = looks.iter().map(|(settings, _)| settings.command.is_some());
+                judged.seen.retain(|_| ran.next().unwrap_or_default());
+                if !judged.seen.is_empty() {
+                    self.judged.push((self.reached.clone(), judged));
+                }
                 return Ok(());
             }
             if look + 1 == LOOKS {
-                let error = Error::rejected(format!("the {which} check failed: {}", judged.why()));
-                self.judged.push((self.reached.clone(), judged));
-                return Err(Stop::Fail(error));
+                return self.settled(which, judged);
             }
             self.cx
                 .sleep(("unwell", format!("{which}-{tag}"), look), BETWEEN)
                 .await?;
         }
         Ok(())
+    }
+
+    /// Keeps what was seen at last; the deployment ends with it where that is not well.
+    fn settled(&mut self, which: &str, judged: Judged) -> Result<(), Stop> {
+        let failed = (judged.decision() != Decision::Proceed)
+            .then(|| Error::rejected(format!("the {which} check failed: {}", judged.why())));
+        self.judged.push((self.reached.clone(), judged));
+        failed.map_or(Ok(()), |error| Err(Stop::Fail(error)))
     }
 
     /// Judges what was measured since traffic was last parted anew; beside the stable side, together with the windows of

@@ -28,6 +28,11 @@ pub struct DeployParams {
     pub override_freeze: Option<Override>,
     /// What the version was made from: a tag, a branch or a commit, when it is not the version's own name.
     pub commit: Option<String>,
+    /// The branch that the commit was on, for the forge's record.
+    #[serde(rename = "ref")]
+    pub git_ref: Option<String>,
+    /// A tag that the version was made from: it must be one, and of `commit` where that is said too.
+    pub tag: Option<String>,
     /// `rolling`, `blue_green`, `canary` or `feature_flag`; or an object of its `name` and parameters.
     pub strategy: Option<StrategyName>,
     /// rolling: how many replicas may be missing, a number or a percentage.
@@ -61,6 +66,8 @@ pub struct RollbackParams {
     pub instruction: Option<String>,
     /// Why: it is kept as the cause against the version that is rolled back.
     pub reason: Option<String>,
+    /// Whether to open a merge request that takes the code back; the environment's `rollback.revert` decides when absent.
+    pub revert: Option<bool>,
     /// Answers the plan, and touches nothing.
     pub dry_run: bool,
 }

@@ -9,6 +9,7 @@ use crate::act::{self, Act, Line, Standing};
 use crate::course::Kind;
 use crate::look::Look;
 use crate::outside::Outside;
+use crate::params::DeployParams;
 use crate::settings::{self, Environment};
 use crate::strategy::StrategyName;
 
@@ -131,6 +132,41 @@ impl Place {
             acts,
         }
     }
+}
+
+/// The commit behind a version that is deployed, by the names that the task has for it. A tag that it was asked for by must
+/// be one, and of that commit: not every forge tells a branch of that name from it in its events.
+pub(crate) async fn made_from(
+    outside: &Outside,
+    repo: &RepoRef,
+    params: &DeployParams,
+    version: &str,
+) -> Result<Option<Commit>, Error> {
+    if let Some(tag) = &params.tag {
+        let found = outside.environments.commit(repo, tag).await?;
+        let found = found.filter(|found| found.is_tag);
+        let same = |found: &Commit| params.commit.as_ref().is_none_or(|sha| *sha == found.sha);
+        return match found {
+            Some(found) if same(&found) => Ok(Some(found)),
+            Some(found) => Err(Error::conflict(format!(
+                "the tag {tag} of {} is of commit {} now, and {} was to be deployed",
+                repo.project,
+                found.sha,
+                params.commit.as_deref().unwrap_or_default()
+            ))
+            .next("Nothing was touched; deploy what the tag is of now, if that is meant")),
+            None => Err(Error::not_found(format!("{tag} is no tag of {}", repo.project))
+                .next("Nothing was touched; only tags are deployed here by themselves")),
+        };
+    }
+    let found = commit(outside, repo, params.commit.as_deref(), version).await?;
+    Ok(found.map(|found| match &params.git_ref {
+        Some(git_ref) => Commit {
+            git_ref: git_ref.clone(),
+            ..found
+        },
+        None => found,
+    }))
 }
 
 /// The commit behind a version, where the forge knows one.

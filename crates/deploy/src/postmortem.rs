@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use ports::Deployment;
 
 use crate::report::capital;
+use crate::revert::Opened;
 
 pub(crate) struct Facts<'a> {
     pub(crate) workload: &'a str,
@@ -15,6 +16,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) reason: &'a str,
     pub(crate) asked_at: DateTime<Utc>,
     pub(crate) recovered_at: DateTime<Utc>,
+    /// What became of taking the code back, where that was wished for.
+    pub(crate) revert: Option<&'a Opened>,
 }
 
 pub(crate) fn draft(facts: &Facts) -> String {
@@ -25,6 +28,16 @@ pub(crate) fn draft(facts: &Facts) -> String {
     );
     for (at, what) in timeline(facts) {
         text.push_str(&format!("{}  {what}\n", at.format("%Y-%m-%d %H:%M:%S")));
+    }
+    if let Some(revert) = facts.revert {
+        text.push_str("\nFollow-ups\n");
+        text.push_str(&match revert {
+            Opened::At(revert) => format!(
+                "- Decide about the merge request that takes the code back: {}\n",
+                revert.url
+            ),
+            Opened::Not(why) => format!("- Take the code back by hand, if it is at fault: {why}\n"),
+        });
     }
     text.push_str("\nTo be found out\n");
     for question in [

@@ -10,6 +10,7 @@ use crate::course::Kind;
 use crate::gates::Gate;
 use crate::look::Look;
 use crate::plan::{Place, Plan};
+use crate::revert::Opened;
 
 fn report(place: &Place, version: &str, verdict: Verdict, summary: String) -> Report {
     let mut report = Report::new(verdict, summary);
@@ -359,6 +360,19 @@ pub(crate) fn rolled_back(
         "reason": reason, "changed": !lines.is_empty(),
     });
     report
+}
+
+pub(crate) fn with_revert(mut report: Report, revert: Option<&Opened>) -> Report {
+    match revert {
+        None => report,
+        Some(Opened::At(revert)) => {
+            report.data["revert"] = json!({"iid": revert.iid, "url": revert.url});
+            report
+                .linked_fact("Revert", format!("merge request {}", revert.iid), &revert.url)
+                .next_step("Decide about the merge request that takes the code back")
+        }
+        Some(Opened::Not(why)) => report.fact("Code not taken back", why),
+    }
 }
 
 /// There is no version to go back to.

@@ -16,6 +16,8 @@ use crate::params::RollbackParams;
 use crate::plan::{self, Place, Plan};
 use crate::postmortem::{self, Facts};
 use crate::report::{self, Told};
+use crate::revert::{self, Bad, Opened};
+use crate::settings::Revert;
 use crate::strategy::StrategyName;
 use crate::target::{self, Aim};
 use crate::{asking, ledger};
@@ -93,6 +95,9 @@ impl Handler for Rollback {
         let record = at_forge.record.as_ref();
         let success = RecordStatus::Success;
         let refused = ledger::update(cx, &self.outside, place, "record-end", record, success).await?;
+        let revert = self
+            .revert(cx, params, &settled, begun.bad.as_ref(), version)
+            .await?;
         let told = Told {
             unrecorded: at_forge.why_not.or(refused),
             record_url: record.and_then(|record| record.url.clone()),
@@ -107,12 +112,11 @@ impl Handler for Rollback {
             reason: &settled.reason,
             asked_at: settled.asked_at,
             recovered_at,
+            revert: revert.as_ref(),
         };
         let draft = postmortem::draft(&facts);
-        Ok(with_aim(
-            report::rolled_back(place, plan, &lines, &settled.reason, draft, &told),
-            aim,
-        ))
+        let told = report::rolled_back(place, plan, &lines, &settled.reason, draft, &told);
+        Ok(with_aim(report::with_revert(told, revert.as_ref()), aim))
     }
 
     /// Going back is not undone: what is bad is not brought out again.
@@ -214,6 +218,30 @@ impl Rollback {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Opened once traffic is back: nothing waits for it.
+    async fn revert(
+        &self,
+        cx: &TaskCx,
+        params: &RollbackParams,
+        settled: &Settled,
+        deployment: Option<&Deployment>,
+        target: &str,
+    ) -> Result<Option<Opened>, Stop> {
+        let place = &settled.place;
+        let usual = place.environment.rollback.revert == Revert::MergeRequest;
+        if place.only_flag || !params.revert.unwrap_or(usual) {
+            return Ok(None);
+        }
+        let bad = Bad {
+            version: settled.aim.bad.as_deref(),
+            deployment,
+            target,
+            target_sha: settled.commit.as_ref().map(|commit| commit.sha.as_str()),
+            reason: &settled.reason,
+        };
+        revert::open(cx, &self.outside, place, &bad).await.map(Some)
     }
 
     async fn begin(&self, cx: &TaskCx, settled: &Settled) -> Result<Begun, Stop> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Error, Span, nearest};
+use domain::{DeployFrom, Error, Span, nearest};
 use ports::Portion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::checks::CheckSettings;
 use crate::freeze::Freeze;
 use crate::judge::{self, Check, Criticality, Risk};
 use crate::strategy::{StepParam, StrategyName};
@@ -50,6 +51,9 @@ pub struct Environment {
     pub freeze: Freeze,
     #[serde(default)]
     pub approval: ApprovalSettings,
+    /// Which pipelines deploy to it by themselves when they pass; only who asks for it does when absent.
+    #[serde(default)]
+    pub from: Option<DeployFrom>,
     /// How a version is brought out when the task does not say.
     #[serde(default)]
     pub strategy: StrategyName,
@@ -61,6 +65,8 @@ pub struct Environment {
     pub canary: StepSettings,
     #[serde(default)]
     pub feature_flag: StepSettings,
+    #[serde(default)]
+    pub rollback: RollbackSettings,
     /// What an older deployment does when a newer one to the same environment arrives.
     #[serde(default)]
     pub when_newer: WhenNewer,
@@ -81,28 +87,6 @@ pub struct FlagSettings {
     /// The store's own name for this environment.
     #[serde(default)]
     pub scope: Option<String>,
-}
-
-/// One thing that must answer: `url` or `tcp`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CheckSettings {
-    /// What people call it; its address when absent.
-    #[serde(default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub url: Option<String>,
-    /// `host:port` that takes connections.
-    #[serde(default)]
-    pub tcp: Option<String>,
-    /// The lowest and the highest status that is well.
-    #[serde(default = "well")]
-    pub status: (u16, u16),
-    /// What the body must hold.
-    #[serde(default)]
-    pub contains: Option<String>,
-    #[serde(default = "ten_seconds")]
-    pub timeout: Span,
 }
 
 /// How measurements decide (docs/judging.md). Without metrics a step is judged by readiness, restarts and health checks alone.
@@ -140,6 +124,9 @@ pub struct Analysis {
 #[serde(deny_unknown_fields)]
 pub struct Metric {
     pub name: String,
+    /// Which store of measurements answers it, where that is not the analysis's `source`: one of logs, say.
+    #[serde(default)]
+    pub source: Option<String>,
     pub query: String,
     /// How many requests are behind each point, where the store knows: rates are judged by them.
     #[serde(default)]
@@ -170,10 +157,40 @@ pub struct Gates {
     pub pipeline: bool,
     /// These environments run the version already: `["staging"]`.
     pub after: Vec<String>,
+    /// These jobs of the commit's pipelines have passed, and none of them failed: `["sast", "container_scanning"]`.
+    pub security_scan: Vec<String>,
+    /// There is a version to go back to that the target still has.
+    pub rollback_plan: Option<RollbackPlan>,
     /// The measurements that will judge it answer now.
     pub monitoring: bool,
     /// How many deployments there may be within 24 hours.
     pub deployments_per_day: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackPlan {
+    /// Always: the first deployment is not let through.
+    Required,
+    /// A first deployment, which has nothing to go back to, is let through.
+    UnlessFirst,
+}
+
+/// What a rollback does beside bringing the good version back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackSettings {
+    pub revert: Revert,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Revert {
+    /// The code is left to people.
+    #[default]
+    None,
+    /// Opens a merge request that takes back the commit that the bad version was made of.
+    MergeRequest,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -240,17 +257,11 @@ fn one() -> u32 {
 fn ten_minutes() -> Span {
     Span::seconds(600)
 }
-fn ten_seconds() -> Span {
-    Span::seconds(10)
-}
 fn nothing() -> Span {
     Span::seconds(0)
 }
 fn critical() -> Criticality {
     Criticality::Critical
-}
-fn well() -> (u16, u16) {
-    (200, 399)
 }
 
 impl Default for Analysis {
@@ -387,15 +398,11 @@ pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<En
 impl Environment {
     /// What a type cannot say.
     fn check(&self) -> Result<(), String> {
-        for (list, checks) in [("health", &self.health), ("smoke", &self.smoke)] {
-            for (place, check) in checks.iter().enumerate() {
-                if check.url.is_some() == check.tcp.is_some() {
-                    return Err(format!("{list}[{place}] needs one of `url` and `tcp`"));
-                }
-                if check.status.0 > check.status.1 {
-                    return Err(format!("{list}[{place}].status goes down"));
-                }
-            }
+        if let Some(problem) = self.check_problem() {
+            return Err(problem);
+        }
+        if let Some(problem) = self.from.as_ref().and_then(DeployFrom::problem) {
+            return Err(problem);
         }
         if let Some(problem) = self.analysis.problems().into_iter().next() {
             return Err(problem);
@@ -404,29 +411,6 @@ impl Environment {
             .calendar()
             .map_err(|error| format!("freeze: {error}"))?;
         Ok(())
-    }
-}
-
-impl CheckSettings {
-    pub(crate) fn name(&self) -> &str {
-        let address = self.url.as_deref().or(self.tcp.as_deref());
-        self.name.as_deref().or(address).unwrap_or("check")
-    }
-
-    pub(crate) fn check(&self) -> ports::Check {
-        let timeout = self.timeout.0;
-        match (&self.url, &self.tcp) {
-            (None, Some(address)) => ports::Check::Tcp {
-                address: address.clone(),
-                timeout,
-            },
-            (url, _) => ports::Check::Http {
-                url: url.clone().unwrap_or_default(),
-                status: self.status,
-                contains: self.contains.clone(),
-                timeout,
-            },
-        }
     }
 }
 

@@ -62,7 +62,7 @@ fn what_does_not_fit_is_named() {
     };
     for (key, value, words) in [
         ("healht", json!([]), "unknown field `healht`"),
-        ("health", json!([{"name": "x"}]), "needs one of `url` and `tcp`"),
+        ("health", json!([{"name": "x"}]), "needs one of `url`, `tcp`"),
         (
             "analysis",
             json!({"metrics": [{"name": "errors", "query": "q"}]}),
@@ -89,4 +89,67 @@ fn what_does_not_fit_is_named() {
         let error = with(key, value);
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn a_check_is_one_thing_and_a_job_a_smoke_test() {
+    let with = |list: &str, check: Value| {
+        let mut own = json!({"target": "a", "workload": "b"});
+        own[list] = json!([check]);
+        read(json!({"environments": {"staging": own}}), "staging")
+    };
+    for check in [
+        json!({"url": "http://a"}),
+        json!({"tcp": "a:1"}),
+        json!({"command": "smoke"}),
+        json!({"job": {}}),
+        json!({"job": {"ref": "main", "workflow": "smoke.yml", "variables": {"A": "${version}"}}, "timeout": "1h"}),
+    ] {
+        with("smoke", check.clone()).unwrap_or_else(|error| panic!("{check}: {error}"));
+    }
+    for (list, check, words) in [
+        (
+            "smoke",
+            json!({}),
+            "smoke[0] needs one of `url`, `tcp`, `command` and `job`",
+        ),
+        ("smoke", json!({"tcp": "a:1", "command": "b"}), "needs one of"),
+        ("health", json!({"job": {}}), "health[0].job belongs to `smoke`"),
+        (
+            "health",
+            json!({"command": "a", "contains": "ok"}),
+            "only a `url` answers with",
+        ),
+        (
+            "smoke",
+            json!({"url": "http://a", "status": [300, 200]}),
+            ".status goes down",
+        ),
+        (
+            "smoke",
+            json!({"url": "http://a", "timeout": "0s"}),
+            ".timeout is nothing",
+        ),
+        (
+            "smoke",
+            json!({"command": {"program": "/bin/sh"}}),
+            "invalid type: map",
+        ),
+        (
+            "smoke",
+            json!({"command": "a", "args": ["-c"]}),
+            "unknown field `args`",
+        ),
+    ] {
+        let error = with(list, check).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn where_versions_come_from_is_checked_with_the_rest() {
+    let settings = json!({"environments": {"staging": {"target": "a", "workload": "b",
+        "from": {"branches": ["main"], "version": "${tag}"}}}});
+    let error = read(settings, "staging").unwrap_err();
+    assert!(error.contains("a branch has none"), "{error}");
 }

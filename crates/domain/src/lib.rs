@@ -2,6 +2,7 @@
 //! Pure data with serde; no I/O, no clock, no vendor.
 
 mod approval;
+mod deploy_from;
 mod error;
 mod idempotency;
 mod nearest;
@@ -14,6 +15,7 @@ mod task;
 mod ticket;
 
 pub use approval::{Approval, Decision};
+pub use deploy_from::{Built, DeployFrom, ToDeploy, to_deploy};
 pub use error::{Error, ErrorKind};
 pub use idempotency::{Idem, Staged};
 pub use nearest::nearest;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,13 @@ pub trait Forge: Send + Sync {
     /// The newest pipeline of a branch or tag, if there is one.
     async fn latest_pipeline(&self, repo: &RepoRef, git_ref: &str) -> Result<Option<Pipeline>>;
 
+    /// The pipelines of a commit, newest first; of many only the newest. Those that [`Forge::start_pipeline`] made are left
+    /// out: they test a deployment and say nothing of the build.
+    async fn pipelines_of(&self, repo: &RepoRef, sha: &str) -> Result<Vec<Pipeline>>;
+
+    /// The jobs of a pipeline and of its child and downstream pipelines, each by its newest run.
+    async fn jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>>;
+
     /// The failed jobs of a pipeline and of its child and downstream pipelines, in the order in which they
     /// finished; jobs that were allowed to fail come last. A job that was retried since counts by its newest run.
     async fn failed_jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>>;
@@ -39,6 +47,49 @@ pub trait Forge: Send + Sync {
 
     /// The run that a retry of this job made, if there was one.
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>>;
+
+    /// Starts a pipeline that carries the step's key. Not repeatable: look with [`Forge::started`] first when in doubt.
+    async fn start_pipeline(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Pipeline>;
+
+    /// The pipeline that [`Forge::start_pipeline`] made for this step, if it did. Where the forge cannot tell, it is an
+    /// error: none may be started again then.
+    async fn started(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Option<Pipeline>>;
+
+    /// A merge request that takes a change back shall be open, or have been: it is made once, and found again however
+    /// often it is asked for. [`Conflict`](domain::ErrorKind::Conflict) when the forge cannot make it by itself because
+    /// later changes build on it.
+    async fn revert(&self, repo: &RepoRef, wanted: &NewRevert) -> Result<Revert>;
+}
+
+/// A pipeline to be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPipeline {
+    /// Branch or tag.
+    pub git_ref: String,
+    /// Which workflow, for forges that have several beside each other; others ignore it.
+    #[serde(default)]
+    pub workflow: Option<String>,
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A change to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRevert {
+    /// The commit that brought it in.
+    pub sha: String,
+    /// Names the merge request: the same for the same wish. Its branch where the forge lets us choose one.
+    pub branch: String,
+    /// The branch that the change is on.
+    pub onto: String,
+    pub title: String,
+    pub description: String,
+}
+
+/// A merge request that takes a change back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revert {
+    pub iid: u64,
+    pub url: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

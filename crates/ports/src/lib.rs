@@ -27,7 +27,7 @@ pub use deployments::{
 pub use environments::{Commit, Environments, NewRecord, RecordRef, RecordStatus};
 pub use flags::{Flag, FlagRef, FlagStore};
 pub use fleet::{Fleet, Group, Launch, Mark, Pace, Revision, RevisionId, RollOut, Side, WorkloadRef};
-pub use forge::{Forge, Job, JobRef, JobStatus, LogStream, Pipeline};
+pub use forge::{Forge, Job, JobRef, JobStatus, LogStream, NewPipeline, NewRevert, Pipeline, Revert};
 pub use memory::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
 pub use metrics::{MetricQuery, MetricQuestion, Sample, Series, Window};
 pub use portion::Portion;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,14 @@ pub enum Check {
         address: String,
         timeout: Duration,
     },
+    /// A command that the worker's configuration has under that name: only names travel, never command lines.
+    Command {
+        name: String,
+        /// What it is told, as variables of its environment.
+        values: BTreeMap<String, String>,
+        /// A shorter time than the command's own.
+        timeout: Option<Duration>,
+    },
 }
 
 /// What a check saw.
@@ -34,7 +43,8 @@ pub struct Seen {
 /// Looks whether something answers as it should.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    /// One look. Whatever keeps the other side from answering well is what was seen, not an error; a check that
+    /// One look; a command may be run again for the same look after a crash, and ends with the look that is given up.
+    /// Whatever keeps the other side from answering well is what was seen, not an error; a check that
     /// cannot be made at all is [`Invalid`](domain::ErrorKind::Invalid).
     async fn check(&self, check: &Check) -> Result<Seen>;
 }

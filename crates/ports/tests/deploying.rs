@@ -321,6 +321,15 @@ impl ProbeWorld for Answers {
         self.fake.set("http://slow.example/", Answer::Hangs);
         "http://slow.example/".to_owned()
     }
+    async fn runs(&self, code: u8, says: &str) -> String {
+        let answer = Answer::Says(code.into(), says.to_owned());
+        self.fake.set("check", answer);
+        "check".to_owned()
+    }
+    async fn runs_on(&self) -> String {
+        self.fake.set("slow-check", Answer::Hangs);
+        "slow-check".to_owned()
+    }
 }
 
 mod probe {

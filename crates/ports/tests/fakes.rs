@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta};
 use domain::{Error, RepoRef, TicketKind, TicketRef};
 use ports::conformance::Breakage;
 use ports::conformance::forge::{ForgeWorld, JobSeed, PipelineSeed, Placed};
+use ports::conformance::forge_changes::{Change, ChangeWorld};
 use ports::conformance::tickets::TicketsWorld;
 use ports::fake::{FakeForge, FakeTickets, Fault, ForgeOp, TicketOp};
 use ports::{Forge, Job, JobRef, JobStatus, NoteId, Pipeline, TicketState, Tickets};
@@ -17,6 +18,14 @@ fn repo(project: &str) -> RepoRef {
         provider: "fake".to_owned(),
         url: String::new(),
         project: project.to_owned(),
+    }
+}
+
+/// Of a tag `v7` its own, of a branch one for all.
+fn sha_of(git_ref: &str) -> String {
+    match git_ref.strip_prefix('v') {
+        Some(number) => format!("{number:0>40}"),
+        None => "a".repeat(40),
     }
 }
 
@@ -104,7 +113,7 @@ impl BuildWorld {
                 id: pipeline,
                 status: seed.status,
                 git_ref: seed.git_ref.clone(),
-                sha: "a".repeat(40),
+                sha: sha_of(&seed.git_ref),
                 url: format!("https://forge.example/{}/pipelines/{pipeline}", at.project),
             },
         );
@@ -176,12 +185,49 @@ impl ForgeWorld for BuildWorld {
         self.fake.deny_writes();
     }
     async fn break_next(&self, breakage: Breakage) {
-        self.fake.faults().next(ForgeOp::RetryJob, fault(breakage));
+        for op in [ForgeOp::RetryJob, ForgeOp::StartPipeline, ForgeOp::Revert] {
+            self.fake.faults().next(op, fault(breakage));
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeWorld for BuildWorld {
+    async fn change(&self) -> Change {
+        let (repo, tag) = (repo("group/app"), format!("v{}", self.number()));
+        let sha = sha_of(&tag);
+        self.fake.add_change(&repo, &sha, false);
+        let pipeline = Pipeline {
+            id: self.number(),
+            status: JobStatus::Succeeded,
+            git_ref: tag.clone(),
+            sha: sha.clone(),
+            url: "https://forge.example/group/app/pipelines".to_owned(),
+        };
+        self.fake.add_pipeline(&repo, pipeline);
+        let onto = "main".to_owned();
+        Change { repo, sha, tag, onto }
+    }
+    async fn build_on(&self, change: &Change) {
+        self.fake.add_change(&change.repo, &change.sha, true);
+    }
+    fn workflow(&self) -> Option<String> {
+        None
+    }
+    async fn begun(&self) -> usize {
+        self.fake.begun().len()
+    }
+    async fn merge_requests(&self) -> usize {
+        self.fake.reverts().len()
     }
 }
 
 mod forge {
     ports::forge_conformance!(super::BuildWorld::default());
+}
+
+mod changes {
+    ports::forge_changes_conformance!(super::BuildWorld::default());
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use crate::host::Host;
 
 pub(super) type Answer = Response<http_body_util::combinators::BoxBody<Bytes, octocrab::Error>>;
 
+/// The path of what REST cannot do.
+pub(super) const GRAPHQL: &str = "/graphql";
+
 /// Octocrab over our own door, so that both forges share time limits, pace, redirects and the words for refusals.
 /// It tries nothing twice.
 pub(super) struct GithubClient {
@@ -49,7 +52,12 @@ impl Service<Request<OctoBody>> for Door {
                 .map_err(|error| unsent(error.to_string()))?
                 .to_bytes();
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-            let url = format!("{}{path}", host.api.as_str().trim_end_matches('/'));
+            let mut root = host.api.as_str().trim_end_matches('/');
+            // An instance of one's own has it beside `/api/v3`, not below.
+            if path == GRAPHQL {
+                root = root.strip_suffix("/v3").unwrap_or(root);
+            }
+            let url = format!("{root}{path}");
             parts.uri = url
                 .parse()
                 .map_err(|error| unsent(format!("not an address: {error}")))?;
@@ -107,6 +115,13 @@ impl GithubClient {
     {
         self.whole(Method::PATCH, self.octocrab().patch(path, Some(body)))
             .await
+    }
+
+    /// Posts and reads nothing.
+    pub async fn tell<B: Serialize + ?Sized>(&self, path: &str, body: &B) -> Result<(), CallError> {
+        self.whole(Method::POST, self.octocrab()._post(path, Some(body)))
+            .await
+            .map(drop)
     }
 
     /// Posts nothing and reads nothing.

@@ -6,7 +6,7 @@ use domain::{Error, Idem, RepoRef, Result};
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use ports::{Forge, Job, JobRef, LogStream, Pipeline};
+use ports::{Forge, Job, JobRef, LogStream, NewPipeline, NewRevert, Pipeline, Revert};
 
 use super::raw::{RawJob, RawJobs, RawRun, RawRuns};
 use super::{Github, root};
@@ -16,12 +16,12 @@ const PER_PAGE: usize = 100;
 /// A run has at most 256 jobs an attempt times its attempts; far beyond that something is wrong.
 const MOST_PAGES: usize = 200;
 /// GitHub says that a rerun was accepted before its jobs can be seen.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
-const LOOKS: u32 = 5;
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOKS: u32 = 5;
 
 impl Github {
     /// The jobs of a run: `latest` attempt or `all`.
-    async fn jobs(&self, repo: &RepoRef, run: u64, filter: &str) -> Result<Vec<RawJob>> {
+    async fn jobs_of(&self, repo: &RepoRef, run: u64, filter: &str) -> Result<Vec<RawJob>> {
         let path = format!("{}/actions/runs/{run}/jobs", root(repo)?);
         let mut all = Vec::new();
         for page in 1..=MOST_PAGES {
@@ -64,7 +64,7 @@ impl Github {
         attempt: u32,
         started_at: Option<DateTime<Utc>>,
     ) -> Result<Option<Job>> {
-        let later = self.jobs(repo, run, "all").await?.into_iter();
+        let later = self.jobs_of(repo, run, "all").await?.into_iter();
         let later = later.filter(|job| {
             job.name == name
                 && job.run_attempt > attempt
@@ -99,8 +99,17 @@ impl Forge for Github {
         Ok(runs.workflow_runs.into_iter().next().map(RawRun::into_pipeline))
     }
 
+    async fn pipelines_of(&self, repo: &RepoRef, sha: &str) -> Result<Vec<Pipeline>> {
+        self.of_commit(repo, sha).await
+    }
+
+    async fn jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
+        let jobs = self.jobs_of(repo, pipeline, "latest").await?;
+        Ok(jobs.into_iter().map(|job| job.into_job(repo)).collect())
+    }
+
     async fn failed_jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
-        let jobs = self.jobs(repo, pipeline, "latest").await?;
+        let jobs = self.jobs_of(repo, pipeline, "latest").await?;
         let jobs = jobs.into_iter().map(|job| job.into_job(repo));
         let mut failed: Vec<Job> = jobs
             .filter(|job| job.status == ports::JobStatus::Failed)
@@ -213,6 +222,18 @@ impl Forge for Github {
     async fn retry_of(&self, job: &Job) -> Result<Option<Job>> {
         self.run_after(&job.at.repo, job.pipeline, &job.name, job.attempt, job.started_at)
             .await
+    }
+
+    async fn start_pipeline(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Pipeline> {
+        self.dispatch(repo, wanted, idem).await
+    }
+
+    async fn started(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Option<Pipeline>> {
+        self.dispatched(repo, wanted, idem).await
+    }
+
+    async fn revert(&self, repo: &RepoRef, wanted: &NewRevert) -> Result<Revert> {
+        self.open_revert(repo, wanted).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! GitHub: Actions, issues and deployments over its REST API. A pull request is an issue where comments and labels are concerned.
 
+mod changes;
 mod client;
 mod environments;
 mod forge;

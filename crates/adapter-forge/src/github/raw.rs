@@ -30,6 +30,11 @@ pub(super) struct RawRun {
     pub head_sha: String,
     #[serde(default)]
     pub html_url: String,
+    /// Its `run-name`, or what GitHub makes up for one that has none.
+    #[serde(default)]
+    pub display_title: Option<String>,
+    #[serde(default)]
+    pub actor: Option<RawUser>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -87,7 +87,7 @@ fn says(now: &str, wanted: RecordStatus) -> bool {
 }
 
 /// None where there is nothing of that name; GitLab answers a project that is missing with another word.
-fn unless_missing<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
+pub(super) fn unless_missing<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(error)

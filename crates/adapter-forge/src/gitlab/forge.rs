@@ -7,7 +7,7 @@ use gitlab::api::projects::jobs::{Job as GetJob, JobTrace, RetryJob};
 use gitlab::api::projects::pipelines::{Pipeline as GetPipeline, PipelineJobs, PipelineOrderBy, Pipelines};
 use gitlab::api::{Endpoint, RestClient};
 use http::Method;
-use ports::{Forge, Job, JobRef, LogStream, Pipeline};
+use ports::{Forge, Job, JobRef, LogStream, NewPipeline, NewRevert, Pipeline, Revert};
 
 use super::raw::{RawJob, RawPipeline};
 use super::{Gitlab, project};
@@ -54,6 +54,15 @@ impl Forge for Gitlab {
                 .explain(&doing, Need::ReadBuilds)
         })?;
         Ok(newest.into_iter().next().map(RawPipeline::into_pipeline))
+    }
+
+    async fn pipelines_of(&self, repo: &RepoRef, sha: &str) -> Result<Vec<Pipeline>> {
+        self.of_commit(repo, sha).await
+    }
+
+    async fn jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
+        let top = self.raw_pipeline(repo, pipeline).await?;
+        self.all_below(repo, top).await
     }
 
     async fn failed_jobs(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
@@ -134,5 +143,17 @@ impl Forge for Gitlab {
             .into_iter()
             .filter(|run| run.id > job.at.id && run.name == job.name);
         Ok(later.min_by_key(|run| run.id).map(|run| run.into_job(repo)))
+    }
+
+    async fn start_pipeline(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Pipeline> {
+        self.start(repo, wanted, idem).await
+    }
+
+    async fn started(&self, repo: &RepoRef, wanted: &NewPipeline, idem: &Idem) -> Result<Option<Pipeline>> {
+        self.find_started(repo, wanted, idem).await
+    }
+
+    async fn revert(&self, repo: &RepoRef, wanted: &NewRevert) -> Result<Revert> {
+        self.open_revert(repo, wanted).await
     }
 }

@@ -1,5 +1,6 @@
 //! GitLab: builds, tickets, deployments and feature flags over REST v4.
 
+mod changes;
 mod client;
 mod environments;
 mod flags;

@@ -16,16 +16,37 @@ const DEEPEST: usize = 8;
 const MOST_PIPELINES: usize = 200;
 
 impl Gitlab {
-    /// Walks from a pipeline down to its children and downstream pipelines and gathers the jobs that failed.
+    /// The jobs that failed, in the order in which they did. An error where something failed that has no job to show.
     pub(super) async fn failed_below(&self, repo: &RepoRef, top: RawPipeline) -> Result<Vec<Job>> {
-        let mut failed = Vec::new();
+        let (mut failed, otherwise) = self.below(repo, top, Some(JobScope::Failed)).await?;
+        if let (true, Some(error)) = (failed.is_empty(), otherwise) {
+            return Err(error);
+        }
+        failed.sort_by_key(|job| (job.allow_failure, job.finished_at, job.at.id));
+        Ok(failed)
+    }
+
+    /// The jobs that we may see.
+    pub(super) async fn all_below(&self, repo: &RepoRef, top: RawPipeline) -> Result<Vec<Job>> {
+        Ok(self.below(repo, top, None).await?.0)
+    }
+
+    /// Walks from a pipeline down to its children and downstream pipelines and gathers their jobs; with what is wrong
+    /// below that no job shows.
+    async fn below(
+        &self,
+        repo: &RepoRef,
+        top: RawPipeline,
+        scope: Option<JobScope>,
+    ) -> Result<(Vec<Job>, Option<Error>)> {
+        let mut jobs = Vec::new();
         // What failed where no job with a log did.
         let mut otherwise: Option<Error> = None;
         let mut seen = HashSet::from([top.id]);
         let mut open = VecDeque::from([(repo.clone(), top.project_id, top.id, 0_usize)]);
         while let Some((at, project_id, pipeline, depth)) = open.pop_front() {
-            match self.failed_in(&at, pipeline).await {
-                Ok(found) => failed.extend(found),
+            match self.jobs_in(&at, pipeline, scope).await {
+                Ok(found) => jobs.extend(found),
                 // A project further down that our token may not see must not hide the failures that it may.
                 Err(error) if depth > 0 && is_hidden(&error) => {
                     tracing::warn!(
@@ -54,23 +75,22 @@ impl Gitlab {
                 }
             }
         }
-        if let (true, Some(error)) = (failed.is_empty(), otherwise) {
-            return Err(error);
-        }
-        failed.sort_by_key(|job| (job.allow_failure, job.finished_at, job.at.id));
-        Ok(failed)
+        Ok((jobs, otherwise))
     }
 
-    async fn failed_in(&self, repo: &RepoRef, pipeline: u64) -> Result<Vec<Job>> {
-        let jobs = PipelineJobs::builder()
-            .project(project(repo))
+    async fn jobs_in(&self, repo: &RepoRef, pipeline: u64, scope: Option<JobScope>) -> Result<Vec<Job>> {
+        let mut jobs = PipelineJobs::builder();
+        jobs.project(project(repo))
             .pipeline(pipeline)
-            .scope(JobScope::Failed)
-            .build();
-        let jobs: Vec<RawJob> = self.client.query_all(built(jobs)?).await.map_err(|error| {
-            let doing = format!("list the failed jobs of pipeline {pipeline} of {}", repo.project);
-            error.explain(&doing, Need::ReadBuilds)
-        })?;
+            .scopes(scope.into_iter());
+        let jobs: Vec<RawJob> = self
+            .client
+            .query_all(built(jobs.build())?)
+            .await
+            .map_err(|error| {
+                let doing = format!("list the jobs of pipeline {pipeline} of {}", repo.project);
+                error.explain(&doing, Need::ReadBuilds)
+            })?;
         Ok(jobs.into_iter().map(|job| job.into_job(repo)).collect())
     }
 

@@ -24,6 +24,9 @@ pub(super) struct RawPipeline {
     pub sha: String,
     #[serde(default)]
     pub web_url: String,
+    /// What started it: `push`, `api`…
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,6 @@
 //! Prometheus as [`MetricQuery`]: `POST /api/v1/query_range` over a window that has ended
-//! (<https://prometheus.io/docs/prometheus/latest/querying/api/>).
+//! (<https://prometheus.io/docs/prometheus/latest/querying/api/>); and Loki, whose `GET /loki/api/v1/query_range` answers a
+//! metric query in the same shape (<https://grafana.com/docs/loki/latest/reference/loki-http-api/>).
 
 mod answer;
 mod refusal;

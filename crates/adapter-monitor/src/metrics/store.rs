@@ -13,14 +13,15 @@ use url::Url;
 use super::answer::{Answer, Data, Unfit, series};
 use super::refusal::{Refusal, retry_after};
 use crate::broken;
-use crate::config::StoreConfig;
+use crate::config::{StoreConfig, StoreKind};
 use crate::door::{Credentials, built, client};
 
 /// Most of a question, and of an answer's words, that people are shown, in characters.
 const MOST_SHOWN: usize = 300;
 
-/// One store that speaks Prometheus's API.
+/// One store that speaks Prometheus's API, or Loki's.
 pub(super) struct Store {
+    kind: StoreKind,
     name: String,
     /// Host and port, as people name it.
     host: String,
@@ -36,7 +37,7 @@ pub(super) struct Store {
 impl Store {
     pub fn new(name: &str, config: &StoreConfig) -> Result<Self> {
         let whose = format!("the metrics store `{name}`");
-        let query_range = address(&whose, &config.url)?;
+        let query_range = address(&whose, config)?;
         if config.timeout.is_zero() {
             return Err(
                 Error::invalid(format!("the `timeout` of {whose} is 0")).next("Set it to a second or more")
@@ -49,7 +50,14 @@ impl Store {
             })?;
             client = client.proxy(proxy);
         }
+        if config.kind == StoreKind::Loki && config.lookback.is_some() {
+            let what = format!("{whose} has a `lookback`, which Loki does not know");
+            return Err(
+                Error::invalid(what).next("Take it out: LogQL says in its brackets how far it looks back")
+            );
+        }
         Ok(Self {
+            kind: config.kind,
             name: name.to_owned(),
             host: host_of(&config.url),
             query_range,
@@ -106,9 +114,11 @@ impl Store {
             ("start", seconds(start)),
             ("end", seconds(end)),
             ("step", seconds(i64::try_from(step).unwrap_or(i64::MAX))),
-            // Earlier than ours, so that the store's own word comes back.
-            ("timeout", duration(self.timeout.mul_f64(0.9))),
         ];
+        if self.kind == StoreKind::Prometheus {
+            // Earlier than ours, so that the store's own word comes back. Loki has one limit for all.
+            form.push(("timeout", duration(self.timeout.mul_f64(0.9))));
+        }
         if let Some(lookback) = self.lookback {
             form.push(("lookback_delta", duration(lookback)));
         }
@@ -121,12 +131,13 @@ impl Store {
             let next = format!("Check that {} is up and can be reached from here", self.host);
             Error::unavailable(self.could_not(query)).because(&why).next(next)
         };
-        // Posted, as a question may be longer than an address may be.
-        let request = self
-            .client
-            .post(self.query_range.clone())
-            .headers(self.credentials.headers.clone())
-            .form(form);
+        let url = self.query_range.clone();
+        let request = match self.kind {
+            // Posted, as a question may be longer than an address may be.
+            StoreKind::Prometheus => self.client.post(url).form(form),
+            StoreKind::Loki => self.client.get(url).query(form),
+        };
+        let request = request.headers(self.credentials.headers.clone());
         let mut response = request.send().await.map_err(broken)?;
         let mut body = BytesMut::new();
         while let Some(piece) = response.chunk().await.map_err(broken)? {
@@ -172,9 +183,11 @@ impl Store {
 
     fn refused(&self, query: &str, response: &Response, kind: Option<String>, message: &str) -> Error {
         let status = response.status();
+        // Loki says what is wrong with a question in plain words and by the status.
+        let is_question = self.kind == StoreKind::Loki && status == StatusCode::BAD_REQUEST;
         let refusal = Refusal {
             status,
-            kind,
+            kind: kind.or_else(|| is_question.then(|| "bad_data".to_owned())),
             message: self.shown(message),
             retry_after: (status == StatusCode::TOO_MANY_REQUESTS)
                 .then(|| retry_after(response.headers()))
@@ -217,8 +230,13 @@ impl Store {
         ))
         .because(&std::io::Error::other(why.to_owned()))
         .next(format!(
-            "Is the `url` of the metrics store `{}` what stands before /api/v1?",
-            self.name
+            "{}Is the `url` of the metrics store `{}` what stands before {}?",
+            match self.kind {
+                StoreKind::Prometheus => "",
+                StoreKind::Loki => "Does the query count something, with rate or count_over_time? ",
+            },
+            self.name,
+            self.kind.api()
         ))
     }
 
@@ -269,7 +287,8 @@ fn credentials(whose: &str, config: &StoreConfig) -> Result<Credentials> {
     Ok(credentials)
 }
 
-fn address(whose: &str, url: &Url) -> Result<Url> {
+fn address(whose: &str, config: &StoreConfig) -> Result<Url> {
+    let (url, api) = (&config.url, config.kind.api());
     if !url.username().is_empty() || url.password().is_some() {
         let next = "Take them out of the address and set `username` and `password`";
         return Err(Error::invalid(format!("the address of {whose} holds credentials")).next(next));
@@ -280,8 +299,8 @@ fn address(whose: &str, url: &Url) -> Result<Url> {
         return Err(wrong());
     }
     let root = url.as_str().trim_end_matches('/');
-    let root = root.strip_suffix("/api/v1").unwrap_or(root);
-    Url::parse(&format!("{root}/api/v1/query_range")).map_err(|_| wrong())
+    let root = root.strip_suffix(api).unwrap_or(root);
+    Url::parse(&format!("{root}{api}/query_range")).map_err(|_| wrong())
 }
 
 fn host_of(url: &Url) -> String {
@@ -322,7 +341,18 @@ mod tests {
 
     #[test]
     fn a_store_may_be_named_by_its_root_by_its_api_or_below_a_path() {
-        let of = |url: &str| address("x", &url.parse().expect("an address")).map(String::from);
+        let at = |kind, url: &str| {
+            let config = StoreConfig {
+                kind,
+                ..StoreConfig::new(url.parse().expect("an address"))
+            };
+            address("x", &config).map(String::from)
+        };
+        for url in ["http://l:3100", "http://l:3100/loki/api/v1/"] {
+            let root = "http://l:3100/loki/api/v1/query_range".to_owned();
+            assert_eq!(at(StoreKind::Loki, url), Ok(root));
+        }
+        let of = |url| at(StoreKind::Prometheus, url);
         let root = Ok("http://p:9090/api/v1/query_range".to_owned());
         for url in [
             "http://p:9090",

@@ -4,20 +4,35 @@ use adapter_monitor::{ProbeConfig, Probes};
 use async_trait::async_trait;
 use ports::Probe;
 use ports::conformance::probe::ProbeWorld;
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
+use super::commands::shell;
 use super::http::says;
 use super::{Server, probes, refused};
 
 struct World {
     probes: Probes,
     servers: Mutex<Vec<Server>>,
+    /// Where the command runs, and finds what to do.
+    folder: TempDir,
 }
 
 fn start() -> World {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut check = shell("cat says; exit $(cat code)");
+    check.folder = Some(folder.path().to_owned());
+    let commands = [
+        ("check".to_owned(), check),
+        ("slow-check".to_owned(), shell("exec sleep 600")),
+    ];
     World {
-        probes: probes(&ProbeConfig::default()),
+        probes: probes(&ProbeConfig {
+            commands: commands.into(),
+            ..ProbeConfig::default()
+        }),
         servers: Mutex::default(),
+        folder,
     }
 }
 
@@ -57,6 +72,15 @@ impl ProbeWorld for World {
     }
     async fn hangs(&self) -> String {
         format!("http://{}/", self.silent().await)
+    }
+    async fn runs(&self, code: u8, says: &str) -> String {
+        let place = |name| self.folder.path().join(name);
+        std::fs::write(place("says"), says).expect("writes");
+        std::fs::write(place("code"), code.to_string()).expect("writes");
+        "check".to_owned()
+    }
+    async fn runs_on(&self) -> String {
+        "slow-check".to_owned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The checks against real sockets: the port's suite, and what of a failure is told apart.
 
+mod commands;
 mod conformance;
 mod http;
 mod sockets;

@@ -5,13 +5,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use domain::{Error, NewTask, Priority};
+use domain::{Error, NewTask, Priority, Repo};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{Delivery, Received};
 use url::form_urlencoded;
 
 use super::gitlab::{Delivered, DeliveredAs, Project, Wanted, authority, registered};
+use super::passed::{Passed, Sent};
 use super::signature::Signature;
 use crate::error::{ApiError, ApiResult};
 use crate::routes::WEBHOOK_BYTES;
@@ -21,6 +22,9 @@ use crate::token;
 
 /// How a run ends that did not do what it should. One that was cancelled or skipped did as somebody wished.
 const FAILED: [&str; 3] = ["failure", "timed_out", "startup_failure"];
+/// What starts a run whose success says that its branch or tag is good: a pull request's is of something that is not there
+/// yet, and what is dispatched may be a smoke test of our own.
+const OF_A_REF: [&str; 4] = ["push", "create", "release", "schedule"];
 /// Longest `X-GitHub-Delivery` that is kept as it is; GitHub's are UUIDs.
 const DELIVERY_CHARS: usize = 100;
 
@@ -41,9 +45,12 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
         )));
     }
     let conclusion = text(body, "workflow_run.conclusion")?;
+    if conclusion == "success" {
+        return passed(body);
+    }
     if !FAILED.contains(&conclusion) {
         return Ok(Wanted::Nothing(format!(
-            "the run's conclusion is {conclusion}; only {} are worked on",
+            "the run's conclusion is {conclusion}; only success, {} are looked at",
             FAILED.join(", ")
         )));
     }
@@ -94,6 +101,39 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
             host: web.and_then(authority),
         },
     })
+}
+
+fn passed(body: &Value) -> ApiResult<Wanted> {
+    let event = text(body, "workflow_run.event")?;
+    if !OF_A_REF.contains(&event) {
+        return Ok(Wanted::Nothing(format!(
+            "the run passed, and was started by {event}: only those of a branch or tag deploy"
+        )));
+    }
+    let repository = number(body, "repository.id")?;
+    // A fork may call its branch what it likes.
+    if find(body, "workflow_run.head_repository.id")
+        .as_u64()
+        .is_some_and(|head| head != repository)
+    {
+        return Ok(Wanted::Nothing(
+            "the run passed, and is of another repository".to_owned(),
+        ));
+    }
+    Ok(Wanted::Passed(Box::new(Passed {
+        git_ref: text(body, "workflow_run.head_branch")?.to_owned(),
+        // The event has a tag's name where a branch's would be, and no word which it is.
+        is_tag: None,
+        sha: text(body, "workflow_run.head_sha")?.to_owned(),
+        pipeline: number(body, "workflow_run.id")?,
+        workflow: optional(body, "workflow_run.name")?.map(str::to_owned),
+        url: optional(body, "workflow_run.html_url")?.map(str::to_owned),
+        project: Project {
+            id: repository.to_string(),
+            path: Some(text(body, "repository.full_name")?.to_owned()),
+            host: optional(body, "repository.html_url")?.and_then(authority),
+        },
+    })))
 }
 
 /// The pull request that the run is of. GitHub lists all that have the branch, which a push's run is none of, and those
@@ -211,10 +251,25 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
     let key = dedupe_key(&wanted, event, header("x-github-delivery"), &body);
     let (task, why_not, hint) = match &mut wanted {
         Wanted::Nothing(reason) => (None, Some(std::mem::take(reason)), None),
+        Wanted::Passed(passed) => {
+            let sent = Sent {
+                source: "github",
+                key: &key,
+                event,
+                body: &body,
+            };
+            let repo = repo(&api, &passed.project).await?;
+            return passed.receive(&api, &sent, repo).await;
+        }
         Wanted::Task { task, project } => {
             store::check_payload(&task.payload)?;
-            let (repo_id, hint) = repo(&api, project).await?;
-            task.repo_id = repo_id;
+            let hint = match repo(&api, project).await? {
+                Ok(repo) => {
+                    task.repo_id = Some(repo.id);
+                    None
+                }
+                Err(hint) => Some(hint),
+            };
             (Some(&**task), None, hint)
         }
     };
@@ -235,6 +290,7 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
         Json(Delivered {
             status,
             task_id,
+            deployments: Vec::new(),
             reason: why_not,
             next: hint,
         }),
@@ -266,7 +322,7 @@ fn read(body: &[u8], form: bool) -> ApiResult<Value> {
 }
 
 /// The repository, or what to do where it cannot be told. Whoever names the API's address means its instance.
-async fn repo(api: &Api, project: &Project) -> ApiResult<(Option<String>, Option<String>)> {
+async fn repo(api: &Api, project: &Project) -> ApiResult<Result<Repo, String>> {
     let names: Vec<String> = project.path.iter().cloned().collect();
     let mut known = api.store.repos_of_project("github", &names).await?;
     for repo in &mut known {
@@ -274,187 +330,13 @@ async fn repo(api: &Api, project: &Project) -> ApiResult<(Option<String>, Option
             repo.at.url = "https://github.com".to_owned();
         }
     }
-    Ok(
-        match registered(known, project, "longshore repos add --provider github") {
-            Ok(id) => (Some(id), None),
-            Err(hint) => (None, Some(hint)),
-        },
-    )
+    Ok(registered(
+        known,
+        project,
+        "longshore repos add --provider github",
+    ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failed() -> Value {
-        json!({
-            "action": "completed",
-            "workflow_run": {
-                "id": 30433642, "name": "Build", "head_branch": "fix", "head_sha": "acb5820ced9479c074f688cc328bf03f341a511d",
-                "run_attempt": 1, "event": "pull_request", "status": "completed", "conclusion": "failure",
-                "html_url": "https://github.com/octo-org/octo-repo/actions/runs/30433642",
-                "pull_requests": [
-                    {"number": 2, "base": {"ref": "main", "repo": {"id": 1296269}}},
-                    {"number": 7, "base": {"ref": "main", "repo": {"id": 9}}}
-                ]
-            },
-            "repository": {
-                "id": 1296269, "full_name": "octo-org/octo-repo", "html_url": "https://github.com/octo-org/octo-repo",
-                "default_branch": "main"
-            }
-        })
-    }
-
-    fn task(body: &Value) -> (NewTask, Project) {
-        match wanted("workflow_run", body, "devops").unwrap() {
-            Wanted::Task { task, project } => (*task, project),
-            Wanted::Nothing(why) => panic!("no task: {why}"),
-        }
-    }
-
-    fn key(body: &Value, delivery: &str) -> String {
-        let wanted = wanted("workflow_run", body, "devops").unwrap();
-        dedupe_key(&wanted, "workflow_run", Some(delivery), body)
-    }
-
-    #[test]
-    fn a_failed_run_is_a_fix_build_task_that_looks_as_gitlabs_do() {
-        let (task, project) = task(&failed());
-        assert_eq!(
-            (task.task_type.as_str(), task.assigned_to.as_deref()),
-            ("fix_build", Some("devops"))
-        );
-        assert_eq!(
-            task.payload,
-            json!({
-                "project": {"id": 1296269, "path_with_namespace": "octo-org/octo-repo",
-                            "web_url": "https://github.com/octo-org/octo-repo", "default_branch": "main"},
-                "pipeline": {"id": 30433642, "status": "failed", "conclusion": "failure", "attempt": 1, "name": "Build",
-                             "ref": "fix", "sha": "acb5820ced9479c074f688cc328bf03f341a511d",
-                             "url": "https://github.com/octo-org/octo-repo/actions/runs/30433642"},
-                "merge_request": {"iid": 2}
-            })
-        );
-        assert_eq!(project.host.as_deref(), Some("github.com:443"));
-    }
-
-    #[test]
-    fn only_a_pull_requests_run_is_told_on_one_and_only_where_it_is_plain_which() {
-        for (pointer, value) in [
-            ("/workflow_run/event", json!("push")),
-            ("/workflow_run/pull_requests", json!([])),
-            ("/workflow_run/pull_requests/1/base/repo/id", json!(1296269)),
-        ] {
-            let mut body = failed();
-            *body.pointer_mut(pointer).unwrap() = value;
-            assert_eq!(task(&body).0.payload.get("merge_request"), None, "{pointer}");
-        }
-    }
-
-    #[test]
-    fn what_old_servers_leave_out_is_filled_in() {
-        let mut body = failed();
-        let run = body["workflow_run"].as_object_mut().unwrap();
-        run.retain(|name, _| !["html_url", "run_attempt", "name"].contains(&name.as_str()));
-        run.insert("head_branch".to_owned(), Value::Null);
-        let pipeline = task(&body).0.payload["pipeline"].clone();
-        assert_eq!(pipeline["attempt"], 1);
-        assert_eq!(
-            pipeline["url"],
-            "https://github.com/octo-org/octo-repo/actions/runs/30433642"
-        );
-        assert_eq!(
-            (&pipeline["ref"], &pipeline["name"]),
-            (&Value::Null, &Value::Null)
-        );
-    }
-
-    #[test]
-    fn whatever_did_not_fail_asks_nothing() {
-        let nothing = |event: &str, pointer: &str, value: &str| {
-            let mut body = failed();
-            *body.pointer_mut(pointer).unwrap() = value.into();
-            matches!(wanted(event, &body, "d").unwrap(), Wanted::Nothing(why) if !why.is_empty())
-        };
-        for conclusion in [
-            "success",
-            "cancelled",
-            "skipped",
-            "neutral",
-            "stale",
-            "action_required",
-        ] {
-            assert!(
-                nothing("workflow_run", "/workflow_run/conclusion", conclusion),
-                "{conclusion}"
-            );
-        }
-        for action in ["requested", "in_progress"] {
-            assert!(nothing("workflow_run", "/action", action), "{action}");
-        }
-        for event in ["ping", "push", "issues", "delete", "workflow_job", "check_run"] {
-            assert!(nothing(event, "/action", "completed"), "{event}");
-        }
-        for conclusion in ["timed_out", "startup_failure"] {
-            assert!(
-                !nothing("workflow_run", "/workflow_run/conclusion", conclusion),
-                "{conclusion}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_run_without_its_parts_names_the_missing_one() {
-        for (parent, field) in [
-            ("", "action"),
-            ("workflow_run", "conclusion"),
-            ("workflow_run", "id"),
-            ("repository", "id"),
-            ("repository", "full_name"),
-        ] {
-            let mut body = failed();
-            let path = match parent {
-                "" => field.to_owned(),
-                _ => format!("{parent}.{field}"),
-            };
-            let within = match parent {
-                "" => &mut body,
-                _ => &mut body[parent],
-            };
-            within.as_object_mut().unwrap().remove(field);
-            let error = wanted("workflow_run", &body, "d").unwrap_err();
-            assert_eq!((error.status.as_u16(), error.field), (422, Some(path)));
-        }
-        let mut body = failed();
-        body["workflow_run"]["head_branch"] = "a\0b".into();
-        let error = wanted("workflow_run", &body, "d").unwrap_err();
-        assert_eq!(error.field.as_deref(), Some("workflow_run.head_branch"));
-        assert!(error.error.to_string().contains("NUL"), "{}", error.error);
-    }
-
-    #[test]
-    fn one_failure_is_one_event_however_it_is_delivered_and_a_later_attempt_another() {
-        assert_eq!(key(&failed(), "a"), key(&failed(), "b"));
-        for (pointer, value) in [
-            ("/workflow_run/run_attempt", json!(2)),
-            ("/workflow_run/id", json!(30433643)),
-            ("/repository/id", json!(5)),
-            (
-                "/repository/html_url",
-                json!("https://git.example.org/octo-org/octo-repo"),
-            ),
-        ] {
-            let mut other = failed();
-            *other.pointer_mut(pointer).unwrap() = value;
-            assert_ne!(key(&failed(), "a"), key(&other, "a"), "{pointer}");
-        }
-        let mut passed = failed();
-        passed["workflow_run"]["conclusion"] = "success".into();
-        assert_eq!(key(&passed, "a"), "delivery:a");
-        let digested = key(&passed, &"a".repeat(101));
-        assert!(
-            digested.starts_with("body:") && digested.len() == 69,
-            "{digested}"
-        );
-    }
-}
+#[path = "github_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use utoipa::ToSchema;
 
+use super::passed::{Passed, Sent};
 use crate::error::{ApiError, ApiResult};
 use crate::routes::WEBHOOK_BYTES;
 use crate::server::Api;
@@ -23,6 +24,8 @@ use store::{Delivery, Received};
 pub enum Wanted {
     /// A task, and the key under which the same event is known again.
     Task { task: Box<NewTask>, project: Project },
+    /// Whatever the repository's settings ask for when a pipeline has passed.
+    Passed(Box<Passed>),
     /// Nothing, for this reason.
     Nothing(String),
 }
@@ -78,6 +81,10 @@ pub struct Delivered {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) task_id: Option<TaskId>,
+    /// The deployments that a pipeline which passed asks for, one an environment; `task_id` is the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pub(super) deployments: Vec<TaskId>,
     /// Why there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
@@ -103,9 +110,12 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
     }
     let attributes = &body["object_attributes"];
     let status = text(attributes, "status", "object_attributes.status")?;
+    if status == "success" {
+        return passed(body);
+    }
     if status != "failed" {
         return Ok(Wanted::Nothing(format!(
-            "the pipeline's status is {status}; only failed ones are worked on"
+            "the pipeline's status is {status}; only those that passed or failed are looked at"
         )));
     }
     let pipeline_id = number(attributes, "id", "object_attributes.id")?;
@@ -145,6 +155,53 @@ pub fn wanted(event: &str, body: &Value, agent: &str) -> ApiResult<Wanted> {
             path: project["path_with_namespace"].as_str().map(str::to_owned),
             host: host(project),
         },
+    })
+}
+
+/// What starts a pipeline whose success says that its branch or tag is good. That of a merge request or of another pipeline
+/// is of a part, or of something that is not on the branch yet.
+const OF_A_REF: [&str; 6] = ["push", "web", "api", "schedule", "trigger", "pipeline"];
+/// The variable that a pipeline carries which a deployment of ours started as its smoke test.
+const OURS: &str = "LONGSHORE_RUN";
+
+fn passed(body: &Value) -> ApiResult<Wanted> {
+    let (attributes, project) = (&body["object_attributes"], &body["project"]);
+    // Older instances do not say.
+    let source = attributes["source"].as_str().unwrap_or("push");
+    let variables = attributes["variables"].as_array();
+    if variables.is_some_and(|variables| variables.iter().any(|variable| variable["key"] == OURS)) {
+        return Ok(Wanted::Nothing(
+            "the pipeline is a smoke test of a deployment".to_owned(),
+        ));
+    }
+    if !OF_A_REF.contains(&source) {
+        return Ok(Wanted::Nothing(format!(
+            "the pipeline passed, and was started by {source}: only those of a branch or tag deploy"
+        )));
+    }
+    let own = |name: &str| {
+        let found = text(attributes, name, &format!("object_attributes.{name}"))?;
+        match found.contains('\0') || found.is_empty() {
+            true => Err(missing(&format!("object_attributes.{name}"), "a name")),
+            false => Ok(found.to_owned()),
+        }
+    };
+    Ok(Wanted::Passed(Box::new(Passed {
+        git_ref: own("ref")?,
+        is_tag: Some(attributes["tag"].as_bool().unwrap_or_default()),
+        sha: own("sha")?,
+        pipeline: number(attributes, "id", "object_attributes.id")?,
+        workflow: None,
+        url: attributes["url"].as_str().map(str::to_owned),
+        project: about(project)?,
+    })))
+}
+
+fn about(project: &Value) -> ApiResult<Project> {
+    Ok(Project {
+        id: number(project, "id", "project.id")?.to_string(),
+        path: project["path_with_namespace"].as_str().map(str::to_owned),
+        host: host(project),
     })
 }
 
@@ -240,16 +297,20 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
     let wanted = wanted(event, &body, &api.config.agent)?;
     let (task, why_not, hint) = match wanted {
         Wanted::Nothing(reason) => (None, Some(reason), None),
+        Wanted::Passed(passed) => {
+            let sent = Sent {
+                source: "gitlab",
+                key: &key,
+                event,
+                body: &body,
+            };
+            let repo = repo(&api, &passed.project).await?;
+            return passed.receive(&api, &sent, repo).await;
+        }
         Wanted::Task { mut task, project } => {
-            let projects: Vec<String> = [Some(&project.id), project.path.as_ref()]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect();
-            let known = api.store.repos_of_project("gitlab", &projects).await?;
-            let hint = match registered(known, &project, "longshore repos add") {
-                Ok(repo_id) => {
-                    task.repo_id = Some(repo_id);
+            let hint = match repo(&api, &project).await? {
+                Ok(repo) => {
+                    task.repo_id = Some(repo.id);
                     None
                 }
                 Err(hint) => Some(hint),
@@ -274,18 +335,26 @@ pub async fn receive(State(api): State<Api>, request: Request) -> ApiResult<(Sta
         Json(Delivered {
             status,
             task_id,
+            deployments: Vec::new(),
             reason: why_not,
             next: hint,
         }),
     ))
 }
 
-/// The id of the repository that the project is registered as, or what to do where that cannot be told. A task is made
+async fn repo(api: &Api, project: &Project) -> ApiResult<Result<Repo, String>> {
+    let names = [Some(&project.id), project.path.as_ref()];
+    let names: Vec<String> = names.into_iter().flatten().cloned().collect();
+    let known = api.store.repos_of_project("gitlab", &names).await?;
+    Ok(registered(known, project, "longshore repos add"))
+}
+
+/// The repository that the project is registered as, or what to do where that cannot be told. A task is made
 /// all the same: it fails in the open, where an event that was dropped would be missed.
 ///
 /// A repository without an address is on the configured instance, and stands back behind one that names the event's.
 /// `add` is the command that registers one.
-pub(super) fn registered(known: Vec<Repo>, project: &Project, add: &str) -> Result<String, String> {
+pub(super) fn registered(known: Vec<Repo>, project: &Project, add: &str) -> Result<Repo, String> {
     let name = project.path.as_ref().unwrap_or(&project.id);
     let (unnamed, named): (Vec<Repo>, Vec<Repo>) = known.into_iter().partition(|repo| repo.at.url.is_empty());
     let elsewhere = named.first().map(|repo| repo.at.url.clone());
@@ -295,7 +364,7 @@ pub(super) fn registered(known: Vec<Repo>, project: &Project, add: &str) -> Resu
         .collect();
     let fitting = if here.is_empty() { unnamed } else { here };
     match (fitting.as_slice(), elsewhere) {
-        ([repo], _) => Ok(repo.id.clone()),
+        ([repo], _) => Ok(repo.clone()),
         ([], None) => Err(format!(
             "The project {name} is not registered, so its builds cannot be read: `{add} --project {name}`"
         )),
@@ -315,183 +384,5 @@ pub(super) fn registered(known: Vec<Repo>, project: &Project, add: &str) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::{Autonomy, RepoRef, RepoStatus};
-
-    use super::*;
-
-    fn failed() -> Value {
-        json!({
-            "object_kind": "pipeline",
-            "object_attributes": {
-                "id": 31, "iid": 3, "ref": "main", "tag": false, "sha": "bcbb5ec396a2c0f828686f14fac9b80b780504f2",
-                "source": "push", "status": "failed", "detailed_status": "failed", "finished_at": "2026-08-12 15:26:29 UTC",
-                "url": "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"
-            },
-            "merge_request": null,
-            "user": {"id": 1, "name": "Administrator"},
-            "project": {
-                "id": 1, "name": "Gitlab Test", "web_url": "http://example.com/gitlab-org/gitlab-test",
-                "path_with_namespace": "gitlab-org/gitlab-test", "default_branch": "master"
-            },
-            "builds": []
-        })
-    }
-
-    #[test]
-    fn a_failed_pipeline_is_a_fix_build_task() {
-        let Wanted::Task { task, project } = wanted("Pipeline Hook", &failed(), "devops").unwrap() else {
-            panic!("no task");
-        };
-        assert_eq!(task.task_type, "fix_build");
-        assert_eq!(task.assigned_to.as_deref(), Some("devops"));
-        assert_eq!(
-            task.payload,
-            json!({
-                "project": {"id": 1, "path_with_namespace": "gitlab-org/gitlab-test",
-                            "web_url": "http://example.com/gitlab-org/gitlab-test", "default_branch": "master"},
-                "pipeline": {"id": 31, "status": "failed", "ref": "main", "sha": "bcbb5ec396a2c0f828686f14fac9b80b780504f2",
-                             "url": "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"}
-            })
-        );
-        assert_eq!(
-            project,
-            Project {
-                id: "1".to_owned(),
-                path: Some("gitlab-org/gitlab-test".to_owned()),
-                host: Some("example.com:80".to_owned()),
-            }
-        );
-    }
-
-    #[test]
-    fn a_merge_requests_pipeline_is_told_on_the_merge_request_and_an_old_instance_gets_an_address() {
-        let mut body = failed();
-        body["merge_request"] = json!({"id": 9, "iid": 4});
-        body["object_attributes"].as_object_mut().unwrap().remove("url");
-        let Wanted::Task { task, .. } = wanted("Pipeline Hook", &body, "devops").unwrap() else {
-            panic!("no task");
-        };
-        assert_eq!(task.payload["merge_request"], json!({"iid": 4}));
-        assert_eq!(
-            task.payload["pipeline"]["url"],
-            "http://example.com/gitlab-org/gitlab-test/-/pipelines/31"
-        );
-    }
-
-    fn repo(id: &str, url: &str) -> Repo {
-        Repo {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            slug: None,
-            at: RepoRef {
-                provider: "gitlab".to_owned(),
-                url: url.to_owned(),
-                project: "1".to_owned(),
-            },
-            default_branch: "main".to_owned(),
-            autonomy_mode: Autonomy::Guided,
-            settings: Value::Null,
-            status: RepoStatus::Active,
-        }
-    }
-
-    #[test]
-    fn a_project_is_looked_for_on_its_own_instance() {
-        let project = Project {
-            id: "1".to_owned(),
-            path: Some("group/app".to_owned()),
-            host: Some("git.example.org:443".to_owned()),
-        };
-        let (here, other) = (
-            repo("here", "https://git.example.org/group/app"),
-            repo("other", "https://gitlab.example.com"),
-        );
-        let default = repo("default", "");
-        let found = |known: &[&Repo]| {
-            registered(
-                known.iter().map(|repo| (*repo).clone()).collect(),
-                &project,
-                "longshore repos add",
-            )
-        };
-        assert_eq!(found(&[&other, &here, &default]), Ok("here".to_owned()));
-        assert_eq!(found(&[&other, &default]), Ok("default".to_owned()));
-        let told = |known: &[&Repo]| found(known).unwrap_err();
-        assert!(told(&[]).contains("repos add --project group/app"));
-        assert!(
-            told(&[&other]).contains("https://gitlab.example.com"),
-            "{}",
-            told(&[&other])
-        );
-        let twin = repo("twin", "https://git.example.org");
-        assert!(told(&[&here, &twin]).contains("here, twin"));
-    }
-
-    #[test]
-    fn other_events_and_states_ask_nothing() {
-        let mut body = failed();
-        body["object_attributes"]["status"] = "success".into();
-        assert!(
-            matches!(wanted("Pipeline Hook", &body, "d").unwrap(), Wanted::Nothing(why) if why.contains("success"))
-        );
-        assert!(matches!(
-            wanted("Note Hook", &json!({}), "d").unwrap(),
-            Wanted::Nothing(_)
-        ));
-    }
-
-    #[test]
-    fn a_hook_without_its_parts_names_the_missing_one() {
-        for field in ["id", "status"] {
-            let mut body = failed();
-            body["object_attributes"].as_object_mut().unwrap().remove(field);
-            let error = wanted("Pipeline Hook", &body, "d").unwrap_err();
-            assert_eq!(
-                error.field.as_deref(),
-                Some(format!("object_attributes.{field}").as_str())
-            );
-        }
-    }
-
-    #[test]
-    fn one_failure_is_one_event_however_it_is_delivered() {
-        let key = |uuid: &str, body: &Value| dedupe_key("Pipeline Hook", Some(uuid), body);
-        assert_eq!(key("a", &failed()), key("b", &failed()));
-        let mut again = failed();
-        again["object_attributes"]["finished_at"] = "2026-08-12 16:00:00 UTC".into();
-        assert_ne!(key("a", &failed()), key("a", &again));
-        let mut other = failed();
-        other["project"]["web_url"] = "https://git.example.org/gitlab-org/gitlab-test".into();
-        assert_ne!(
-            key("a", &failed()),
-            key("a", &other),
-            "another instance's pipeline 31"
-        );
-        let note = json!({"object_kind": "note"});
-        assert_eq!(dedupe_key("Note Hook", Some("a"), &note), "uuid:a");
-        assert_ne!(
-            dedupe_key("Note Hook", None, &note),
-            dedupe_key("Issue Hook", None, &note)
-        );
-    }
-
-    #[test]
-    fn what_no_task_can_keep_is_named_as_gitlab_sent_it() {
-        let body = |git_ref: &str| {
-            json!({
-                "object_attributes": {"id": 31, "ref": git_ref, "status": "failed"},
-                "project": {"id": 42, "path_with_namespace": "g/t"}
-            })
-        };
-        for (git_ref, status, field) in [
-            ("a\u{0}".to_owned(), 422, "object_attributes.ref"),
-            ("r".repeat(2_000_000), 413, "object_attributes"),
-        ] {
-            let error = super::wanted("Pipeline Hook", &body(&git_ref), "devops").expect_err("it is refused");
-            assert_eq!(error.status.as_u16(), status);
-            assert_eq!(error.field.as_deref(), Some(field));
-            assert!(!error.error.to_string().contains("payload"), "{}", error.error);
-        }
-    }
-}
+#[path = "gitlab_tests.rs"]
+mod tests;

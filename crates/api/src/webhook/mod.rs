@@ -3,4 +3,5 @@
 pub mod alertmanager;
 pub mod github;
 pub mod gitlab;
+mod passed;
 mod signature;

@@ -19,3 +19,4 @@ mod tokens;
 mod webhook;
 mod webhook_alertmanager;
 mod webhook_github;
+mod webhook_passed;

@@ -9,7 +9,7 @@ use crate::served::{Served, answer, config};
 use serde_json::{Value, json};
 
 /// The shape of GitLab's documentation, cut to what matters here.
-fn failed_pipeline() -> Value {
+pub fn failed_pipeline() -> Value {
     json!({
         "object_kind": "pipeline",
         "object_attributes": {"id": 31, "ref": "main", "sha": "bcbb5ec3", "status": "failed",
@@ -18,7 +18,7 @@ fn failed_pipeline() -> Value {
     })
 }
 
-async fn deliver(served: &Served, event: &str, uuid: &str, token: &str, body: &Value) -> (u16, Value) {
+pub async fn deliver(served: &Served, event: &str, uuid: &str, token: &str, body: &Value) -> (u16, Value) {
     let request = served
         .http
         .post(served.url("/webhook/gitlab"))

@@ -12,7 +12,7 @@ use ports::fake::{
     Answer, Behaviour, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge,
     FakeMetrics, FakeProbe, FakeRouter,
 };
-use ports::{Commit, FlagRef, Granularity, RouteRef, Side, WorkloadRef};
+use ports::{Commit, FlagRef, Granularity, JobStatus, Pipeline, RouteRef, Side, WorkloadRef};
 use serde_json::{Value, json};
 
 pub const HEALTH: &str = "http://shop.example/health";
@@ -124,6 +124,20 @@ impl Bench {
     /// The candidate answers every twentieth request with an error.
     pub fn bad(self) -> Self {
         self.metrics.set("errors candidate", &[0.05]);
+        self
+    }
+
+    /// The version's pipeline has been run, and those that are started from now on end so.
+    pub fn built(self, version: &str, ends: JobStatus) -> Self {
+        let pipeline = Pipeline {
+            id: 7,
+            status: JobStatus::Succeeded,
+            git_ref: version.to_owned(),
+            sha: commit(version).sha,
+            url: "https://forge.example/7".to_owned(),
+        };
+        self.forge.add_pipeline(&at(), pipeline);
+        self.forge.pipelines_end(ends, 1);
         self
     }
 
@@ -278,6 +292,8 @@ impl Bench {
             "shares": self.router.effects().iter().map(|share| share.percent()).collect::<Vec<_>>(),
             "foreign": self.router.foreign(&route()),
             "flag": self.flags.effects(),
+            "begun": self.forge.begun().iter().map(|begun| json!(begun.wanted)).collect::<Vec<_>>(),
+            "reverts": self.forge.reverts(),
             "records": self.environments.records().iter()
                 .map(|(environment, sha, statuses)| json!([environment, sha, statuses])).collect::<Vec<_>>(),
         })

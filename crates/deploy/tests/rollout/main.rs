@@ -2,11 +2,14 @@
 
 mod bench;
 mod by_hand;
+mod gates;
 mod matrix;
 mod on_postgres;
 mod queue;
 mod refused;
+mod revert;
 mod rollback;
+mod smoke;
 
 use domain::{Autonomy, TaskStatus, Verdict};
 use ports::fake::{Answer, Fault, FleetEffect, FleetOp, MetricOp};
@@ -86,6 +89,31 @@ async fn a_judged_window_is_over_before_it_is_read_and_begins_with_the_weight() 
             .expect("why")
             .ends_with("; promote")
     );
+}
+
+#[tokio::test]
+async fn a_metric_is_asked_where_it_is_kept() {
+    let bench = Bench::new().with(|staging| {
+        let logged = json!({"name": "logged", "source": "logs", "query": "lines ${side}", "max": 1});
+        staging["analysis"]["metrics"]
+            .as_array_mut()
+            .expect("a list")
+            .push(logged);
+        staging["gates"] = json!({"monitoring": true});
+    });
+    for side in ["stable", "candidate"] {
+        bench.metrics.set(&format!("lines {side}"), &[0.5]);
+    }
+    let (status, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!((status, report.verdict), GOOD, "{report:#?}");
+    for (question, _) in bench.metrics.asked() {
+        let kept = if question.query.starts_with("lines") {
+            "logs"
+        } else {
+            "default"
+        };
+        assert_eq!(question.source, kept, "{}", question.query);
+    }
 }
 
 #[tokio::test]

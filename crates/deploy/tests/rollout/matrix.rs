@@ -2,6 +2,7 @@
 //! once and twice, and cancelled at every point, it ends the same and does nothing twice.
 
 use durable::memory::World;
+use ports::JobStatus;
 use ports::fake::Answer;
 use serde_json::{Value, json};
 use testkit::{Findings, Matrix, Scene};
@@ -185,5 +186,42 @@ async fn an_approved_deployment() {
     let question = bench.waits_for(&id).remove(0);
     let mut staged = Staged::of(asks, to("v2", "rolling"));
     staged.answers = vec![(question, "approved")];
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_whose_smoke_test_is_a_job() {
+    let smoke = || {
+        let bench = Bench::new().built("v2", JobStatus::Succeeded);
+        bench.with(|staging| staging["smoke"] = json!([{"job": {}}]))
+    };
+    let payload = json!({"version": "v2", "environment": "staging", "strategy": "canary",
+        "steps": [{"set_weight": 20}]});
+    Staged::of(smoke, payload).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_whose_smoke_job_fails() {
+    let smoke = || {
+        let bench = Bench::new().built("v2", JobStatus::Failed);
+        bench.with(|staging| staging["smoke"] = json!([{"job": {}}]))
+    };
+    let payload = json!({"version": "v2", "environment": "staging", "strategy": "canary",
+        "steps": [{"set_weight": 20}]});
+    Staged::of(smoke, payload).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_takes_the_code_back() {
+    let revertible = || {
+        let bench = rolled_out();
+        bench
+            .forge
+            .add_change(&crate::bench::at(), &crate::bench::commit("v2").sha, false);
+        bench
+    };
+    let payload = json!({"environment": "staging", "reason": "slow", "revert": true});
+    let mut staged = Staged::of(revertible, payload);
+    staged.task_type = "rollback";
     staged.assert_clean().await;
 }

@@ -14,6 +14,7 @@ pub mod environments;
 pub mod flags;
 pub mod fleet;
 pub mod forge;
+pub mod forge_changes;
 pub mod memory;
 pub mod metrics;
 pub mod probe;

@@ -19,6 +19,10 @@ pub trait ProbeWorld: Send + Sync {
     async fn refuses(&self) -> String;
     /// The URL of something that takes connections and says nothing.
     async fn hangs(&self) -> String;
+    /// The name of a command that writes this and ends with the code.
+    async fn runs(&self, code: u8, says: &str) -> String;
+    /// The name of a command that does not end.
+    async fn runs_on(&self) -> String;
 }
 
 /// Makes a test of every function of the suite.
@@ -30,7 +34,10 @@ macro_rules! probe_conformance {
             another_status_or_body_is_not
             what_refuses_or_hangs_is_seen_and_no_error
             a_connection_is_enough_where_nothing_is_said
-            a_check_that_cannot_be_made_is_invalid);
+            a_check_that_cannot_be_made_is_invalid
+            a_command_is_well_when_it_says_so
+            a_command_that_hangs_is_ended_and_seen
+            a_command_that_nobody_configured_is_invalid);
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(
@@ -101,4 +108,37 @@ pub async fn a_check_that_cannot_be_made_is_invalid(world: &dyn ProbeWorld) {
         let error = world.port().check(&check).await.expect_err("cannot be made");
         assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
     }
+}
+
+fn command(name: String, timeout: Option<Duration>) -> Check {
+    let values = [("LONGSHORE_VERSION".to_owned(), "v2".to_owned())].into();
+    Check::Command {
+        name,
+        values,
+        timeout,
+    }
+}
+
+pub async fn a_command_is_well_when_it_says_so(world: &dyn ProbeWorld) {
+    let name = world.runs(0, "all is well").await;
+    let seen = see(world, command(name, None)).await;
+    assert!(seen.well && seen.what.contains("all is well"), "{seen:?}");
+    let name = world.runs(3, "the cart is empty").await;
+    let seen = see(world, command(name, None)).await;
+    assert!(
+        !seen.well && seen.what.contains('3') && seen.what.contains("the cart is empty"),
+        "{seen:?}"
+    );
+}
+
+pub async fn a_command_that_hangs_is_ended_and_seen(world: &dyn ProbeWorld) {
+    let name = world.runs_on().await;
+    let seen = see(world, command(name, Some(TIMEOUT))).await;
+    assert!(!seen.well && !seen.what.is_empty(), "{seen:?}");
+}
+
+pub async fn a_command_that_nobody_configured_is_invalid(world: &dyn ProbeWorld) {
+    let asked = command("nobody configured it".to_owned(), None);
+    let error = world.port().check(&asked).await.expect_err("there is none");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
 }

@@ -19,7 +19,7 @@ pub use environments::{EnvironmentOp, FakeEnvironments};
 pub use faults::{Fault, Faults};
 pub use flags::{FakeFlags, FlagOp};
 pub use fleet::{Behaviour, FakeFleet, FleetEffect, FleetOp};
-pub use forge::{FakeForge, ForgeOp, Retried};
+pub use forge::{Begun, FakeForge, ForgeOp, Retried};
 pub use memory::{FakeBudget, FakeFlakes};
 pub use metrics::{FakeMetrics, MetricOp};
 pub use probe::{Answer, FakeProbe, ProbeOp};

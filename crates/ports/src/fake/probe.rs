@@ -38,7 +38,8 @@ impl FakeProbe {
         Self::default()
     }
 
-    /// What answers at a URL or `host:port`. Nothing else answers.
+    /// What answers at a URL or `host:port`, or how the command of that name ends: its exit code and what it wrote.
+    /// Nothing else answers, and there is no other command.
     pub fn set(&self, address: &str, answer: Answer) {
         self.world().answers.insert(address.to_owned(), answer);
     }
@@ -62,12 +63,14 @@ impl World {
         let address = match check {
             Check::Http { url, .. } => url,
             Check::Tcp { address, .. } => address,
+            Check::Command { name, .. } => name,
         };
         let sensible = match check {
             Check::Http { url, .. } => url.starts_with("http://") || url.starts_with("https://"),
             Check::Tcp { address, .. } => address
                 .rsplit_once(':')
                 .is_some_and(|(_, port)| port.parse::<u16>().is_ok()),
+            Check::Command { name, .. } => self.answers.contains_key(name),
         };
         if !sensible {
             return Err(Error::invalid(format!("{address:?} cannot be looked at")));
@@ -76,6 +79,10 @@ impl World {
         Ok(match (check, answer) {
             (_, Answer::Refuses) => unwell("connection refused"),
             (_, Answer::Hangs) => unwell("no answer in time"),
+            (Check::Command { .. }, Answer::Says(code, said)) => Seen {
+                well: code == 0,
+                what: format!("exit code {code}: {said}"),
+            },
             (Check::Tcp { .. }, Answer::Says(..)) => Seen {
                 well: true,
                 what: "connected".to_owned(),

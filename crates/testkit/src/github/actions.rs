@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::site::{no_rights, not_found, page};
+use super::site::{no_rights, not_found, page, user_json};
 use super::world::{Job, Run, World};
+use super::{OUR_USER, changes};
 use crate::peer::{Reply, Request};
 
 /// Workflow runs, their jobs, logs and reruns.
@@ -15,7 +16,8 @@ pub(super) fn route(
     refused: bool,
 ) -> Result<Reply, Reply> {
     match (request.method.as_str(), rest) {
-        ("GET", ["runs"]) => Ok(runs(world, request, repo)),
+        ("GET", ["runs"] | ["workflows", _, "runs"]) => Ok(runs(world, request, repo)),
+        ("POST", ["workflows", name, "dispatches"]) => changes::dispatch(world, request, repo, name, refused),
         ("GET", ["runs", id]) => Ok(Reply::json(200, &run_json(world, find_run(world, repo, id)?))),
         ("GET", ["runs", id, "jobs"]) => jobs(world, request, repo, id),
         ("GET", ["jobs", id]) => Ok(Reply::json(200, &job_json(world, find_job(world, repo, id)?))),
@@ -59,9 +61,21 @@ fn find_job<'a>(world: &'a World, repo: &str, id: &str) -> Result<&'a Job, Reply
     Ok(job)
 }
 
-fn runs(world: &World, request: &Request, repo: &str) -> Reply {
-    let branch = request.param("branch");
-    let fits = |run: &&Run| run.repo == repo && branch.is_none_or(|branch| branch == run.branch);
+fn runs(world: &mut World, request: &Request, repo: &str) -> Reply {
+    // One that was started takes a moment to show.
+    let newest_hidden = world.start_hidden_for > 0 && world.begun > 0;
+    if newest_hidden {
+        world.start_hidden_for -= 1;
+    }
+    let newest = world.runs.keys().next_back().copied();
+    let asks = |name: &str, is: &str| request.param(name).is_none_or(|wanted| wanted == is);
+    let fits = |run: &&Run| {
+        run.repo == repo
+            && asks("branch", &run.branch)
+            && asks("head_sha", &run.sha)
+            && asks("event", run.event)
+            && !(newest_hidden && newest == Some(run.id))
+    };
     let all: Vec<Value> = world
         .runs
         .values()
@@ -170,6 +184,9 @@ fn run_json(world: &World, run: &Run) -> Value {
         "run_attempt": run.attempt,
         "status": run.status,
         "conclusion": run.conclusion,
+        "event": run.event,
+        "display_title": run.title,
+        "actor": user_json(OUR_USER),
         "head_branch": run.branch,
         "head_sha": run.sha,
         "html_url": format!("{}/{}/actions/runs/{}", world.base, run.repo, run.id),

@@ -5,6 +5,7 @@
 //! whether a token came along.
 
 mod actions;
+mod changes;
 mod deployments;
 mod issues;
 mod seed;
@@ -18,6 +19,7 @@ use domain::{RepoRef, TicketKind, TicketRef};
 
 use crate::peer::{Fault, Logged, Peer, Phase, Request, When};
 
+pub use changes::Pull;
 pub use deployments::{Commit, Deployment};
 pub use world::{Comment, Issue, Job, Run, World};
 

@@ -50,14 +50,19 @@ fn plant(world: &mut World, path: &str, seed: &PipelineSeed) -> (u64, Vec<u64>) 
             }
         }
     }
+    let mut known = world.commits.iter();
+    let known = known.find(|commit| commit.repo == path && commit.tag == seed.git_ref);
+    let sha = known.map_or_else(|| format!("{run:040x}"), |commit| commit.sha.clone());
     let planted = Run {
         id: run,
         repo: path.to_owned(),
         status: status.to_owned(),
         conclusion: conclusion.map(str::to_owned),
         branch: seed.git_ref.clone(),
-        sha: format!("{run:040x}"),
+        sha,
         attempt: attempts,
+        event: "push",
+        title: "A change".to_owned(),
     };
     world.runs.insert(run, planted);
     (run, newest)

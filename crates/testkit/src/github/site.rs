@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::world::World;
-use super::{OTHER_USER, OUR_USER, TOKEN, actions, deployments, issues, lock};
+use super::{OTHER_USER, OUR_USER, TOKEN, actions, changes, deployments, issues, lock};
 use crate::peer::{Reply, Request, Site};
 
 pub(super) struct GithubSite(pub(super) Arc<Mutex<World>>);
@@ -47,6 +47,10 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
     if parts == ["user"] {
         return Ok(Reply::json(200, &user_json(OUR_USER)));
     }
+    // Of an instance of one's own it stands at `/api/graphql`.
+    if request.path == "/api/graphql" {
+        return Ok(changes::graphql(world, request));
+    }
     let ["repos", owner, name, rest @ ..] = parts.as_slice() else {
         return Err(not_found());
     };
@@ -57,6 +61,8 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
     let refused = world.read_only && request.is_write();
     match rest {
         ["actions", rest @ ..] => actions::route(world, request, &repo, rest, refused),
+        ["commits", sha, "pulls"] => changes::of_commit(world, &repo, sha),
+        ["pulls"] => Ok(changes::list(world, request, &repo)),
         ["commits", reference @ ..] => deployments::commit(world, &repo, reference),
         ["deployments", rest @ ..] => deployments::route(world, request, &repo, rest, refused),
         ["issues", rest @ ..] => issues::route(world, request, &repo, rest, refused),

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::changes::Pull;
 use super::deployments::{Commit, Deployment};
 
 /// All that the fake keeps.
@@ -18,6 +19,15 @@ pub struct World {
     pub runs: BTreeMap<u64, Run>,
     pub jobs: BTreeMap<u64, Job>,
     pub retries: usize,
+    /// How many workflows were started by request.
+    pub begun: usize,
+    /// Whether the name of a workflow's run holds the input that it was started with.
+    pub unnamed_runs: bool,
+    /// How many times runs are listed before one that was started shows.
+    pub start_hidden_for: usize,
+    pub pulls: Vec<Pull>,
+    /// Pull requests that cannot be reverted without a person.
+    pub built_on: BTreeSet<u64>,
     pub commits: Vec<Commit>,
     pub deployments: Vec<Deployment>,
     /// How many times the jobs of a run are listed before a rerun shows.
@@ -58,6 +68,8 @@ pub struct Run {
     pub branch: String,
     pub sha: String,
     pub attempt: u32,
+    pub event: &'static str,
+    pub title: String,
 }
 
 #[derive(Clone, Debug, Serialize)]

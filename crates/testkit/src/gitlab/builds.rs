@@ -25,6 +25,14 @@ pub(super) fn route(world: &mut World, call: &Call, rest: &[&str]) -> Result<Rep
                 .map(|link| bridge_json(world, pipeline, link));
             Ok(page(call.request, links.collect()))
         }
+        ("GET", ["pipelines", id, "variables"]) => {
+            call.need(Role::Developer)?;
+            let pipeline = find_pipeline(world, call, number(id)?)?;
+            let variables = pipeline.variables.iter();
+            let variables = variables
+                .map(|(key, value)| json!({ "key": key, "variable_type": "env_var", "value": value }));
+            Ok(Reply::json(200, &Value::from_iter(variables)))
+        }
         ("GET", ["jobs", id]) => {
             let build = find_build(world, call, number(id)?)?;
             Ok(Reply::json(200, &build_json(world, build)))
@@ -52,9 +60,12 @@ fn find_build<'a>(world: &'a World, call: &Call, id: u64) -> Result<&'a Build, R
 }
 
 fn list(world: &World, call: &Call) -> Reply {
-    let wanted = call.request.param("ref");
+    let asks = |name: &str, is: &str| call.request.param(name).is_none_or(|wanted| wanted == is);
     let found = world.pipelines.values().rev().filter(|pipeline| {
-        pipeline.project == call.project && wanted.is_none_or(|wanted| wanted == pipeline.git_ref)
+        pipeline.project == call.project
+            && asks("ref", &pipeline.git_ref)
+            && asks("sha", &pipeline.sha)
+            && asks("source", pipeline.source)
     });
     page(
         call.request,
@@ -123,7 +134,7 @@ fn asked(range: &str, length: usize) -> Option<(usize, usize)> {
     Some((from.parse().ok()?, to))
 }
 
-fn pipeline_json(world: &World, pipeline: &Pipeline) -> Value {
+pub(super) fn pipeline_json(world: &World, pipeline: &Pipeline) -> Value {
     json!({
         "id": pipeline.id,
         "iid": pipeline.id,
@@ -131,7 +142,7 @@ fn pipeline_json(world: &World, pipeline: &Pipeline) -> Value {
         "sha": pipeline.sha,
         "ref": pipeline.git_ref,
         "status": pipeline.status,
-        "source": "push",
+        "source": pipeline.source,
         "tag": false,
         "web_url": format!("{}/-/pipelines/{}", world.web(pipeline.project), pipeline.id),
     })

@@ -54,7 +54,7 @@ impl World {
         commit
     }
 
-    fn find_commit(&self, project: u64, name: &str) -> Option<&Commit> {
+    pub(super) fn find_commit(&self, project: u64, name: &str) -> Option<&Commit> {
         self.commits.iter().find(|commit| {
             let is = |names: &[String]| names.iter().any(|known| known == name);
             commit.project == project && (commit.sha == name || is(&commit.tags) || is(&commit.branches))

@@ -3,6 +3,7 @@
 //! processes at `/__state` and `/__requests`.
 
 mod builds;
+mod changes;
 mod deployments;
 mod flags;
 mod hooks;
@@ -20,6 +21,7 @@ use domain::{RepoRef, TicketKind, TicketRef};
 
 use crate::peer::{Fault, Logged, Peer, Phase, Request, When};
 
+pub use changes::{Branch, MergeRequest};
 pub use deployments::{Commit, Deployment, Environment};
 pub use flags::{FeatureFlag, Strategy};
 pub use world::{

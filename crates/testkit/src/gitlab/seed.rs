@@ -24,13 +24,17 @@ impl FakeGitlab {
 /// The pipeline's number and those of its own jobs' newest runs.
 fn plant(world: &mut World, path: &str, seed: &PipelineSeed) -> (u64, Vec<u64>) {
     let (project, id) = (world.project(path), world.number());
+    let known = world.find_commit(project, &seed.git_ref);
+    let sha = known.map_or_else(|| format!("{id:040x}"), |commit| commit.sha.clone());
     let pipeline = Pipeline {
         id,
         project,
         status: word(seed.status).to_owned(),
         git_ref: seed.git_ref.clone(),
-        sha: format!("{id:040x}"),
+        sha,
         children: Vec::new(),
+        source: "push",
+        variables: Vec::new(),
     };
     world.pipelines.insert(id, pipeline);
     let jobs = seed

@@ -5,7 +5,7 @@ use domain::TicketKind;
 use serde_json::{Value, json};
 
 use super::world::{Role, Scope, Token, World, user_json};
-use super::{DEFAULT_WAIT, builds, deployments, flags, hooks, issues, lock, notes};
+use super::{DEFAULT_WAIT, builds, changes, deployments, flags, hooks, issues, lock, notes};
 use crate::peer::{Reply, Request, Site};
 
 /// Routes a request to what answers it, after the checks that hold for all.
@@ -79,8 +79,13 @@ fn route(world: &mut World, request: &Request) -> Result<Reply, Reply> {
     match (request.method.as_str(), rest) {
         ("GET", []) => Ok(Reply::json(200, &project_json(world, project))),
         (_, ["issues", rest @ ..]) => tickets(world, &call, TicketKind::Issue, rest),
+        ("GET", ["merge_requests"]) => Ok(changes::list(world, &call)),
+        ("POST", ["merge_requests"]) => changes::open(world, &call),
         (_, ["merge_requests", rest @ ..]) => tickets(world, &call, TicketKind::MergeRequest, rest),
+        ("POST", ["pipeline"]) => changes::start(world, &call),
         (_, ["pipelines" | "jobs", ..]) => builds::route(world, &call, rest),
+        (_, ["repository", "branches", rest @ ..]) => changes::branches(world, &call, rest),
+        ("POST", ["repository", "commits", sha, "revert"]) => changes::revert(world, &call, sha),
         (_, ["repository", rest @ ..]) => deployments::repository(world, &call, rest),
         (_, ["deployments", rest @ ..]) => deployments::route(world, &call, rest),
         (_, ["feature_flags", rest @ ..]) => flags::route(world, &call, rest),

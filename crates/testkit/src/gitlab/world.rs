@@ -1,10 +1,11 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::TicketKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::changes::{Branch, MergeRequest};
 use super::deployments::{Commit, Deployment, Environment};
 use super::flags::FeatureFlag;
 use super::{OTHER_USER, OUR_USER, TOKEN};
@@ -32,6 +33,12 @@ pub struct World {
     pub quick_actions: Vec<QuickAction>,
     /// How many jobs were run again by request.
     pub retries: usize,
+    /// How many pipelines were started by request.
+    pub begun: usize,
+    pub branches: Vec<Branch>,
+    pub merge_requests: Vec<MergeRequest>,
+    /// Commits that cannot be reverted without a person.
+    pub(super) built_on: BTreeSet<String>,
     last_id: u64,
 }
 
@@ -98,6 +105,9 @@ pub struct Pipeline {
     pub git_ref: String,
     pub sha: String,
     pub children: Vec<ChildLink>,
+    /// What started it: `push`, `api`.
+    pub source: &'static str,
+    pub variables: Vec<(String, String)>,
 }
 
 /// A trigger job and the pipeline that it made.
@@ -178,6 +188,10 @@ impl World {
             flag_changes: 0,
             quick_actions: Vec::new(),
             retries: 0,
+            begun: 0,
+            branches: Vec::new(),
+            merge_requests: Vec::new(),
+            built_on: BTreeSet::new(),
             last_id: 100,
         }
     }

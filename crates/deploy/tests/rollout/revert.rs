@@ -1,0 +1,129 @@
+//! A rollback that takes the code back as well, as a merge request.
+
+use domain::{Report, TaskStatus, Verdict};
+use ports::fake::{Fault, ForgeOp};
+use serde_json::json;
+
+use crate::bench::{Bench, at, commit, runs, to};
+
+async fn rolled_out(revertible: bool) -> Bench {
+    let bench = Bench::new().with(|staging| staging["rollback"] = json!({"revert": "merge_request"}));
+    bench.forge.add_change(&at(), &commit("v2").sha, !revertible);
+    assert_eq!(bench.deploy(to("v2", "rolling")).await.0, TaskStatus::Completed);
+    bench
+}
+
+fn draft(report: &Report) -> &str {
+    let draft = report
+        .evidence
+        .iter()
+        .find(|evidence| evidence.title.starts_with("Post-mortem"));
+    &draft.expect("the draft").text
+}
+
+#[tokio::test]
+async fn the_commit_of_the_bad_version_is_taken_back_and_linked() {
+    let bench = rolled_out(true).await;
+    bench.forge.faults().next(ForgeOp::Revert, Fault::DoThenTimeout);
+    let id = bench.enqueue(
+        "rollback",
+        json!({"environment": "staging", "reason": "checkout is slow"}),
+    );
+    bench.settle().await;
+    let (status, report) = bench.report(&id);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::RolledBack),
+        "{report:#?}"
+    );
+    let reverts = bench.forge.reverts();
+    let [revert] = reverts.as_slice() else {
+        panic!("one: {reverts:?}")
+    };
+    assert_eq!(
+        (revert.sha.as_str(), revert.onto.as_str()),
+        (commit("v2").sha.as_str(), "main")
+    );
+    assert_eq!(revert.branch, format!("longshore/revert-{id}"));
+    assert_eq!(revert.title, "Revert v2, which was rolled back in staging");
+    assert!(
+        revert.description.contains("checkout is slow")
+            && revert
+                .description
+                .contains(&format!("`git log {}..{}`", commit("v1").sha, commit("v2").sha)),
+        "{}",
+        revert.description
+    );
+    let url = "https://forge.example/group/shop/merge_requests/1";
+    let fact = report
+        .facts
+        .iter()
+        .find(|fact| fact.label == "Revert")
+        .expect("it is linked");
+    assert_eq!(fact.link.as_deref(), Some(url));
+    assert!(draft(&report).contains(url), "{}", draft(&report));
+    assert_eq!(report.data["revert"]["iid"], 1);
+}
+
+#[tokio::test]
+async fn what_the_forge_cannot_take_back_is_told_and_stops_nothing() {
+    let bench = rolled_out(false).await;
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::RolledBack)
+    );
+    assert_eq!(bench.stands(), runs("v1"));
+    let fact = report
+        .facts
+        .iter()
+        .find(|fact| fact.label == "Code not taken back");
+    assert!(
+        fact.expect("it says so").value.contains("later changes build on"),
+        "{report:#?}"
+    );
+    assert!(
+        draft(&report).contains("Take the code back by hand"),
+        "{}",
+        draft(&report)
+    );
+}
+
+#[tokio::test]
+async fn the_task_decides_before_the_settings_do() {
+    let bench = rolled_out(true).await;
+    let (_, report) = bench
+        .run("rollback", json!({"environment": "staging", "revert": false}))
+        .await;
+    assert_eq!(report.verdict, Verdict::RolledBack);
+    assert_eq!(bench.forge.reverts(), []);
+    assert!(
+        !report.facts.iter().any(|fact| fact.label == "Revert"),
+        "{report:#?}"
+    );
+}
+
+#[tokio::test]
+async fn code_that_is_the_same_is_not_at_fault() {
+    let bench = Bench::new();
+    let again = ports::Commit {
+        git_ref: "v2".to_owned(),
+        ..commit("v1")
+    };
+    bench.environments.add_commit(&at(), again);
+    bench.deploy(to("v2", "rolling")).await;
+    let (_, report) = bench
+        .run("rollback", json!({"environment": "staging", "revert": true}))
+        .await;
+    let fact = report
+        .facts
+        .iter()
+        .find(|fact| fact.label == "Code not taken back");
+    assert!(
+        fact.expect("it says so")
+            .value
+            .contains("made from the same commit"),
+        "{report:#?}"
+    );
+    assert_eq!(bench.forge.reverts(), []);
+}

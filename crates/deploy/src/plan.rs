@@ -52,8 +52,7 @@ impl Plan {
 }
 
 impl Place {
-    pub(crate) fn of(cx: &TaskCx, outside: &Outside, name: &str) -> Result<Self, Error> {
-        let repo = repo(cx)?;
+    pub(crate) fn of(repo: &Repo, outside: &Outside, name: &str) -> Result<Self, Error> {
         let environment = settings::environment(&repo.settings, &repo.name, name)?;
         let target = environment.target.clone();
         let workload = WorkloadRef {
@@ -171,7 +170,7 @@ pub(crate) fn strategy_words(name: StrategyName) -> &'static str {
     }
 }
 
-fn repo(cx: &TaskCx) -> Result<&Repo, Error> {
+pub(crate) fn repo(cx: &TaskCx) -> Result<&Repo, Error> {
     cx.task().repo.as_ref().ok_or_else(|| {
         Error::invalid("the task names no repository, so nothing says what its environments are")
             .next("Set repo_id to one of `longshore repos list`")

@@ -16,6 +16,7 @@ mod forge;
 mod memory;
 mod metrics;
 mod probe;
+mod repos;
 mod tickets;
 mod traffic;
 
@@ -32,5 +33,6 @@ pub use forge::{Forge, Job, JobRef, JobStatus, LogStream, Pipeline};
 pub use memory::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
 pub use metrics::{MetricQuery, MetricQuestion, Sample, Series, Window};
 pub use probe::{Check, Probe, Seen};
+pub use repos::Repos;
 pub use tickets::{Note, NoteId, Ticket, TicketLimits, TicketState, Tickets};
 pub use traffic::{Granularity, RouteRef, Share, Traffic, TrafficRouter};

@@ -2,6 +2,7 @@
 
 mod bench;
 mod by_hand;
+mod group;
 mod matrix;
 mod on_postgres;
 mod queue;

@@ -187,3 +187,49 @@ async fn an_approved_deployment() {
     staged.answers = vec![(question, "approved")];
     staged.assert_clean().await;
 }
+
+fn two() -> Value {
+    json!({"strategy": "group", "services": {"api": {"version": "v3", "after": ["db"]}, "db": "v2"}})
+}
+
+#[tokio::test]
+async fn a_group() {
+    Staged::of(crate::group::shop, two()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_group_whose_second_service_fails() {
+    let unwell = || {
+        let bench = crate::group::shop();
+        bench.probe.set(&crate::group::health("api"), Answer::Refuses);
+        bench
+    };
+    Staged::of(unwell, two()).assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_approved_group() {
+    let asks = || {
+        let mut bench = crate::group::shop();
+        bench.settings["environments"]["api"]["approval"] = json!({"required": true});
+        bench
+    };
+    let bench = asks();
+    let id = bench.enqueue("deploy", two());
+    bench.settle().await;
+    let question = bench.waits_for(&id).remove(0);
+    let mut staged = Staged::of(asks, two());
+    staged.answers = vec![(question, "approved")];
+    let findings = staged.run(false).await;
+    findings.assert_clean();
+    assert!(findings.cases > 300, "only {} cases", findings.cases);
+}
+
+#[tokio::test]
+async fn a_canary_that_a_person_stops_in_its_pause() {
+    let held = json!({"version": "v2", "environment": "staging", "strategy": "canary",
+        "steps": [{"set_weight": 20}, {"pause": {}}, {"set_weight": 50}]});
+    let mut staged = Staged::of(Bench::new, held);
+    staged.answers = vec![("approval/go on (staging, step 3)".to_owned(), "rejected")];
+    staged.assert_clean().await;
+}

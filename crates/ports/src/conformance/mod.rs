@@ -17,6 +17,7 @@ pub mod forge;
 pub mod memory;
 pub mod metrics;
 pub mod probe;
+pub mod repos;
 pub mod tickets;
 pub mod traffic;
 

@@ -1,7 +1,6 @@
 //! Taking back what a deployment did, from what stands now: which of the run's steps took effect does not matter.
 
-use domain::ErrorKind;
-use domain::{Error, Report};
+use domain::{Error, ErrorKind, Report};
 use durable::{Cause, Stop, TaskCx};
 use ports::{DeploymentOutcome, LogEntry, RecordRef, RecordStatus};
 use serde_json::Value;
@@ -79,6 +78,14 @@ impl Deploy {
             let id = parts[at].id(&cx.task().id);
             ledger::write(cx, &self.outside, "blame", &[ledger::failure(&id, error)]).await?;
         }
+        // What did well by itself is taken back for another's sake.
+        let of_another = blamed.map(|(at, error)| Cause::Failure {
+            error: parts[at].told(error.clone()),
+        });
+        let cause_of = |at: usize| match blamed {
+            Some((blamed, _)) if blamed != at => of_another.as_ref().unwrap_or(cause),
+            _ => cause,
+        };
         let by_hand = blamed.filter(|(_, error)| error.kind == ErrorKind::Conflict);
         let mut left = by_hand.map(|(_, error)| report::told_once(error));
         let mut undone: Vec<Undone> = Vec::new();
@@ -108,9 +115,14 @@ impl Deploy {
                 begun.map(|begun| &begun.plan),
                 failed_itself || last.is_none(),
             );
+            let cause = cause_of(at);
             entries.push(ledger::ended(id, outcome, ledger::cause_words(cause)));
             let record = records[at].as_ref();
-            reports.push(self.told(scopes.at(at), part, begun, how, record, cause).await?);
+            let mut told = self.told(scopes.at(at), part, begun, how, record, cause).await?;
+            if blamed.is_some() && !failed_itself && !matches!(how, Undone::Left(_)) {
+                told.next_steps.clear();
+            }
+            reports.push(told);
         }
         if cx.recorded::<Value>("asked").is_some() {
             ledger::write(cx, &self.outside, "end", &entries).await?;
@@ -118,6 +130,7 @@ impl Deploy {
         for (at, part) in parts.iter().enumerate() {
             let status = match undone[at] {
                 Undone::NotBegun => RecordStatus::Canceled,
+                Undone::Back(_) if blamed.is_some_and(|(blamed, _)| blamed != at) => RecordStatus::Canceled,
                 _ if *cause == Cause::Cancelled => RecordStatus::Canceled,
                 _ => RecordStatus::Failed,
             };

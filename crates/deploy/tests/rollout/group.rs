@@ -2,7 +2,7 @@
 
 use domain::{Autonomy, Repo, RepoRef, RepoStatus, TaskStatus, Verdict};
 use ports::fake::{Answer, FleetEffect};
-use ports::{DeploymentOutcome, Side};
+use ports::{DeploymentOutcome, RecordStatus, Side};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, at_workload, end, hold, task};
@@ -123,6 +123,19 @@ async fn if_one_fails_those_before_it_are_taken_back_last_first() {
         "one is blamed, and the last was never begun"
     );
     assert!(log[1].failures[0].recovered_at.is_some());
+    assert_eq!(
+        log[0].cause.as_deref(),
+        Some("the group's api: the health check failed: health: connection refused")
+    );
+    let canceled = |at: usize| bench.environments.records()[at].2.last().copied();
+    assert_eq!(
+        [canceled(0), canceled(1), canceled(2)].map(|status| status.expect("a record")),
+        [
+            RecordStatus::Canceled,
+            RecordStatus::Failed,
+            RecordStatus::Canceled
+        ]
+    );
     insta::assert_json_snapshot!("group_taken_back_report", report);
 }
 

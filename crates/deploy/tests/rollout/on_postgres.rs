@@ -11,7 +11,12 @@ use testkit::{Findings, Matrix, OnPostgres, Scene};
 use crate::bench::{Bench, task};
 
 /// Runs it undisturbed, which must end with this verdict, then with something going wrong at every fifth point.
-async fn ends_the_same(make: impl Fn() -> Bench, payload: Value, verdict: &str) -> (Findings, Bench) {
+async fn ends_the_same(
+    make: impl Fn() -> Bench,
+    payload: Value,
+    answer: Option<(String, &str)>,
+    verdict: &str,
+) -> (Findings, Bench) {
     let backend = OnPostgres::new(&["deploy"]).await;
     let settings = make().settings.to_string().replace('\'', "''");
     backend
@@ -35,7 +40,12 @@ async fn ends_the_same(make: impl Fn() -> Bench, payload: Value, verdict: &str) 
             repos: store,
             ..bench.outside()
         };
-        Scene::new(AnyHandler::new(Deploy::new(outside)))
+        let scene = Scene::new(AnyHandler::new(Deploy::new(outside)));
+        let scene = match &answer {
+            Some((question, decision)) => scene.answer(question, crate::bench::answer(decision)),
+            None => scene,
+        };
+        scene
             .task(task("deploy", payload.clone()))
             .fingerprint(move || bench.fingerprint())
     };
@@ -59,7 +69,7 @@ async fn ends_the_same(make: impl Fn() -> Bench, payload: Value, verdict: &str) 
 async fn a_canary_that_fails_ends_the_same_on_postgres() {
     let canary = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
         "steps": [{"set_weight": 20}, {"pause": "30s"}, {"analyse": {}}]}});
-    let (_, bench) = ends_the_same(|| Bench::new().bad(), canary, "rolled_back").await;
+    let (_, bench) = ends_the_same(|| Bench::new().bad(), canary, None, "rolled_back").await;
     assert_eq!(bench.shares().last(), Some(&0.0));
 }
 
@@ -70,6 +80,20 @@ async fn a_group_whose_last_service_fails_ends_the_same_on_postgres() {
         bench.probe.set(&crate::group::health("web"), Answer::Refuses);
         bench
     };
-    let (findings, _) = ends_the_same(unwell, crate::group::all(), "rolled_back").await;
+    let (findings, _) = ends_the_same(unwell, crate::group::all(), None, "rolled_back").await;
     println!("{} cases over {} calls", findings.cases, findings.calls);
+}
+
+/// It takes its lock, lets it go while it asks, and takes it again.
+#[tokio::test]
+async fn an_approved_deployment_ends_the_same_on_postgres() {
+    let asks = || Bench::new().with(|staging| staging["approval"] = json!({"required": true}));
+    let payload = || crate::bench::to("v2", "rolling");
+    let bench = asks();
+    let id = bench.enqueue("deploy", payload());
+    bench.settle().await;
+    let question = bench.waits_for(&id).remove(0);
+    let answer = Some((question, "approved"));
+    let (_, bench) = ends_the_same(asks, payload(), answer, "succeeded").await;
+    assert_eq!(bench.stands(), crate::bench::runs("v2"));
 }

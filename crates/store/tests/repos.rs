@@ -114,20 +114,23 @@ async fn one_project_is_added_once_however_many_try_at_once() {
     assert_eq!(store.repos().await.unwrap().len(), 3, "nothing refused was added");
 }
 
-struct Registered(postgres::Database, Store);
+struct Registered {
+    store: Store,
+    _db: postgres::Database,
+}
 
 impl Registered {
     async fn start() -> Self {
         let db = postgres::database().await;
         let store = db.store().await;
-        Self(db, store)
+        Self { store, _db: db }
     }
 }
 
 #[async_trait]
 impl RepoWorld for Registered {
     fn port(&self) -> &dyn Repos {
-        &self.1
+        &self.store
     }
     async fn add(&self, id: &str, project: &str, slug: &str, name: &str) {
         let new = NewRepo {
@@ -135,7 +138,7 @@ impl RepoWorld for Registered {
             name: name.to_owned(),
             ..repo(id, project)
         };
-        self.1.add_repo(&new).await.expect("add it");
+        self.store.add_repo(&new).await.expect("add it");
     }
 }
 

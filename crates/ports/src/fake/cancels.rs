@@ -7,11 +7,14 @@ use domain::{Result, TaskId};
 use super::Faults;
 use crate::Cancels;
 
+/// By task and name.
+type Signals = dyn Fn(&TaskId, &str) + Send + Sync;
+
 /// Hands what is asked to a table in memory.
 #[derive(Clone)]
 pub struct FakeCancels {
     table: Arc<dyn Fn(&TaskId) + Send + Sync>,
-    signals: Arc<dyn Fn(&TaskId, &str) + Send + Sync>,
+    signals: Arc<Signals>,
     faults: Faults<CancelOp>,
 }
 

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use domain::{NewTask, TaskStatus};
 use durable::LockPlace::{First, Last};
 use durable::{Lease, LockState};
@@ -257,8 +259,8 @@ async fn let_go<B: Backend>(bench: &Bench<B>) {
     assert_eq!(j.unlock(&a, &unlock, "r").await, Ok(()));
     let b = bench.claimed(&b.task).await.lease;
     assert_eq!(j.lock(&b, &lock, "r", Last).await, Ok(LockState::Held));
-    assert_eq!(bench.b.queue_of("r").await, [b.task.clone()]);
-    assert_eq!(bench.b.queue_of("kept").await, [a.task.clone()]);
+    assert_eq!(bench.b.queue_of("r").await, from_ref(&b.task));
+    assert_eq!(bench.b.queue_of("kept").await, from_ref(&a.task));
     let again = at("run", 2, "lock/r (2)");
     assert_eq!(
         j.lock(&a, &again, "r", Last).await,
@@ -292,7 +294,7 @@ async fn let_go_by_a_child<B: Backend>(bench: &Bench<B>) {
     assert_eq!(j.unlock(&child, &at("run", 1, "unlock/r"), "r").await, Ok(()));
     assert_eq!(
         bench.b.queue_of("r").await,
-        [parent.task.clone()],
+        from_ref(&parent.task),
         "what an ancestor holds stays held"
     );
     bench.end(&child).await;

@@ -115,7 +115,7 @@ pub(crate) async fn to_go_on(
         Verdict::NeedsApproval,
         &format!("{question}? So far: {reached}"),
     );
-    let what = format!("{question} ({}, step {tag})", asker.place.name);
+    let what = format!("{question} ({}, step {tag})", asker.place.label());
     yes_or_fail(asker, &what, &told).await
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn without_a_verdict(
         Verdict::NeedsApproval,
         &format!("It cannot be judged by itself: {why}. So far: {reached}"),
     );
-    let what = format!("going on without a verdict ({}, step {tag})", asker.place.name);
+    let what = format!("going on without a verdict ({}, step {tag})", asker.place.label());
     yes_or_fail(asker, &what, &told).await
 }
 
@@ -159,7 +159,7 @@ pub(crate) async fn after_a_change_by_hand(
     .next_step("Approve to go on from what is there now; reject to leave everything as it is");
     let what = format!(
         "going on after a change by hand ({}, step {tag})",
-        asker.place.name
+        asker.place.label()
     );
     match asker.answer(&what, &told).await? {
         Some(answer) if answer.is_approved() => Ok(()),
@@ -179,7 +179,7 @@ pub(crate) async fn to_undo_again(cx: &TaskCx, place: &Place, round: u32, why: &
         .why("Falling back to something that is not well would make it worse.")
         .next_step("Bring the stable side in order, then approve: it is looked at anew and rolled back")
         .next_step("Reject to leave everything as it is");
-    let what = format!("rolling back again ({}, try {})", place.name, round + 1);
+    let what = format!("rolling back again ({}, try {})", place.label(), round + 1);
     let answer = asker.answer(&what, &told).await?;
     Ok(answer.is_some_and(|answer| answer.is_approved()))
 }

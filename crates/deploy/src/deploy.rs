@@ -144,6 +144,7 @@ impl Deploy {
         let mut place = place(&request.environment)?;
         let strategy = Strategy::of(&place.environment, &request.wishes)?;
         place.only_flag = strategy.name() == StrategyName::FeatureFlag;
+        place.service.clone_from(&service);
         let version = match place.only_flag {
             true => request.version.clone(),
             false => {

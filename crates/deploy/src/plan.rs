@@ -26,6 +26,9 @@ pub(crate) struct Place {
     pub(crate) flag: Option<FlagRef>,
     /// Only the flag is looked at and changed.
     pub(crate) only_flag: bool,
+    /// What a group calls what runs there.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
 }
 
 /// What is to be done there, settled anew whenever something moved before it began.
@@ -87,7 +90,16 @@ impl Place {
             route,
             flag,
             only_flag: false,
+            service: None,
         })
+    }
+
+    /// What people are asked about: services of several repositories may go to environments of one name.
+    pub(crate) fn label(&self) -> String {
+        match &self.service {
+            Some(service) if *service != self.name => format!("{service} in {}", self.name),
+            _ => self.name.clone(),
+        }
     }
 
     /// One deployment at a time holds it.

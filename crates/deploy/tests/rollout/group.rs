@@ -359,6 +359,22 @@ async fn services_of_other_repositories_are_described_there() {
         ("pay-id", "production")
     );
 
+    // What each asks has a name of its own, wherever it goes.
+    let asks = json!({"name": "canary", "steps": [{"set_weight": 50}, {"pause": {}}]});
+    let two = json!({"strategy": "group", "environment": "production", "version": "v2", "services": {
+        "api": {"environment": "api", "strategy": asks, "after": ["pay"]},
+        "pay": {"repo": "pay", "strategy": asks}}});
+    let id = bench.enqueue("deploy", two);
+    bench.settle().await;
+    assert_eq!(
+        bench.waits_for(&id),
+        ["approval/go on (pay in production, step 3)"]
+    );
+    bench.answer(&id, "approved").await;
+    assert_eq!(bench.waits_for(&id), ["approval/go on (api, step 3)"]);
+    bench.answer(&id, "approved").await;
+    assert_eq!(bench.report(&id).0, TaskStatus::Completed);
+
     bench.repos.put(pay(RepoStatus::Paused));
     let (status, report) = bench.deploy(payload).await;
     assert_eq!(status, TaskStatus::Failed);

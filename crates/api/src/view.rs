@@ -110,7 +110,7 @@ pub struct StepView {
     pub scope: String,
     /// Its name, unique within its scope.
     pub key: String,
-    /// `step`, `effect`, `sleep`, `signal`, `lock`, `spawn`, `child` or `tell`.
+    /// `step`, `effect`, `sleep`, `signal`, `lock`, `unlock`, `spawn`, `child` or `tell`.
     pub kind: String,
     /// The attempt that did it, or began it.
     pub attempt: i64,

@@ -15,15 +15,11 @@ use crate::look::{Look, Marks};
 use crate::outside::Outside;
 use crate::plan::Place;
 use crate::progress::{self, Progress};
-use crate::settings::WhenNewer;
-use crate::{asking, ledger, turn};
+use crate::turn::Turn;
+use crate::{asking, ledger};
 
 /// By how much of a hundred a share that was set may be off what was planned.
 const TOLERANCE: f64 = 0.5;
-
-/// A pause is cut into pieces of at least this length, and into so many at most.
-const PIECE: Duration = Duration::from_secs(30);
-const PIECES: u32 = 20;
 
 pub(crate) struct Carrier<'a> {
     pub(crate) cx: &'a TaskCx,
@@ -33,7 +29,7 @@ pub(crate) struct Carrier<'a> {
     /// What the version was made from, where the forge knows.
     pub(crate) commit: Option<&'a Commit>,
     /// Forward, it makes way for newer wishes and tells how far it is; back, nothing stops it.
-    pub(crate) forward: bool,
+    forward: Option<Forward<'a>>,
     /// How often going back was tried before: steps have names of their own each time.
     pub(crate) round: u32,
     pub(crate) marks: Marks,
@@ -53,6 +49,18 @@ pub(crate) struct Carrier<'a> {
     pub(crate) step: u32,
     pub(crate) last: bool,
     pub(crate) reached: String,
+}
+
+/// The way out.
+#[derive(Clone)]
+pub(crate) struct Forward<'a> {
+    pub(crate) turn: Turn<'a>,
+    /// Its name in the log.
+    pub(crate) id: String,
+    /// The pause that the plan begins with was answered with the plan.
+    pub(crate) asked: bool,
+    /// Other parts of a group come after it.
+    pub(crate) more: bool,
 }
 
 /// What a write gave: the marks from then on, and when it was.
@@ -76,7 +84,7 @@ impl<'a> Carrier<'a> {
             place,
             version,
             commit: None,
-            forward: true,
+            forward: None,
             round: 0,
             marks: look.marks(),
             all_out: false,
@@ -96,29 +104,51 @@ impl<'a> Carrier<'a> {
         self
     }
 
+    pub(crate) fn forward(mut self, forward: Forward<'a>) -> Self {
+        self.forward = Some(forward);
+        self
+    }
+
     pub(crate) fn back(mut self, round: u32) -> Self {
-        self.forward = false;
         self.round = round;
         self
+    }
+
+    fn turn(&self) -> Option<Turn<'a>> {
+        let forward = self.forward.as_ref()?;
+        Some(forward.turn.watched(self.all_out && !forward.more))
+    }
+
+    pub(crate) fn asker(&self) -> asking::Asker<'a> {
+        asking::Asker {
+            cx: self.cx,
+            place: self.place,
+            turn: self.turn(),
+        }
     }
 
     pub(crate) async fn carry(&mut self, acts: &[Act]) -> Result<(), Stop> {
         for (place, act) in acts.iter().enumerate() {
             self.all_out = !acts[place..].iter().any(Act::exposes);
             self.last = !acts[place + 1..].iter().any(Act::compares);
-            if self.forward && act.exposes() {
-                self.still_ours(&place.to_string()).await?;
+            let forward = self.forward.clone();
+            if place == 0 && matches!(act, Act::Ask { .. }) && forward.as_ref().is_some_and(|way| way.asked) {
+                continue;
+            }
+            if let Some(forward) = forward.as_ref().filter(|_| act.exposes()) {
+                if let Some(turn) = self.turn() {
+                    turn.still_ours(&place.to_string()).await?;
+                }
                 if !self.reaches {
-                    let reached = LogEntry::Reached {
-                        id: self.cx.task().id.to_string(),
-                    };
+                    let id = forward.id.clone();
+                    let reached = LogEntry::Reached { id };
                     ledger::write(self.cx, self.outside, "reach", &[reached]).await?;
                     self.reaches = true;
                 }
             }
             self.act(place, act).await?;
             self.step += u32::from(act.compares());
-            if self.forward && act.exposes() {
+            if forward.is_some() && act.exposes() {
                 self.reached = act.what();
                 let report = self.under_way(place, acts.len());
                 self.cx.tell(("told", place), &report).await?;
@@ -127,31 +157,12 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    /// What is out and only watched gives way to a rollback alone: the newer version waits for the rest of the watch.
-    async fn still_ours(&self, before: &str) -> Result<(), Stop> {
-        let when_newer = match self.all_out {
-            true => WhenNewer::Queue,
-            false => self.place.environment.when_newer,
-        };
-        turn::still_ours(self.cx, self.outside, self.place, before, when_newer).await
-    }
-
-    /// Waits in pieces, so that what goes before need not wait for the whole.
+    /// Waits; forward, what goes before it need not wait for the end.
     pub(crate) async fn pause(&self, tag: &str, span: Duration) -> Result<(), Stop> {
-        let piece = PIECE.max(span / PIECES);
-        let mut left = span;
-        for number in 0_u32.. {
-            if left.is_zero() {
-                break;
-            }
-            let now = piece.min(left);
-            self.cx.sleep(("pause", tag, number), now).await?;
-            left -= now;
-            if self.forward && !left.is_zero() {
-                self.still_ours(&format!("{tag}-{number}")).await?;
-            }
+        match self.turn() {
+            Some(turn) => turn.rest(tag, span).await,
+            None => self.cx.sleep(("pause", tag), span).await,
         }
-        Ok(())
     }
 
     /// One act, again and again if somebody else gets in its way and a person says to go on.
@@ -163,7 +174,7 @@ impl<'a> Carrier<'a> {
             };
             match self.attempt(&tag, act).await {
                 Err(Stop::Fail(error)) if error.kind == ErrorKind::Conflict => {
-                    asking::after_a_change_by_hand(self.cx, self.place, &tag, act, &error).await?;
+                    asking::after_a_change_by_hand(&self.asker(), &tag, act, &error).await?;
                     let look: Look = self
                         .cx
                         .step(("look-again", &tag), |_| self.place.look(self.outside))
@@ -206,7 +217,7 @@ impl<'a> Carrier<'a> {
             }
             Act::Weight { .. } | Act::Flag { .. } => self.write(tag, act).await,
             Act::Pause { span } => self.pause(tag, span.0).await,
-            Act::Ask { what } => asking::to_go_on(self.cx, self.place, tag, what, &self.reached).await,
+            Act::Ask { what } => asking::to_go_on(&self.asker(), tag, what, &self.reached).await,
             Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,
             Act::Smoke => self.checks(tag, "smoke").await,
             Act::Health => self.checks(tag, "health").await,
@@ -353,8 +364,16 @@ impl<'a> Carrier<'a> {
                 Progress::Going { .. } => {}
             }
             let pause = progress::pause(looks);
+            match self.turn() {
+                None => self.cx.sleep(("wait", tag, looks), pause).await?,
+                Some(turn) => {
+                    if !turn.slept(("wait", tag, looks), pause).await? {
+                        turn.still_ours(&format!("{tag}-ready-{looks}")).await?;
+                        continue;
+                    }
+                }
+            }
             still += pause;
-            self.cx.sleep(("wait", tag, looks), pause).await?;
         }
         Ok(())
     }

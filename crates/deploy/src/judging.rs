@@ -156,7 +156,7 @@ impl Carrier<'_> {
                 }
                 Decision::AskPerson => {
                     let what = format!("the judgement is {words}: {why}");
-                    asking::without_a_verdict(self.cx, self.place, tag, &what, &self.reached).await?;
+                    asking::without_a_verdict(&self.asker(), tag, &what, &self.reached).await?;
                     break;
                 }
             }

@@ -1,6 +1,6 @@
 //! What is written down of a deployment: in the log, and at the forge.
 
-use domain::{Error, TaskId};
+use domain::Error;
 use durable::{Cause, Reconciled, Stop, TaskCx};
 use ports::{
     Commit, DeploymentKind, DeploymentOutcome, LogEntry, NewDeployment, NewRecord, RecordRef, RecordStatus,
@@ -21,6 +21,7 @@ pub(crate) struct AtForge {
 
 pub(crate) fn new(
     cx: &TaskCx,
+    id: String,
     place: &Place,
     kind: DeploymentKind,
     version: &str,
@@ -28,7 +29,7 @@ pub(crate) fn new(
     commit: Option<&Commit>,
 ) -> NewDeployment {
     NewDeployment {
-        id: cx.task().id.to_string(),
+        id,
         task_id: cx.task().id.clone(),
         repo_id: place.repo_id.clone(),
         environment: place.name.clone(),
@@ -160,23 +161,19 @@ pub(crate) fn asked(new: NewDeployment) -> LogEntry {
     LogEntry::Asked(new)
 }
 
-pub(crate) fn ended(task: &TaskId, outcome: DeploymentOutcome, cause: Option<String>) -> LogEntry {
-    LogEntry::Ended {
-        id: task.to_string(),
-        outcome,
-        cause,
-    }
+pub(crate) fn ended(id: String, outcome: DeploymentOutcome, cause: Option<String>) -> LogEntry {
+    LogEntry::Ended { id, outcome, cause }
 }
 
 /// The failure that a deployment is blamed for by itself.
-pub(crate) fn failure_id(task: &TaskId) -> String {
-    format!("{task}/rollout")
+pub(crate) fn failure_id(deployment: &str) -> String {
+    format!("{deployment}/rollout")
 }
 
-pub(crate) fn failure(task: &TaskId, error: &Error) -> LogEntry {
+pub(crate) fn failure(deployment: &str, error: &Error) -> LogEntry {
     LogEntry::Failure {
-        deployment: task.to_string(),
-        id: failure_id(task),
+        deployment: deployment.to_owned(),
+        id: failure_id(deployment),
         cause: told_once(error),
     }
 }

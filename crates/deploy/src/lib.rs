@@ -4,7 +4,7 @@
 //! A deployment is a list of acts (`act`): start the new version, give it a share of the traffic, wait, judge, promote.
 //! `course` makes the list from a strategy and from what stands; `carry` carries it out, each effect a step; `undoing`
 //! makes the list that goes back, from what stands then, whatever came of the steps before. A dry run shows the list, an
-//! approval is bound to it, and a rollback is another one.
+//! approval is bound to it, and a rollback is another one. A group is several such lists in one order (`group`).
 //!
 //! A workload has two sides. What is tried stands beside what serves, and is promoted by rolling the stable side to its
 //! version while it carries the traffic: the workload keeps its name, and nothing that refers to it has to know.
@@ -17,13 +17,16 @@
 //! | the version runs already | it is checked, and nothing is changed |
 //! | the version is half out | it goes on from there, and never back behind the share that it has |
 //! | another version is half out | nothing; the error says how to get it out of the way |
-//! | a deployment is running | it waits in order, or takes its place where `when_newer` is `supersede` |
-//! | a rollback is asked for | every deployment on its way there is cancelled, and undoes itself first |
+//! | a deployment is running | it waits in order, or takes its place where `when_newer` is `supersede`, also while that one pauses or asks |
+//! | a deployment waits for approval | nobody waits for it: it holds nothing until somebody says yes, and then looks again |
+//! | a rollback is asked for | every deployment on its way there is cancelled, and undoes itself first; then it goes before all that wait |
+//! | one service of a group fails | those before it are taken back, last first |
 //! | somebody changes something by hand | held: a yes goes on from what is there, a no leaves it as it is |
 //! | the stable side is gone or unwell | held: nothing falls back to it until it is in order |
 //! | too little to judge by | it waits longer, and then asks a person |
 
 mod act;
+mod agree;
 mod analysis;
 mod asking;
 mod carry;
@@ -33,6 +36,7 @@ mod deploy;
 pub mod dora;
 pub mod freeze;
 mod gates;
+mod group;
 mod instruction;
 pub mod judge;
 mod judging;
@@ -40,6 +44,7 @@ mod ledger;
 mod look;
 mod outside;
 mod params;
+mod part;
 mod plan;
 mod postmortem;
 mod progress;
@@ -51,6 +56,7 @@ mod rollback;
 mod settings;
 mod smoke;
 mod strategy;
+mod taking_back;
 mod target;
 mod turn;
 mod undoing;

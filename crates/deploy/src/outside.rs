@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{Error, nearest};
 use ports::{
-    Cancels, DeploymentLog, Environments, FlagStore, Fleet, Forge, MetricQuery, Probe, TrafficRouter,
+    Cancels, DeploymentLog, Environments, FlagStore, Fleet, Forge, MetricQuery, Probe, Repos, TrafficRouter,
     WorkloadRef,
 };
 
@@ -28,6 +28,8 @@ pub struct Outside {
     pub environments: Arc<dyn Environments>,
     pub log: Arc<dyn DeploymentLog>,
     pub cancels: Arc<dyn Cancels>,
+    /// Other repositories than a task's own, whose services a group brings out too.
+    pub repos: Arc<dyn Repos>,
 }
 
 impl Outside {

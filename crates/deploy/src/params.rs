@@ -1,5 +1,7 @@
 //! The payloads of `deploy` and `rollback`.
 
+use std::collections::BTreeMap;
+
 use domain::{Error, Span};
 use ports::Portion;
 use schemars::JsonSchema;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::freeze::Override;
+use crate::group;
 use crate::instruction::{self, DEPLOY_FORMS, ROLLBACK_FORMS, shown};
 use crate::settings::Switch;
 use crate::strategy::{self, StepParam, StrategyName, Wishes};
@@ -33,8 +36,11 @@ pub struct DeployParams {
     pub git_ref: Option<String>,
     /// A tag that the version was made from: it must be one, and of `commit` where that is said too.
     pub tag: Option<String>,
-    /// `rolling`, `blue_green`, `canary` or `feature_flag`; or an object of its `name` and parameters.
+    /// `rolling`, `blue_green`, `canary` or `feature_flag`; or an object of its `name` and parameters; or `group`.
     pub strategy: Option<StrategyName>,
+    /// group: each service's `version`, what it comes `after`, the `repo` that describes it, and everything else that a
+    /// deployment of its own may say.
+    pub services: Option<BTreeMap<String, Value>>,
     /// rolling: how many replicas may be missing, a number or a percentage.
     pub max_unavailable: Option<Portion>,
     /// rolling: how many there may be too many.
@@ -100,9 +106,13 @@ impl DeployParams {
         let mut payload = payload.clone();
         if let Some(map) = payload.as_object_mut() {
             unfold(map)?;
+            as_group(map)?;
         }
         let params: Self = durable::from_payload(&payload)?;
-        params.request()?;
+        match params.services {
+            Some(_) => params.as_group()?,
+            None => params.request().map(|_| ())?,
+        }
         if let Some(by) = &params.override_freeze {
             for (what, text) in [("name", &by.name), ("reason", &by.reason)] {
                 if text.trim().is_empty() {
@@ -112,6 +122,27 @@ impl DeployParams {
             }
         }
         Ok(params)
+    }
+
+    /// What is said of a group is said of its services.
+    fn as_group(&self) -> Result<(), Error> {
+        group::members(self)?;
+        let of_one = Self {
+            version: None,
+            environment: None,
+            dry_run: false,
+            override_freeze: None,
+            services: None,
+            ..self.clone()
+        };
+        match of_one == Self::default() {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                "the payload has parameters of one deployment beside its services",
+            )
+            .next("Beside `services` there may be `version`, `environment`, `dry_run` and `override_freeze`; write \
+                   everything else into the service that it is meant for")),
+        }
     }
 
     pub(crate) fn request(&self) -> Result<DeployRequest, Error> {
@@ -156,6 +187,30 @@ impl DeployParams {
                 steps: self.steps.clone(),
             },
         })
+    }
+}
+
+/// `group` is no way of bringing one version out, so it is taken out of `strategy` where there are services.
+fn as_group(payload: &mut Map<String, Value>) -> Result<(), Error> {
+    let strategy = payload.get("strategy").and_then(Value::as_str).map(str::trim);
+    let is_group = strategy.is_some_and(|strategy| strategy.eq_ignore_ascii_case("group"));
+    let has_services = payload
+        .get("services")
+        .is_some_and(|services| !services.is_null());
+    match (is_group, has_services, strategy) {
+        (true, false, _) => Err(Error::invalid(
+            "payload.strategy is group, and there are no payload.services",
+        )
+        .next(group::AN_EXAMPLE)),
+        (false, true, Some(other)) => Err(Error::invalid(format!(
+            "payload.services belong to the strategy group, not to {other}"
+        ))
+        .next("Write `strategy` into each service that is not to be brought out as its environment says")),
+        (true, true, _) => {
+            payload.remove("strategy");
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct Place {
     pub(crate) flag: Option<FlagRef>,
     /// Only the flag is looked at and changed.
     pub(crate) only_flag: bool,
+    /// What a group calls what runs there.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
 }
 
 /// What is to be done there, settled anew whenever something moved before it began.
@@ -53,8 +56,7 @@ impl Plan {
 }
 
 impl Place {
-    pub(crate) fn of(cx: &TaskCx, outside: &Outside, name: &str) -> Result<Self, Error> {
-        let repo = repo(cx)?;
+    pub(crate) fn of(repo: &Repo, outside: &Outside, name: &str) -> Result<Self, Error> {
         let environment = settings::environment(&repo.settings, &repo.name, name)?;
         let target = environment.target.clone();
         let workload = WorkloadRef {
@@ -89,7 +91,16 @@ impl Place {
             route,
             flag,
             only_flag: false,
+            service: None,
         })
+    }
+
+    /// What people are asked about: services of several repositories may go to environments of one name.
+    pub(crate) fn label(&self) -> String {
+        match &self.service {
+            Some(service) if *service != self.name => format!("{service} in {}", self.name),
+            _ => self.name.clone(),
+        }
     }
 
     /// One deployment at a time holds it.
@@ -207,7 +218,7 @@ pub(crate) fn strategy_words(name: StrategyName) -> &'static str {
     }
 }
 
-fn repo(cx: &TaskCx) -> Result<&Repo, Error> {
+pub(crate) fn repo(cx: &TaskCx) -> Result<&Repo, Error> {
     cx.task().repo.as_ref().ok_or_else(|| {
         Error::invalid("the task names no repository, so nothing says what its environments are")
             .next("Set repo_id to one of `longshore repos list`")

@@ -81,12 +81,23 @@ impl Handler for Rollback {
         }
         if place.needs_approval() {
             let told = with_aim(report::to_approve(place, plan, &[]), aim);
-            asking::for_the_plan(cx, place, plan, 0, &told).await?;
+            let approval = &place.environment.approval;
+            let asking = asking::ForThePlan {
+                cx,
+                turn: None,
+                approvers: approval.approvers.clone(),
+                within: Some(approval.within),
+                asked_before: 0,
+            };
+            let of = format!("{} to {}", plan.version, place.name);
+            asking.ask(&plan.hash, &of, &told).await?;
         }
-        let new = ledger::new(cx, place, DeploymentKind::Rollback, version, HOW, commit.as_ref());
+        let (id, kind) = (cx.task().id.to_string(), DeploymentKind::Rollback);
+        let new = ledger::new(cx, id, place, kind, version, HOW, commit.as_ref());
         ledger::write(cx, &self.outside, "asked", &[ledger::asked(new)]).await?;
         self.stop_others(cx, place).await?;
-        cx.lock(&place.lock()).await?;
+        // Before those who wait: it is what they would have to be built on.
+        cx.lock_first(&place.lock()).await?;
         let begun = self.begin(cx, &settled).await?;
         let running = RecordStatus::Running;
         let at_forge = ledger::record(cx, &self.outside, place, commit.as_ref(), running).await?;
@@ -130,7 +141,7 @@ impl Handler for Rollback {
                 Cause::Cancelled => DeploymentOutcome::Cancelled,
                 _ => DeploymentOutcome::Failed,
             };
-            let ended = ledger::ended(&cx.task().id, outcome, ledger::cause_words(cause));
+            let ended = ledger::ended(cx.task().id.to_string(), outcome, ledger::cause_words(cause));
             ledger::write(cx, &self.outside, "end", &[ended]).await?;
         }
         let record = ledger::recorded(cx, &self.outside, place, settled.commit.as_ref()).await?;
@@ -152,7 +163,7 @@ impl Rollback {
     /// Where to is decided here, before anybody makes way: afterwards it would look like the version before that.
     async fn settle(&self, cx: &TaskCx, params: &RollbackParams) -> Result<Settled, Error> {
         let request = params.request()?;
-        let mut place = Place::of(cx, &self.outside, &request.environment)?;
+        let mut place = Place::of(plan::repo(cx)?, &self.outside, &request.environment)?;
         place.only_flag = place.environment.strategy == StrategyName::FeatureFlag;
         let look = place.look(&self.outside).await?;
         let log = &self.outside.log;
@@ -280,7 +291,10 @@ impl Rollback {
             if bad.is_some() {
                 log.write(&LogEntry::Recovered { id: task.to_string() }, &idem);
             }
-            log.write(&ledger::ended(task, DeploymentOutcome::Succeeded, None), &idem);
+            log.write(
+                &ledger::ended(task.to_string(), DeploymentOutcome::Succeeded, None),
+                &idem,
+            );
             log.now().await
         })
         .await

@@ -1,40 +1,136 @@
-//! Whose turn it is at an environment: the lock's holder asks before each change whether somebody wants something newer.
+//! Whose turn it is at an environment: the lock's holder asks before each change whether somebody wants something newer, and
+//! hears of it while it waits.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use domain::Error;
-use durable::{Stop, TaskCx};
+use durable::{StepKey, Stop, TaskCx};
 use ports::{Deployment, DeploymentKind};
+use serde_json::Value;
 
 use crate::outside::Outside;
-use crate::plan::Place;
+use crate::part::Part;
 use crate::settings::WhenNewer;
 
 /// How the error of a deployment begins that makes way for a newer one.
 pub(crate) const SUPERSEDED: &str = "superseded by";
 
+/// By which signal a deployment that waits hears of a newer one. It says no more than that: the log says whether it counts.
+pub(crate) const NEWER: &str = "newer";
+
 /// How many of an environment's deployments are looked through.
 const LOOKED_THROUGH: u32 = 100;
 
-/// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so.
-pub(crate) async fn still_ours(
-    cx: &TaskCx,
-    outside: &Outside,
-    place: &Place,
-    before: &str,
-    when_newer: WhenNewer,
-) -> Result<(), Stop> {
-    let newer: Option<String> = cx
-        .step(("turn", before), |_| async {
-            let newest = outside
-                .log
-                .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
-                .await?;
-            Ok(newer(&newest, cx.task().id.as_str(), when_newer).map(words))
-        })
-        .await?;
-    match newer {
-        None => Ok(()),
-        Some(newer) => Err(Stop::Fail(Error::rejected(format!("{SUPERSEDED} {newer}")))),
+/// The environments that a deployment changes, as long as it is its turn there.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    cx: &'a TaskCx,
+    outside: &'a Outside,
+    parts: &'a [Part],
+    /// What is out and only watched gives way to a rollback alone: the newer version waits for the rest of the watch.
+    only_watched: bool,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(cx: &'a TaskCx, outside: &'a Outside, parts: &'a [Part]) -> Self {
+        Self {
+            cx,
+            outside,
+            parts,
+            only_watched: false,
+        }
     }
+
+    /// The same for who works in a scope of its own.
+    pub(crate) fn within(self, cx: &'a TaskCx) -> Self {
+        Self { cx, ..self }
+    }
+
+    pub(crate) fn watched(self, only_watched: bool) -> Self {
+        Self { only_watched, ..self }
+    }
+
+    /// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so.
+    pub(crate) async fn still_ours(&self, before: &str) -> Result<(), Stop> {
+        let newer: Option<String> = self.cx.step(("turn", before), |_| self.newer()).await?;
+        match newer {
+            None => Ok(()),
+            Some(newer) => Err(Stop::Fail(Error::rejected(format!("{SUPERSEDED} {newer}")))),
+        }
+    }
+
+    async fn newer(&self) -> Result<Option<String>, Error> {
+        for part in self.parts {
+            let when_newer = match self.only_watched {
+                true => WhenNewer::Queue,
+                false => part.place.environment.when_newer,
+            };
+            let newest = self.newest(part).await?;
+            let ours = part.id(&self.cx.task().id);
+            if let Some(newer) = newer(&newest, &ours, when_newer) {
+                return Ok(Some(words(newer)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn newest(&self, part: &Part) -> Result<Vec<Deployment>, Error> {
+        let place = &part.place;
+        let log = &self.outside.log;
+        log.newest(&place.repo_id, &place.name, LOOKED_THROUGH).await
+    }
+
+    /// Tells deployments that were asked for earlier, and may wait for a person, that there is a newer one now.
+    pub(crate) async fn make_way(&self) -> Result<(), Stop> {
+        let supersedes = |part: &&Part| part.place.environment.when_newer == WhenNewer::Supersede;
+        let parts: Vec<&Part> = self.parts.iter().filter(supersedes).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let told = self.cx.step("make-way", |_| async {
+            for part in parts {
+                let ours = part.id(&self.cx.task().id);
+                for older in older(&self.newest(part).await?, &ours) {
+                    self.outside.cancels.signal(&older.what.task_id, NEWER).await?;
+                }
+            }
+            Ok(Value::Null)
+        });
+        told.await.map(|_| ())
+    }
+
+    /// Lets a time pass, unless something newer that goes before it ends it at once.
+    pub(crate) async fn rest(&self, tag: &str, span: Duration) -> Result<(), Stop> {
+        if span.is_zero() {
+            return Ok(());
+        }
+        let log = &self.outside.log;
+        let from: DateTime<Utc> = self.cx.step(("from", tag), |_| log.now()).await?;
+        let mut left = span;
+        for number in 0_u32.. {
+            if left.is_zero() || self.slept(("pause", tag, number), left).await? {
+                break;
+            }
+            self.still_ours(&format!("{tag}-{number}")).await?;
+            let now: DateTime<Utc> = self.cx.step(("rest", tag, number), |_| log.now()).await?;
+            left = span.saturating_sub((now - from).to_std().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Whether the time passed; else something newer came, and is to be looked at.
+    pub(crate) async fn slept(&self, key: impl Into<StepKey>, span: Duration) -> Result<bool, Stop> {
+        Ok(self.cx.sleep_or(key, span, &[NEWER]).await?.is_none())
+    }
+}
+
+/// What was asked for before `ours` and is not over.
+fn older<'a>(newest_first: &'a [Deployment], ours: &str) -> impl Iterator<Item = &'a Deployment> {
+    let before = newest_first.iter().skip_while(move |known| known.what.id != ours);
+    before
+        .skip(1)
+        .filter(|known| known.what.kind == DeploymentKind::Deploy && known.outcome.is_none())
 }
 
 /// What was asked for after `ours`, is not over, and goes before it. A rollback always does.
@@ -107,5 +203,21 @@ pub(crate) mod tests {
         let over = Some(DeploymentOutcome::Cancelled);
         let list = [deployment("new", Deploy, over), ours()];
         assert_eq!(found(&list, WhenNewer::Supersede), None);
+    }
+
+    #[test]
+    fn what_is_older_and_unfinished_is_told_and_a_rollback_is_not() {
+        use DeploymentKind::{Deploy, Rollback};
+        let over = Some(DeploymentOutcome::Failed);
+        let list = [
+            deployment("new", Deploy, None),
+            deployment("ours", Deploy, None),
+            deployment("back", Rollback, None),
+            deployment("over", Deploy, over),
+            deployment("old", Deploy, None),
+        ];
+        let told: Vec<_> = older(&list, "ours").map(|known| known.what.id.as_str()).collect();
+        assert_eq!(told, ["old"]);
+        assert_eq!(older(&list, "unknown").count(), 0);
     }
 }

@@ -19,12 +19,14 @@ fn examples() -> Vec<Value> {
 #[test]
 fn payloads_and_settings_of_the_page_are_read() {
     let examples = examples();
-    let (settings, payloads): (Vec<&Value>, Vec<&Value>) =
-        examples.iter().partition(|example| example["version"].is_null());
-    assert_eq!((settings.len(), payloads.len()), (1, 2));
+    let (settings, payloads): (Vec<&Value>, Vec<&Value>) = examples
+        .iter()
+        .partition(|example| !example["production"].is_null());
+    assert_eq!((settings.len(), payloads.len()), (1, 3));
     for payload in payloads {
         let read: DeployParams = Deploy::read(payload).unwrap_or_else(|error| panic!("{error}"));
-        assert!(read.version.is_some() && read.strategy.is_some(), "{read:?}");
+        let is_one = read.version.is_some() && read.strategy.is_some();
+        assert!(is_one || read.services.is_some(), "{read:?}");
     }
     let settings: Environments = serde_json::from_value(settings[0].clone()).expect("settings");
     assert_eq!(settings.len(), 2);

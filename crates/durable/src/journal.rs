@@ -33,6 +33,7 @@ pub enum StepKind {
     Sleep,
     Signal,
     Lock,
+    Unlock,
     Spawn,
     Child,
     Tell,
@@ -46,6 +47,7 @@ impl StepKind {
             Self::Sleep => "sleep",
             Self::Signal => "signal",
             Self::Lock => "lock",
+            Self::Unlock => "unlock",
             Self::Spawn => "spawn",
             Self::Child => "child",
             Self::Tell => "tell",
@@ -59,6 +61,7 @@ impl StepKind {
             Self::Sleep,
             Self::Signal,
             Self::Lock,
+            Self::Unlock,
             Self::Spawn,
             Self::Child,
             Self::Tell,
@@ -102,8 +105,39 @@ pub enum TimerState {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SignalState {
     Received(Value),
+    /// One of the others that were listened for came first.
+    Other(Heard),
     TimedOut,
-    Waiting { until: Option<DateTime<Utc>> },
+    Waiting {
+        until: Option<DateTime<Utc>>,
+    },
+}
+
+impl SignalState {
+    /// What was heard at a step that listened for others too.
+    pub fn of(at: &StepRef, heard: Option<Heard>) -> Self {
+        match heard {
+            None => Self::TimedOut,
+            Some(heard) if heard.signal == at.key => Self::Received(heard.value),
+            Some(heard) => Self::Other(heard),
+        }
+    }
+}
+
+/// A signal by its name, as it is recorded where several could have come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    pub signal: String,
+    pub value: Value,
+}
+
+/// Where in the queue for a resource a task takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockPlace {
+    /// Behind everybody who waits.
+    Last,
+    /// Before everybody who waits, behind the holder and those who went first before it.
+    First,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,17 +195,28 @@ pub trait Journal: Send + Sync {
     /// Sets the timer at the first call, and is done once it is due.
     async fn timer(&self, lease: &Lease, at: &StepRef, after: Duration) -> Result<TimerState, JournalError>;
 
-    /// Consumes the oldest signal of that name (the step's key), or says until when to wait; done when it came
-    /// or its time is over. The limit counts from the first call.
+    /// Consumes the oldest signal of that name (the step's key) or of one of `others`, or says until when to wait; done
+    /// when one came or its time is over. The limit counts from the first call. Where there are others, what is
+    /// recorded is [`Heard`].
     async fn take_signal(
         &self,
         lease: &Lease,
         at: &StepRef,
+        others: &[&str],
         limit: Option<Duration>,
     ) -> Result<SignalState, JournalError>;
 
     /// Queues for a resource at the first call; done once the task, or an ancestor of it, holds it.
-    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Result<LockState, JournalError>;
+    async fn lock(
+        &self,
+        lease: &Lease,
+        at: &StepRef,
+        resource: &str,
+        place: LockPlace,
+    ) -> Result<LockState, JournalError>;
+
+    /// Takes the task out of a resource's queue and is done; who comes next is woken. What an ancestor holds stays held.
+    async fn unlock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Result<(), JournalError>;
 
     /// Inserts a child task and is done, in one transaction.
     async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Result<TaskId, JournalError>;

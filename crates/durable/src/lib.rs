@@ -28,10 +28,11 @@ pub use effect::{Effect, Reconcilable, Reconciled};
 pub use handler::{AnyHandler, Handler};
 pub use join::join_all;
 pub use journal::{
-    ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef,
-    TimerState,
+    ChildOutcome, Heard, Journal, JournalError, Lease, LockPlace, LockState, Record, Recorded, SignalState,
+    StepKind, StepRef, TimerState,
 };
 pub use key::StepKey;
 pub use panics::catch;
 pub use params::from_payload;
 pub use stop::{Cause, Stop, Wake};
+pub use waits::Waited;

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Record, StepKey, StepKind, StepRef, Stop};
@@ -14,6 +14,8 @@ struct Inner {
     next: usize,
     asked: HashSet<String>,
     busy: bool,
+    /// How often each resource was let go.
+    let_go: HashMap<String, u32>,
     /// Once a handler has been told to stop, it is told the same again instead of going on out of order.
     stopped: Option<Stop>,
 }
@@ -32,6 +34,7 @@ impl Scope {
             next: 0,
             asked: HashSet::new(),
             busy: false,
+            let_go: HashMap::new(),
             stopped: None,
         };
         Self {
@@ -95,6 +98,18 @@ impl Scope {
             recorded,
             scope: self,
         })
+    }
+
+    /// The key of a lock's next step: a resource that was let go may be locked again.
+    pub(crate) fn lock_key(&self, step: &str, resource: &str) -> StepKey {
+        match self.inner().let_go.get(resource) {
+            None => StepKey::from((step, resource)),
+            Some(times) => StepKey::from(format!("{step}/{resource} ({})", times + 1)),
+        }
+    }
+
+    pub(crate) fn let_go(&self, resource: &str) {
+        *self.inner().let_go.entry(resource.to_owned()).or_default() += 1;
     }
 
     /// Whether the record has a step of this key at the place that is next.

@@ -7,9 +7,18 @@ use serde_json::{Value, json};
 
 use crate::scope::Open;
 use crate::{
-    ChildOutcome, JournalError, LockState, Recorded, SignalState, StepKey, StepKind, Stop, TaskCx,
-    TimerState, Wake,
+    ChildOutcome, Heard, JournalError, LockPlace, LockState, Recorded, SignalState, StepKey, StepKind, Stop,
+    TaskCx, TimerState, Wake,
 };
+
+/// What a wait for a signal came to that listened for others too.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waited<T> {
+    Got(T),
+    /// One of the others came first, or between.
+    Interrupted(Heard),
+    TimedOut,
+}
 
 impl TaskCx {
     /// Lets time pass without holding a slot. The deadline is absolute from the first call on.
@@ -93,6 +102,85 @@ impl TaskCx {
         self.signal(&key, limit, why).await
     }
 
+    /// [`TaskCx::wait_for_approval`] that another signal ends too. The question is then no longer asked: who wants to
+    /// ask it again gives it another name.
+    pub async fn wait_for_approval_or(
+        &self,
+        what: &str,
+        limit: Option<Duration>,
+        others: &[&str],
+    ) -> Result<Waited<Approval>, Stop> {
+        let why = format!("for somebody to approve {what}");
+        let key = match self.is_unwinding() {
+            true => Approval::signal_of_unwind(what),
+            false => Approval::signal(what),
+        };
+        let key = StepKey::from(key);
+        self.any_signal(&key, limit, others, why).await
+    }
+
+    /// [`TaskCx::sleep`] that a signal ends early: which one did, or none when the time passed.
+    pub async fn sleep_or(
+        &self,
+        key: impl Into<StepKey>,
+        duration: Duration,
+        others: &[&str],
+    ) -> Result<Option<Heard>, Stop> {
+        let key = key.into();
+        let why = format!("{} for {}", key.as_str(), domain::Span(duration));
+        match self
+            .any_signal::<Value>(&key, Some(duration), others, why)
+            .await?
+        {
+            Waited::Interrupted(heard) => Ok(Some(heard)),
+            // Nobody sends a signal of a pause's own name.
+            Waited::Got(_) | Waited::TimedOut => Ok(None),
+        }
+    }
+
+    async fn any_signal<T: DeserializeOwned>(
+        &self,
+        key: &StepKey,
+        limit: Option<Duration>,
+        others: &[&str],
+        why: String,
+    ) -> Result<Waited<T>, Stop> {
+        let open = self.open(key, StepKind::Signal)?;
+        let heard = |heard: Option<Heard>| match heard {
+            None => Ok(Waited::TimedOut),
+            Some(heard) if heard.signal == open.at.key => self.read(&open, heard.value).map(Waited::Got),
+            Some(heard) => Ok(Waited::Interrupted(heard)),
+        };
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return heard(self.replay(&open, outcome)?);
+        }
+        let shared = &self.shared;
+        let answer = shared
+            .journal
+            .take_signal(&shared.lease, &open.at, others, limit)
+            .await;
+        let got = match self.take(&open, StepKind::Signal, answer).await? {
+            SignalState::Received(value) => Some(Heard {
+                signal: open.at.key.clone(),
+                value,
+            }),
+            SignalState::Other(heard) => Some(heard),
+            SignalState::TimedOut => None,
+            SignalState::Waiting { until } => {
+                let mut signals = vec![open.at.key.clone()];
+                signals.extend(others.iter().map(|name| (*name).to_owned()));
+                return Err(self.park(Wake {
+                    at: until,
+                    signals,
+                    why,
+                    ..Wake::default()
+                }));
+            }
+        };
+        self.note(&open, StepKind::Signal, &got);
+        heard(got)
+    }
+
     async fn signal<T: DeserializeOwned>(
         &self,
         key: &StepKey,
@@ -104,13 +192,17 @@ impl TaskCx {
             return self.replay(&open, outcome);
         }
         let shared = &self.shared;
-        let answer = shared.journal.take_signal(&shared.lease, &open.at, limit).await;
+        let answer = shared
+            .journal
+            .take_signal(&shared.lease, &open.at, &[], limit)
+            .await;
         match self.take(&open, StepKind::Signal, answer).await? {
             SignalState::Received(value) => {
                 self.note(&open, StepKind::Signal, &value);
                 self.read(&open, value)
             }
-            SignalState::TimedOut => {
+            // Nothing else was listened for.
+            SignalState::TimedOut | SignalState::Other(_) => {
                 self.note(&open, StepKind::Signal, &Value::Null);
                 Ok(None)
             }
@@ -123,14 +215,41 @@ impl TaskCx {
         }
     }
 
-    /// Holds a named resource until the task ends, first come first served. A child has what its ancestors hold.
+    /// Holds a named resource until the task ends or lets it go, first come first served. A child has what its
+    /// ancestors hold.
     pub async fn lock(&self, resource: &str) -> Result<(), Stop> {
-        let open = self.open(&StepKey::from(("lock", resource)), StepKind::Lock)?;
+        self.lock_at(resource, LockPlace::Last).await
+    }
+
+    /// The same before everybody who waits: for what must not stand behind them.
+    pub async fn lock_first(&self, resource: &str) -> Result<(), Stop> {
+        self.lock_at(resource, LockPlace::First).await
+    }
+
+    /// Lets a resource go before the task ends; it may be locked again.
+    pub async fn unlock(&self, resource: &str) -> Result<(), Stop> {
+        let open = self.open(&self.scope.lock_key("unlock", resource), StepKind::Unlock)?;
+        self.scope.let_go(resource);
         if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
             return self.replay::<Value>(&open, outcome).map(|_| ());
         }
         let shared = &self.shared;
-        let answer = shared.journal.lock(&shared.lease, &open.at, resource).await;
+        let answer = shared.journal.unlock(&shared.lease, &open.at, resource).await;
+        self.take(&open, StepKind::Unlock, answer).await?;
+        self.note(&open, StepKind::Unlock, &json!(resource));
+        Ok(())
+    }
+
+    async fn lock_at(&self, resource: &str, place: LockPlace) -> Result<(), Stop> {
+        let open = self.open(&self.scope.lock_key("lock", resource), StepKind::Lock)?;
+        if let Some(outcome) = open.recorded.as_ref().and_then(|record| record.outcome.clone()) {
+            return self.replay::<Value>(&open, outcome).map(|_| ());
+        }
+        let shared = &self.shared;
+        let answer = shared
+            .journal
+            .lock(&shared.lease, &open.at, resource, place)
+            .await;
         match self.take(&open, StepKind::Lock, answer).await? {
             LockState::Held => {
                 self.note(&open, StepKind::Lock, &json!(resource));

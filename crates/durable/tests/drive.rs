@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use domain::{Error, NewTask, Report, TaskId, TaskStatus, Verdict};
 use durable::memory::{Claimed, Settled, World};
-use durable::{AnyHandler, Attempt, CancelFlag, Cause, Handler, Limits, Reconciled, Stop, TaskCx, drive};
+use durable::{
+    AnyHandler, Attempt, CancelFlag, Cause, Handler, Limits, Reconciled, Stop, TaskCx, Waited, drive,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -244,4 +246,89 @@ async fn an_answer_that_came_too_late_for_the_run_is_none_to_the_same_question_o
         (view.status, view.report.unwrap().summary.as_str()),
         (TaskStatus::Cancelled, "undone, said grace")
     );
+}
+
+/// Holds a shop, lets it go while it asks, and takes it again.
+#[derive(Clone)]
+struct Polite {
+    first: bool,
+}
+
+impl Handler for Polite {
+    const TASK_TYPES: &'static [&'static str] = &["polite"];
+    type Params = serde_json::Value;
+
+    async fn run(&self, cx: &TaskCx, _: &Self::Params) -> Result<Report, Stop> {
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            match self.first {
+                true => cx.lock_first("shop").await?,
+                false => cx.lock("shop").await?,
+            }
+            if heard.is_empty() {
+                cx.unlock("shop").await?;
+                let answer = cx.wait_for_approval_or("opening", None, &["newer"]).await?;
+                heard.push(match answer {
+                    Waited::Got(answer) => answer.by,
+                    Waited::Interrupted(heard) => heard.signal,
+                    Waited::TimedOut => "nobody".to_owned(),
+                });
+            }
+        }
+        let woken = cx.sleep_or("rest", Duration::from_secs(60), &["newer"]).await?;
+        heard.push(woken.map_or("slept".to_owned(), |heard| heard.value.to_string()));
+        Ok(Report::new(Verdict::Succeeded, heard.join(", ")))
+    }
+
+    async fn unwind(&self, _: &TaskCx, _: &Self::Params, cause: &Cause) -> Result<Report, Stop> {
+        Ok(cause.report())
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_let_go_and_taken_again_and_a_signal_ends_a_wait_early() {
+    let world = World::new();
+    let polite = || Polite { first: false };
+    let one = world.enqueue(NewTask::new("polite", json!({})));
+    run(&world, polite()).await;
+    assert!(world.queue_of("shop").is_empty(), "it asks without it");
+    let two = world.enqueue(NewTask::new("polite", json!({})));
+    run(&world, polite()).await;
+    let three = world.enqueue(NewTask::new("polite", json!({})));
+    run(&world, Polite { first: true }).await;
+    let approved = json!({ "decision": "approved", "by": "ada", "at": "2026-01-29T12:00:00Z" });
+    world.send_signal(&one, &domain::Approval::signal("opening"), approved);
+    run(&world, polite()).await;
+    assert_eq!(world.queue_of("shop"), std::slice::from_ref(&one));
+    for task in [&two, &three] {
+        world.send_signal(task, "newer", json!("two"));
+    }
+    run(&world, polite()).await;
+    run(&world, Polite { first: true }).await;
+    assert_eq!(
+        world.queue_of("shop"),
+        [one.clone(), three.clone(), two.clone()],
+        "the third goes before the second, which waited longer"
+    );
+    let why = world.view(&three).unwrap().waits_for.unwrap().why;
+    assert_eq!(why, format!("pending, behind task {one} on shop"));
+    world.advance(Duration::from_secs(60));
+    run(&world, polite()).await;
+    assert_eq!(world.view(&one).unwrap().report.unwrap().summary, "ada, slept");
+    run(&world, Polite { first: true }).await;
+    assert!(run(&world, polite()).await.is_none(), "the second waits on");
+    world.send_signal(&three, "newer", json!(7));
+    run(&world, Polite { first: true }).await;
+    assert_eq!(world.view(&three).unwrap().report.unwrap().summary, "newer, 7");
+    assert_eq!(
+        world.view(&three).unwrap().done,
+        [
+            "run/lock/shop",
+            "run/unlock/shop",
+            "run/approval/opening",
+            "run/lock/shop (2)",
+            "run/rest"
+        ]
+    );
+    assert_eq!(world.queue_of("shop"), [two]);
 }

@@ -17,6 +17,7 @@ mod memory;
 mod metrics;
 mod portion;
 mod probe;
+mod repos;
 mod tickets;
 mod traffic;
 
@@ -32,5 +33,6 @@ pub use memory::{BudgetLedger, FlakeHistory, FlakeVerdict, Spend};
 pub use metrics::{MetricQuery, MetricQuestion, Sample, Series, Window};
 pub use portion::Portion;
 pub use probe::{Check, Probe, Seen};
+pub use repos::Repos;
 pub use tickets::{Note, NoteId, Ticket, TicketLimits, TicketState, Tickets};
 pub use traffic::{Granularity, RouteRef, Share, Traffic, TrafficRouter};

@@ -16,10 +16,11 @@ use ports::conformance::flags::FlagWorld;
 use ports::conformance::fleet::{FleetWorld, Versions};
 use ports::conformance::metrics::MetricWorld;
 use ports::conformance::probe::ProbeWorld;
+use ports::conformance::repos::RepoWorld;
 use ports::conformance::traffic::RouterWorld;
 use ports::fake::{
     Answer, Behaviour, EnvironmentOp, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet,
-    FakeMetrics, FakeProbe, FakeRouter, Fault, FlagOp, FleetOp, MetricOp, RouterOp,
+    FakeMetrics, FakeProbe, FakeRepos, FakeRouter, Fault, FlagOp, FleetOp, MetricOp, RouterOp,
 };
 use ports::{
     Cancels, Commit, DeploymentLog, Environments, FlagRef, FlagStore, Fleet, Granularity, MetricQuery,
@@ -400,7 +401,7 @@ mod deployments {
     ports::deployments_conformance!(super::FakeLog::default());
 }
 
-type Table = Arc<Mutex<BTreeMap<TaskId, TaskStatus>>>;
+type Table = Arc<Mutex<BTreeMap<TaskId, (TaskStatus, Vec<String>)>>>;
 
 struct Tasks {
     fake: FakeCancels,
@@ -410,20 +411,27 @@ struct Tasks {
 impl Tasks {
     fn new() -> Self {
         let table = Table::default();
-        let cancelled = Arc::clone(&table);
-        let fake = FakeCancels::over(move |task| {
+        let (cancelled, told) = (Arc::clone(&table), Arc::clone(&table));
+        let cancel = move |task: &TaskId| {
             let mut table = cancelled.lock().expect("no panic");
-            if let Some(status) = table.get_mut(task).filter(|status| !status.is_terminal()) {
+            if let Some((status, _)) = table.get_mut(task).filter(|(status, _)| !status.is_terminal()) {
                 *status = TaskStatus::Cancelled;
             }
-        });
+        };
+        let signal = move |task: &TaskId, name: &str| {
+            let mut table = told.lock().expect("no panic");
+            if let Some((_, signals)) = table.get_mut(task).filter(|(status, _)| !status.is_terminal()) {
+                signals.push(name.to_owned());
+            }
+        };
+        let fake = FakeCancels::over(cancel, signal);
         Self { fake, table }
     }
 
     fn add(&self, status: TaskStatus) -> TaskId {
         let mut table = self.table.lock().expect("no panic");
         let id = TaskId::from(format!("task-{}", table.len()));
-        table.insert(id.clone(), status);
+        table.insert(id.clone(), (status, Vec::new()));
         id
     }
 }
@@ -440,10 +448,48 @@ impl CancelWorld for Tasks {
         self.add(TaskStatus::Completed)
     }
     async fn status(&self, task: &TaskId) -> Option<TaskStatus> {
-        self.table.lock().expect("no panic").get(task).copied()
+        let table = self.table.lock().expect("no panic");
+        table.get(task).map(|(status, _)| *status)
+    }
+    async fn signals(&self, task: &TaskId) -> Vec<String> {
+        let table = self.table.lock().expect("no panic");
+        table
+            .get(task)
+            .map(|(_, signals)| signals.clone())
+            .unwrap_or_default()
     }
 }
 
 mod cancels {
     ports::cancels_conformance!(super::Tasks::new());
+}
+
+#[derive(Default)]
+struct Registered(FakeRepos);
+
+#[async_trait]
+impl RepoWorld for Registered {
+    fn port(&self) -> &dyn ports::Repos {
+        &self.0
+    }
+    async fn add(&self, id: &str, project: &str, slug: &str, name: &str) {
+        self.0.put(domain::Repo {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            slug: Some(slug.to_owned()),
+            at: RepoRef {
+                provider: "fake".to_owned(),
+                url: String::new(),
+                project: project.to_owned(),
+            },
+            default_branch: "main".to_owned(),
+            autonomy_mode: domain::Autonomy::Full,
+            settings: serde_json::json!({}),
+            status: domain::RepoStatus::Active,
+        });
+    }
+}
+
+mod repos {
+    ports::repos_conformance!(super::Registered::default());
 }

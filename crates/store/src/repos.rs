@@ -1,5 +1,6 @@
 //! The public table `repos`, for those who add and look up repositories.
 
+use async_trait::async_trait;
 use domain::{Autonomy, Error, Repo, RepoStatus, Result};
 use serde_json::Value;
 use sqlx::{Postgres, Row, Transaction};
@@ -232,5 +233,12 @@ fn autonomy(mode: Autonomy) -> &'static str {
     match mode {
         Autonomy::Guided => "guided",
         Autonomy::Full => "full",
+    }
+}
+
+#[async_trait]
+impl ports::Repos for Store {
+    async fn find(&self, named: &str) -> Result<Option<Repo>> {
+        self.find_repo(named).await
     }
 }

@@ -108,6 +108,12 @@ impl CancelWorld for Real {
     async fn status(&self, task: &TaskId) -> Option<TaskStatus> {
         self.store.task(task).await.ok().map(|row| row.status)
     }
+    async fn signals(&self, task: &TaskId) -> Vec<String> {
+        let names = format!("SELECT string_agg(name, ',') FROM longshore.signals WHERE task_id = '{task}'");
+        let names = self.db.value(&names).await.unwrap_or_default();
+        let names = names.split(',').filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    }
 }
 
 mod cancels {

@@ -1,6 +1,9 @@
 //! Repositories: found by what people call them, and never taken for one another.
 
+use async_trait::async_trait;
 use domain::{Autonomy, ErrorKind};
+use ports::Repos;
+use ports::conformance::repos::RepoWorld;
 use serde_json::json;
 use store::{NewRepo, Store};
 use testkit::postgres;
@@ -110,3 +113,33 @@ async fn one_project_is_added_once_however_many_try_at_once() {
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert_eq!(store.repos().await.unwrap().len(), 3, "nothing refused was added");
 }
+
+struct Registered {
+    store: Store,
+    _db: postgres::Database,
+}
+
+impl Registered {
+    async fn start() -> Self {
+        let db = postgres::database().await;
+        let store = db.store().await;
+        Self { store, _db: db }
+    }
+}
+
+#[async_trait]
+impl RepoWorld for Registered {
+    fn port(&self) -> &dyn Repos {
+        &self.store
+    }
+    async fn add(&self, id: &str, project: &str, slug: &str, name: &str) {
+        let new = NewRepo {
+            slug: Some(slug.to_owned()),
+            name: name.to_owned(),
+            ..repo(id, project)
+        };
+        self.store.add_repo(&new).await.expect("add it");
+    }
+}
+
+ports::repos_conformance!(Registered::start().await);

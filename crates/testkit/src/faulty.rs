@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use domain::{Error, NewTask, Report, Staged, TaskId};
 use durable::memory::Claimed;
 use durable::{
-    CancelFlag, ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState,
-    StepKind, StepRef, TimerState,
+    CancelFlag, ChildOutcome, Journal, JournalError, Lease, LockPlace, LockState, Record, Recorded,
+    SignalState, StepKind, StepRef, TimerState,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -351,11 +351,20 @@ impl<B: Backend> Journal for Faulty<B> {
     async fn timer(&self, lease: &Lease, at: &StepRef, after: Duration) -> Answer<TimerState> {
         through!(self, lease, Some(at), timer(at, after))
     }
-    async fn take_signal(&self, lease: &Lease, at: &StepRef, limit: Option<Duration>) -> Answer<SignalState> {
-        through!(self, lease, Some(at), take_signal(at, limit))
+    async fn take_signal(
+        &self,
+        lease: &Lease,
+        at: &StepRef,
+        others: &[&str],
+        limit: Option<Duration>,
+    ) -> Answer<SignalState> {
+        through!(self, lease, Some(at), take_signal(at, others, limit))
     }
-    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
-        through!(self, lease, Some(at), lock(at, resource))
+    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str, place: LockPlace) -> Answer<LockState> {
+        through!(self, lease, Some(at), lock(at, resource, place))
+    }
+    async fn unlock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<()> {
+        through!(self, lease, Some(at), unlock(at, resource))
     }
     async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Answer<TaskId> {
         through!(self, lease, Some(at), spawn(at, child))

@@ -10,7 +10,7 @@ use durable::memory::World;
 use durable::{AnyHandler, Attempt, CancelFlag, Limits, drive};
 use ports::fake::{
     Answer, Behaviour, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge,
-    FakeMetrics, FakeProbe, FakeRouter,
+    FakeMetrics, FakeProbe, FakeRepos, FakeRouter,
 };
 use ports::{Commit, FlagRef, Granularity, JobStatus, Pipeline, RouteRef, Side, WorkloadRef};
 use serde_json::{Value, json};
@@ -27,9 +27,13 @@ pub fn at() -> RepoRef {
 }
 
 pub fn workload() -> WorkloadRef {
+    at_workload("shop/checkout")
+}
+
+pub fn at_workload(name: &str) -> WorkloadRef {
     WorkloadRef {
         target: "cluster".to_owned(),
-        name: "shop/checkout".to_owned(),
+        name: name.to_owned(),
         container: None,
     }
 }
@@ -82,6 +86,8 @@ pub struct Bench {
     pub forge: FakeForge,
     pub environments: FakeEnvironments,
     pub log: FakeDeployments,
+    /// Other repositories than the shop's own.
+    pub repos: FakeRepos,
 }
 
 impl Bench {
@@ -102,6 +108,7 @@ impl Bench {
                 let world = source.lock().expect("no panic").clone();
                 (world.staged(), world.now())
             }),
+            repos: FakeRepos::new(),
             table,
         };
         for version in ["v0", "v1", "v2", "v3"] {
@@ -172,7 +179,12 @@ impl Bench {
     }
 
     pub fn outside(&self) -> Outside {
-        let table = Arc::clone(&self.table);
+        let (table, told) = (Arc::clone(&self.table), Arc::clone(&self.table));
+        let cancel = move |task: &TaskId| table.lock().expect("no panic").cancel(task);
+        let signal = move |task: &TaskId, name: &str| {
+            let world = told.lock().expect("no panic").clone();
+            world.send_signal(task, name, Value::Null);
+        };
         let target = Target {
             fleet: Arc::new(self.fleet.clone()),
             router: Some(Arc::new(self.router.clone())),
@@ -185,9 +197,8 @@ impl Bench {
             forge: Arc::new(self.forge.clone()),
             environments: Arc::new(self.environments.clone()),
             log: Arc::new(self.log.clone()),
-            cancels: Arc::new(FakeCancels::over(move |task| {
-                table.lock().expect("no panic").cancel(task);
-            })),
+            cancels: Arc::new(FakeCancels::over(cancel, signal)),
+            repos: Arc::new(self.repos.clone()),
         }
     }
 
@@ -237,7 +248,7 @@ impl Bench {
             let world = self.world();
             let Some(due) = world.next_due() else { return };
             // A question's time limit is not waited for: a test lets it pass by itself.
-            let asks = |wake: &durable::Wake| !wake.signals.is_empty() && wake.at == Some(due);
+            let asks = |wake: &durable::Wake| wake.at == Some(due) && !questions(wake).is_empty();
             if world
                 .tasks()
                 .iter()
@@ -269,10 +280,10 @@ impl Bench {
         self.run("deploy", payload).await
     }
 
-    /// The names of the signals that a task waits for.
+    /// The names of the answers that a task waits for.
     pub fn waits_for(&self, id: &TaskId) -> Vec<String> {
         let view = self.world().view(id).expect("the task");
-        view.waits_for.map(|wake| wake.signals).unwrap_or_default()
+        view.waits_for.map(|wake| questions(&wake)).unwrap_or_default()
     }
 
     /// Answers the question that a task asks.
@@ -294,9 +305,23 @@ impl Bench {
             "flag": self.flags.effects(),
             "begun": self.forge.begun().iter().map(|begun| json!(begun.wanted)).collect::<Vec<_>>(),
             "reverts": self.forge.reverts(),
+            "others": self.others(),
             "records": self.environments.records().iter()
                 .map(|(environment, sha, statuses)| json!([environment, sha, statuses])).collect::<Vec<_>>(),
         })
+    }
+
+    /// What else the settings name, and how it stands.
+    fn others(&self) -> Value {
+        let Some(environments) = self.settings["environments"].as_object() else {
+            return Value::Null;
+        };
+        let stands = environments.iter().map(|(name, environment)| {
+            let at = at_workload(environment["workload"].as_str().unwrap_or_default());
+            let sides = [Side::Stable, Side::Candidate].map(|side| self.fleet.stands(&at, side));
+            (name.clone(), json!(sides))
+        });
+        Value::Object(stands.collect())
     }
 
     /// The shares of the traffic that the candidate got, in percent.
@@ -312,6 +337,11 @@ impl Bench {
     pub fn stands(&self) -> [Option<(String, u32)>; 2] {
         [Side::Stable, Side::Candidate].map(|side| self.fleet.stands(&workload(), side))
     }
+}
+
+fn questions(wake: &durable::Wake) -> Vec<String> {
+    let asked = wake.signals.iter().filter(|name| name.starts_with("approval/"));
+    asked.cloned().collect()
 }
 
 pub fn answer(decision: &str) -> Value {
@@ -337,4 +367,33 @@ pub fn task(task_type: &str, payload: Value) -> NewTask {
 
 pub fn to(version: &str, strategy: &str) -> Value {
     json!({"version": version, "environment": "staging", "strategy": strategy})
+}
+
+/// Another's task takes a lock, as a worker of its own.
+pub async fn hold(world: &World, task: &TaskId, resource: &str) {
+    use durable::{Journal, LockPlace, LockState, StepRef};
+    let claimed = world.claim("another").expect("it is there to be claimed");
+    assert_eq!(claimed.info.id, *task);
+    let at = StepRef {
+        scope: "run".to_owned(),
+        seq: 0,
+        key: "lock".to_owned(),
+    };
+    let held = world.lock(&claimed.lease, &at, resource, LockPlace::Last).await;
+    assert_eq!(held, Ok(LockState::Held));
+}
+
+/// It ends, and what it held is free.
+pub fn end(world: &World, task: &TaskId) {
+    let lease = durable::Lease {
+        task: task.clone(),
+        worker: "another".into(),
+        attempt: 1,
+    };
+    let outcome = durable::Outcome::Ended {
+        status: TaskStatus::Completed,
+        report: Box::new(Report::new(domain::Verdict::Succeeded, "over")),
+        error: None,
+    };
+    assert_eq!(world.settle(&lease, outcome), durable::memory::Settled::Written);
 }

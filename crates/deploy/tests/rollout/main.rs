@@ -3,6 +3,7 @@
 mod bench;
 mod by_hand;
 mod gates;
+mod group;
 mod matrix;
 mod on_postgres;
 mod queue;

@@ -15,6 +15,8 @@ struct Staged<F> {
     task_type: &'static str,
     payload: Value,
     answers: Vec<(String, &'static str)>,
+    /// Every n-th point only, where there are very many.
+    stride: usize,
 }
 
 impl<F: Fn() -> Bench> Staged<F> {
@@ -24,6 +26,7 @@ impl<F: Fn() -> Bench> Staged<F> {
             task_type: "deploy",
             payload,
             answers: Vec::new(),
+            stride: 1,
         }
     }
 
@@ -54,7 +57,7 @@ impl<F: Fn() -> Bench> Staged<F> {
             *current.lock().expect("no panic") = Some(bench);
             world
         };
-        let matrix = Matrix::of(scene);
+        let matrix = Matrix::of(scene).every(self.stride);
         let matrix = if pairs { matrix } else { matrix.single() };
         matrix.run(fresh).await
     }
@@ -223,5 +226,55 @@ async fn a_rollback_that_takes_the_code_back() {
     let payload = json!({"environment": "staging", "reason": "slow", "revert": true});
     let mut staged = Staged::of(revertible, payload);
     staged.task_type = "rollback";
+    staged.assert_clean().await;
+}
+
+fn two() -> Value {
+    json!({"strategy": "group", "services": {"api": {"version": "v3", "after": ["db"]}, "db": "v2"}})
+}
+
+#[tokio::test]
+async fn a_group() {
+    let mut staged = Staged::of(crate::group::shop, two());
+    staged.stride = 2;
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_group_whose_second_service_fails() {
+    let unwell = || {
+        let bench = crate::group::shop();
+        bench.probe.set(&crate::group::health("api"), Answer::Refuses);
+        bench
+    };
+    let mut staged = Staged::of(unwell, two());
+    staged.stride = 5;
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_approved_group() {
+    let asks = || {
+        let mut bench = crate::group::shop();
+        bench.settings["environments"]["api"]["approval"] = json!({"required": true});
+        bench
+    };
+    let bench = asks();
+    let id = bench.enqueue("deploy", two());
+    bench.settle().await;
+    let question = bench.waits_for(&id).remove(0);
+    let mut staged = Staged::of(asks, two());
+    staged.answers = vec![(question, "approved")];
+    let findings = staged.run(false).await;
+    findings.assert_clean();
+    assert!(findings.cases > 300, "only {} cases", findings.cases);
+}
+
+#[tokio::test]
+async fn a_canary_that_a_person_stops_in_its_pause() {
+    let held = json!({"version": "v2", "environment": "staging", "strategy": "canary",
+        "steps": [{"set_weight": 20}, {"pause": {}}, {"set_weight": 50}]});
+    let mut staged = Staged::of(Bench::new, held);
+    staged.answers = vec![("approval/go on (staging, step 3)".to_owned(), "rejected")];
     staged.assert_clean().await;
 }

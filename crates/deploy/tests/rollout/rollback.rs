@@ -176,3 +176,60 @@ async fn it_does_not_wait_behind_a_question_to_a_person() {
     );
     assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
 }
+
+/// What waits for the lock already when the rollback comes, and was asked for after it, comes after it.
+#[tokio::test]
+async fn it_goes_before_those_who_wait_for_the_environment() {
+    let bench = Bench::new();
+    let lock = "deploy:shop/staging";
+    let holder = bench.world().enqueue(crate::bench::task("another", json!({})));
+    crate::bench::hold(&bench.world(), &holder, lock).await;
+    let waits = bench.enqueue("deploy", to("v2", "rolling"));
+    bench.settle().await;
+    let back = bench.enqueue("rollback", json!({"environment": "staging"}));
+    assert!(bench.turn().await, "the rollback, up to the lock");
+    let later = bench.enqueue("deploy", to("v3", "rolling"));
+    while bench.turn().await {}
+    let queue = bench.world().queue_of(lock);
+    assert_eq!(queue, [holder.clone(), back.clone(), later.clone()]);
+    assert_eq!(bench.report(&waits).0, TaskStatus::Cancelled);
+    let why = |id| {
+        bench
+            .world()
+            .view(id)
+            .expect("the task")
+            .waits_for
+            .expect("it waits")
+            .why
+    };
+    assert_eq!(why(&back), format!("pending, behind task {holder} on {lock}"));
+    assert_eq!(why(&later), format!("pending, behind task {back} on {lock}"));
+    crate::bench::end(&bench.world(), &holder);
+    bench.settle().await;
+    let (status, report) = bench.report(&back);
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.report(&later).0, TaskStatus::Completed);
+    assert_eq!(bench.stands(), runs("v3"));
+}
+
+#[tokio::test]
+async fn it_does_not_wait_behind_an_approval_either() {
+    let bench = Bench::new();
+    bench.deploy(to("v2", "rolling")).await;
+    let asking = bench
+        .clone()
+        .with(|staging| staging["approval"] = json!({"required": true}));
+    let asks = asking.enqueue("deploy", to("v3", "rolling"));
+    asking.settle().await;
+    assert_eq!(asking.waits_for(&asks).len(), 1);
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    let (status, report) = bench.report(&asks);
+    assert_eq!(status, TaskStatus::Cancelled);
+    assert!(
+        report.summary.contains("nothing was touched"),
+        "{}",
+        report.summary
+    );
+    assert_eq!(bench.stands(), runs("v1"));
+}

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use domain::{Error, NewTask, Report, Staged, TaskId};
 use serde_json::{Value, json};
 
-use super::world::{Row, World};
+use super::world::{Queued, Row, State, World};
 use crate::{
-    ChildOutcome, Journal, JournalError, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef,
-    TimerState,
+    ChildOutcome, Heard, Journal, JournalError, Lease, LockPlace, LockState, Record, Recorded, SignalState,
+    StepKind, StepRef, TimerState,
 };
 
 type Answer<T> = Result<T, JournalError>;
@@ -47,6 +47,31 @@ impl Row {
             step.outcome = Some(outcome);
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// Whom the task queues behind; nobody when it, or an ancestor of it, holds the resource.
+    fn queue_for(&mut self, task: &TaskId, resource: &str, place: LockPlace) -> Option<TaskId> {
+        let family = self.family(task);
+        let queue = self.locks.entry(resource.to_owned()).or_default();
+        if queue.first().is_some_and(|holder| family.contains(&holder.task)) {
+            return None;
+        }
+        let known = queue.iter().position(|queued| queued.task == *task);
+        let at = known.unwrap_or_else(|| {
+            let first = place == LockPlace::First;
+            let firsts = queue.iter().skip(1).take_while(|queued| queued.first).count();
+            let at = match first {
+                true => queue.len().min(1 + firsts),
+                false => queue.len(),
+            };
+            let task = task.clone();
+            queue.insert(at, Queued { task, first });
+            at
+        });
+        let before = at.checked_sub(1)?;
+        queue.get(before).map(|queued| queued.task.clone())
     }
 }
 
@@ -112,20 +137,35 @@ impl Journal for World {
         Ok(TimerState::Due)
     }
 
-    async fn take_signal(&self, lease: &Lease, at: &StepRef, limit: Option<Duration>) -> Answer<SignalState> {
+    async fn take_signal(
+        &self,
+        lease: &Lease,
+        at: &StepRef,
+        others: &[&str],
+        limit: Option<Duration>,
+    ) -> Answer<SignalState> {
         let mut state = self.state();
         let now = state.now;
         let row = state.fenced(lease)?;
         if let Some(outcome) = row.begin(at, StepKind::Signal)? {
-            return again(outcome).map(SignalState::Received);
+            return match others {
+                [] => again(outcome).map(SignalState::Received),
+                _ => again::<Option<Heard>>(outcome).map(|heard| SignalState::of(at, heard)),
+            };
         }
         let until =
             limit.map(|limit| now + chrono::Duration::from_std(limit).unwrap_or(chrono::Duration::MAX));
         let until = *row.deadlines.entry((at.scope.clone(), at.seq)).or_insert(until);
-        if let Some(found) = row.signals.iter().position(|(name, _)| *name == at.key) {
-            let (_, value) = row.signals.remove(found);
-            row.finish(at, StepKind::Signal, Recorded::Ok(value.clone()))?;
-            return Ok(SignalState::Received(value));
+        let wanted = |name: &String| *name == at.key || others.contains(&name.as_str());
+        if let Some(found) = row.signals.iter().position(|(name, _)| wanted(name)) {
+            let (signal, value) = row.signals.remove(found);
+            if others.is_empty() {
+                row.finish(at, StepKind::Signal, Recorded::Ok(value.clone()))?;
+                return Ok(SignalState::Received(value));
+            }
+            let heard = Heard { signal, value };
+            row.finish(at, StepKind::Signal, Recorded::Ok(json!(heard)))?;
+            return Ok(SignalState::of(at, Some(heard)));
         }
         if until.is_some_and(|until| until <= now) {
             row.finish(at, StepKind::Signal, Recorded::Ok(Value::Null))?;
@@ -134,36 +174,31 @@ impl Journal for World {
         Ok(SignalState::Waiting { until })
     }
 
-    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
+    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str, place: LockPlace) -> Answer<LockState> {
         let mut state = self.state();
         if state.fenced(lease)?.begin(at, StepKind::Lock)?.is_some() {
             return Ok(LockState::Held);
         }
-        let queue = state.locks.get(resource).cloned().unwrap_or_default();
-        let family = state.family(&lease.task);
-        match queue.first() {
-            Some(holder) if family.contains(holder) => {}
-            None => state
-                .locks
-                .entry(resource.to_owned())
-                .or_default()
-                .push(lease.task.clone()),
-            Some(_) => {
-                let place = queue.iter().position(|id| *id == lease.task).unwrap_or_else(|| {
-                    state
-                        .locks
-                        .entry(resource.to_owned())
-                        .or_default()
-                        .push(lease.task.clone());
-                    queue.len()
-                });
-                return Ok(LockState::Behind(queue[place - 1].clone()));
-            }
+        if let Some(before) = state.queue_for(&lease.task, resource, place) {
+            return Ok(LockState::Behind(before));
         }
         state
             .fenced(lease)?
             .finish(at, StepKind::Lock, Recorded::Ok(json!(resource)))?;
         Ok(LockState::Held)
+    }
+
+    async fn unlock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<()> {
+        let mut state = self.state();
+        let row = state.fenced(lease)?;
+        if row.begin(at, StepKind::Unlock)?.is_some() {
+            return Ok(());
+        }
+        row.finish(at, StepKind::Unlock, Recorded::Ok(json!(resource)))?;
+        if let Some(queue) = state.locks.get_mut(resource) {
+            queue.retain(|queued| queued.task != lease.task);
+        }
+        Ok(())
     }
 
     async fn spawn(&self, lease: &Lease, at: &StepRef, child: &NewTask) -> Answer<TaskId> {

@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) tasks: BTreeMap<TaskId, Row>,
     repos: HashMap<String, Repo>,
     /// Waiting and holding tasks of each resource, the holder first.
-    pub(super) locks: HashMap<String, Vec<TaskId>>,
+    pub(super) locks: HashMap<String, Vec<Queued>>,
     pub(super) staged: Vec<Staged>,
     pub(super) told: Vec<(TaskId, Report)>,
     /// Workers whose lease ran out.
@@ -38,6 +38,13 @@ impl Default for State {
             dead: HashSet::new(),
         }
     }
+}
+
+/// A task's place in a queue for a resource.
+#[derive(Clone)]
+pub(super) struct Queued {
+    pub(super) task: TaskId,
+    pub(super) first: bool,
 }
 
 pub(super) struct Row {
@@ -198,7 +205,7 @@ impl State {
                                 .any(|name| row.signals.iter().any(|(got, _)| got == name))
                             || wait.locks.iter().any(|resource| {
                                 let holder = self.locks.get(resource).and_then(|queue| queue.first());
-                                holder.is_none_or(|holder| self.family(&row.info.id).contains(holder))
+                                holder.is_none_or(|holder| self.family(&row.info.id).contains(&holder.task))
                             })
                             || wait.children.iter().any(|child| {
                                 self.tasks
@@ -334,7 +341,7 @@ impl World {
                 row.report = Some(*report);
                 row.error = error;
                 for queue in state.locks.values_mut() {
-                    queue.retain(|id| *id != lease.task);
+                    queue.retain(|queued| queued.task != lease.task);
                 }
             }
             Outcome::Park(wake) => {
@@ -399,7 +406,9 @@ impl World {
 
     /// The holder of a resource and those behind it.
     pub fn queue_of(&self, resource: &str) -> Vec<TaskId> {
-        self.state().locks.get(resource).cloned().unwrap_or_default()
+        let state = self.state();
+        let queue = state.locks.get(resource).into_iter().flatten();
+        queue.map(|queued| queued.task.clone()).collect()
     }
 }
 

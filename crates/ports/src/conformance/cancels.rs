@@ -13,6 +13,8 @@ pub trait CancelWorld: Send + Sync {
     async fn waiting(&self) -> TaskId;
     async fn completed(&self) -> TaskId;
     async fn status(&self, task: &TaskId) -> Option<TaskStatus>;
+    /// The names of the signals that are kept for it.
+    async fn signals(&self, task: &TaskId) -> Vec<String>;
 }
 
 /// Makes a test of every function of the suite.
@@ -21,7 +23,8 @@ macro_rules! cancels_conformance {
     ($world:expr) => {
         $crate::cancels_conformance!(@tests $world;
             what_waits_is_asked_to_stop_and_nothing_else_is
-            what_is_over_or_unknown_needs_no_asking);
+            what_is_over_or_unknown_needs_no_asking
+            a_signal_is_kept_for_what_is_not_over);
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(
@@ -49,4 +52,17 @@ pub async fn what_is_over_or_unknown_needs_no_asking(world: &dyn CancelWorld) {
     let unknown = TaskId::from("no such task");
     world.port().cancel(&unknown).await.expect("is gone already");
     assert_eq!(world.status(&unknown).await, None);
+}
+
+pub async fn a_signal_is_kept_for_what_is_not_over(world: &dyn CancelWorld) {
+    let (task, over) = (world.waiting().await, world.completed().await);
+    let unknown = TaskId::from("no such task");
+    for to in [&task, &over, &unknown] {
+        world.port().signal(to, "newer").await.expect("sends it");
+    }
+    assert_eq!(world.signals(&task).await, ["newer"]);
+    assert_eq!(world.status(&task).await, Some(TaskStatus::Waiting));
+    for to in [&over, &unknown] {
+        assert!(world.signals(to).await.is_empty(), "{to}");
+    }
 }

@@ -18,6 +18,7 @@ pub mod forge_changes;
 pub mod memory;
 pub mod metrics;
 pub mod probe;
+pub mod repos;
 pub mod tickets;
 pub mod traffic;
 

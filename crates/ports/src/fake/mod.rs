@@ -10,6 +10,7 @@ mod forge;
 mod memory;
 mod metrics;
 mod probe;
+mod repos;
 mod tickets;
 mod traffic;
 
@@ -23,5 +24,6 @@ pub use forge::{Begun, FakeForge, ForgeOp, Retried};
 pub use memory::{FakeBudget, FakeFlakes};
 pub use metrics::{FakeMetrics, MetricOp};
 pub use probe::{Answer, FakeProbe, ProbeOp};
+pub use repos::FakeRepos;
 pub use tickets::{FakeTickets, TicketEffect, TicketOp};
 pub use traffic::{FakeRouter, RouterOp};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{Error, NewTask, Report, Staged, TaskId};
 use durable::{
-    ChildOutcome, Journal, Lease, LockState, Record, Recorded, SignalState, StepKind, StepRef, TimerState,
+    ChildOutcome, Heard, Journal, Lease, LockPlace, LockState, Record, Recorded, SignalState, StepKind,
+    StepRef, TimerState,
 };
 use serde_json::Value;
 use sqlx::Row;
@@ -79,32 +80,52 @@ impl Journal for TaskJournal {
         .await
     }
 
-    async fn take_signal(&self, lease: &Lease, at: &StepRef, limit: Option<Duration>) -> Answer<SignalState> {
+    async fn take_signal(
+        &self,
+        lease: &Lease,
+        at: &StepRef,
+        others: &[&str],
+        limit: Option<Duration>,
+    ) -> Answer<SignalState> {
+        let wanted: Vec<&str> = others.iter().copied().chain([at.key.as_str()]).collect();
         patiently(&self.store, || async {
             let mut tx = self.begin(lease).await?;
             let step = self.started(&mut tx, lease, at, StepKind::Signal, limit).await?;
             if let Some(outcome) = step.outcome {
-                return recorded_value(outcome).map(SignalState::Received);
+                return match others {
+                    [] => recorded_value(outcome).map(SignalState::Received),
+                    _ => read::<Option<Heard>>(outcome).map(|heard| SignalState::of(at, heard)),
+                };
             }
             let taken = self
                 .store
                 .query(
                     "DELETE FROM longshore.signals WHERE id = (
-                         SELECT id FROM longshore.signals WHERE task_id = $1 AND name = $2 ORDER BY id LIMIT 1)
-                     RETURNING value",
+                         SELECT id FROM longshore.signals WHERE task_id = $1 AND name = ANY ($2) ORDER BY id LIMIT 1)
+                     RETURNING name, value",
                 )
                 .bind(lease.task.as_str())
-                .bind(&at.key)
+                .bind(&wanted)
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(broken("take a signal"))?;
-            let state = match (taken, step.deadline) {
-                (Some(row), _) => SignalState::Received(row.try_get("value").map_err(broken("take a signal"))?),
+            let heard = taken.map(|row| {
+                let (signal, value) = (row.try_get("name")?, row.try_get("value")?);
+                Ok(Heard { signal, value })
+            });
+            let heard = heard.transpose().map_err(broken("take a signal"))?;
+            let state = match (heard, step.deadline) {
+                (Some(heard), _) => SignalState::of(at, Some(heard)),
                 (None, Some(until)) if self.is_past(&mut tx, until).await? => SignalState::TimedOut,
                 (None, until) => SignalState::Waiting { until },
             };
             let outcome = match &state {
-                SignalState::Received(value) => Some(value.clone()),
+                SignalState::Received(value) if others.is_empty() => Some(value.clone()),
+                SignalState::Received(value) => Some(serde_json::json!(Heard {
+                    signal: at.key.clone(),
+                    value: value.clone(),
+                })),
+                SignalState::Other(heard) => Some(serde_json::json!(heard)),
                 SignalState::TimedOut => Some(Value::Null),
                 SignalState::Waiting { .. } => None,
             };
@@ -117,7 +138,7 @@ impl Journal for TaskJournal {
         .await
     }
 
-    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<LockState> {
+    async fn lock(&self, lease: &Lease, at: &StepRef, resource: &str, place: LockPlace) -> Answer<LockState> {
         patiently(&self.store, || async {
             let queueing = "queue for a lock";
             let mut tx = self.store.pool().begin().await.map_err(broken(queueing))?;
@@ -132,7 +153,7 @@ impl Journal for TaskJournal {
             }
             let state = self
                 .store
-                .queue_for(&mut tx, &lease.task, resource)
+                .queue_for(&mut tx, &lease.task, resource, place)
                 .await
                 .map_err(broken("queue for a lock"))?;
             if state == LockState::Held {
@@ -147,6 +168,36 @@ impl Journal for TaskJournal {
             }
             self.commit(tx).await?;
             Ok(state)
+        })
+        .await
+    }
+
+    async fn unlock(&self, lease: &Lease, at: &StepRef, resource: &str) -> Answer<()> {
+        patiently(&self.store, || async {
+            let letting_go = "let a lock go";
+            let mut tx = self.store.pool().begin().await.map_err(broken(letting_go))?;
+            self.store
+                .one_at_a_time(&mut tx, resource)
+                .await
+                .map_err(broken(letting_go))?;
+            self.store.fence(&mut tx, lease).await?;
+            let step = self.started(&mut tx, lease, at, StepKind::Unlock, None).await?;
+            if step.outcome.is_some() {
+                return Ok(());
+            }
+            let resources = [resource.to_owned()];
+            let woken = self
+                .store
+                .leave_queues(&mut tx, &resources, &[lease.task.as_str()])
+                .await
+                .map_err(broken(letting_go))?;
+            let recorded = Recorded::Ok(serde_json::json!(resource));
+            self.finish(&mut tx, lease, at, StepKind::Unlock, &recorded)
+                .await?;
+            if woken {
+                self.store.notify(&mut tx).await.map_err(broken(letting_go))?;
+            }
+            self.commit(tx).await
         })
         .await
     }

@@ -1,5 +1,5 @@
 use domain::TaskId;
-use durable::LockState;
+use durable::{LockPlace, LockState};
 use sqlx::{PgConnection, Row};
 
 use crate::Store;
@@ -21,6 +21,7 @@ impl Store {
         tx: &mut PgConnection,
         task: &TaskId,
         resource: &str,
+        place: LockPlace,
     ) -> Sql<LockState> {
         let head: Option<String> = self
             .query(
@@ -41,13 +42,16 @@ impl Store {
         if head.is_some() {
             return Ok(LockState::Held);
         }
-        self.query(
-            "INSERT INTO longshore.resource_locks (resource, task_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(resource)
-        .bind(task.as_str())
-        .execute(&mut *tx)
-        .await?;
+        match place {
+            LockPlace::Last => {
+                self.query("INSERT INTO longshore.resource_locks (resource, task_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                    .bind(resource)
+                    .bind(task.as_str())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            LockPlace::First => self.go_first(&mut *tx, task, resource).await?,
+        }
         let before = self
             .query(
                 "SELECT b.task_id FROM longshore.resource_locks b, longshore.resource_locks mine
@@ -62,6 +66,45 @@ impl Store {
             None => LockState::Held,
             Some(row) => LockState::Behind(TaskId::from(row.get::<String, _>("task_id"))),
         })
+    }
+
+    /// Takes a place behind the holder and those who went first before it: they move up by one, and their last place is
+    /// free. Who is in the queue keeps its place. The order stays that of positions, which earlier versions go by too.
+    async fn go_first(&self, tx: &mut PgConnection, task: &TaskId, resource: &str) -> Sql<()> {
+        let row = self
+            .query(
+                "SELECT coalesce(bool_or(task_id = $2), false) AS known, max(position) FILTER (WHERE ahead) AS free
+                   FROM (SELECT task_id, position, goes_first OR position = min(position) OVER () AS ahead
+                           FROM longshore.resource_locks WHERE resource = $1) AS queue",
+            )
+            .bind(resource)
+            .bind(task.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
+        if row.get("known") {
+            return Ok(());
+        }
+        let Some(free) = row.get::<Option<i64>, _>("free") else {
+            self.query(
+                "INSERT INTO longshore.resource_locks (resource, task_id, goes_first) VALUES ($1, $2, true)",
+            )
+            .bind(resource)
+            .bind(task.as_str())
+            .execute(tx)
+            .await?;
+            return Ok(());
+        };
+        self.query(
+            "WITH moved AS (
+                 UPDATE longshore.resource_locks SET position = position - 1 WHERE resource = $1 AND position <= $3)
+             INSERT INTO longshore.resource_locks (resource, task_id, goes_first, position) VALUES ($1, $2, true, $3)",
+        )
+        .bind(resource)
+        .bind(task.as_str())
+        .bind(free)
+        .execute(tx)
+        .await?;
+        Ok(())
     }
 
     /// Takes tasks that are over out of all queues and wakes those who come next, with their descendants that
@@ -79,14 +122,26 @@ impl Store {
         for resource in &resources {
             self.one_at_a_time(tx, resource).await?;
         }
+        self.leave_queues(tx, &resources, tasks).await
+    }
+
+    /// Takes tasks out of the queues for these resources; call [`Store::one_at_a_time`] for each of them first. True when
+    /// somebody was woken.
+    pub(super) async fn leave_queues(
+        &self,
+        tx: &mut PgConnection,
+        resources: &[String],
+        tasks: &[&str],
+    ) -> Sql<bool> {
         // Locked before the queue changes: a waiter that is parking right now either parked and is woken, or
         // parks after this commit and finds itself at the head.
         self.query("SELECT id FROM tasks WHERE id IN (SELECT task_id FROM longshore.resource_locks WHERE resource = ANY ($1) AND NOT task_id = ANY ($2)) ORDER BY id FOR UPDATE")
-            .bind(&resources)
+            .bind(resources)
             .bind(tasks)
             .execute(&mut *tx)
             .await?;
-        self.query("DELETE FROM longshore.resource_locks WHERE task_id = ANY ($1)")
+        self.query("DELETE FROM longshore.resource_locks WHERE resource = ANY ($1) AND task_id = ANY ($2)")
+            .bind(resources)
             .bind(tasks)
             .execute(&mut *tx)
             .await?;
@@ -105,7 +160,7 @@ impl Store {
                   WHERE status = 'waiting' AND wait->'locks' ?| $1
                     AND id IN (SELECT up.waiter FROM up JOIN heads h ON h.resource = up.resource AND h.task_id = up.id)",
             )
-            .bind(&resources)
+            .bind(resources)
             .execute(&mut *tx)
             .await?;
         Ok(woken.rows_affected() > 0)

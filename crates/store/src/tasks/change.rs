@@ -206,4 +206,10 @@ impl Cancels for Store {
             done => done.map(|_| ()),
         }
     }
+
+    async fn signal(&self, task: &TaskId, name: &str) -> Result<()> {
+        Store::signal(self, task, name, &serde_json::Value::Null)
+            .await
+            .map(|_| ())
+    }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use domain::{NewTask, Report, Staged, TaskStatus, Verdict};
 use durable::memory::Settled;
-use durable::{Journal, JournalError, Lease, Recorded, StepKind};
+use durable::{Journal, JournalError, Lease, LockPlace, Recorded, StepKind};
 use serde_json::json;
 
 use super::{Bench, at, ended, for_signal};
@@ -113,15 +113,16 @@ async fn refused<B: Backend>(bench: &Bench<B>, who: &str, lease: &Lease) {
         "timer by {who}"
     );
     assert_eq!(
-        j.take_signal(lease, &step, None).await.map(|_| ()),
+        j.take_signal(lease, &step, &[], None).await.map(|_| ()),
         lost,
         "take_signal by {who}"
     );
     assert_eq!(
-        j.lock(lease, &step, "fenced").await.map(|_| ()),
+        j.lock(lease, &step, "fenced", LockPlace::First).await.map(|_| ()),
         lost,
         "lock by {who}"
     );
+    assert_eq!(j.unlock(lease, &step, "fenced").await, lost, "unlock by {who}");
     let child = NewTask::new("work", json!({}));
     assert_eq!(
         j.spawn(lease, &step, &child).await.map(|_| ()),

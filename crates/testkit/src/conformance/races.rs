@@ -1,4 +1,5 @@
 use domain::{NewTask, TaskStatus};
+use durable::LockPlace::{First, Last};
 use durable::memory::Settled;
 use durable::{LockState, SignalState};
 use serde_json::json;
@@ -11,6 +12,7 @@ pub async fn races<B: Backend>(b: B, rounds: u32) {
     let bench = Bench::new(b);
     for round in 0..rounds {
         lock_against_release(&bench, round).await;
+        first_against_unlock(&bench).await;
         park_against_signal(&bench).await;
         park_against_child(&bench).await;
         settle_against_cancel(&bench).await;
@@ -22,15 +24,15 @@ async fn lock_against_release<B: Backend>(bench: &Bench<B>, round: u32) {
     let j = &bench.journal;
     let lock = at("run", 0, "lock/r");
     let (holder, waiter) = (bench.running().await, bench.running().await);
-    assert_eq!(j.lock(&holder, &lock, "r").await, Ok(LockState::Held));
+    assert_eq!(j.lock(&holder, &lock, "r", Last).await, Ok(LockState::Held));
     if round % 2 == 1 {
         assert_eq!(
-            j.lock(&waiter, &lock, "r").await,
+            j.lock(&waiter, &lock, "r", Last).await,
             Ok(LockState::Behind(holder.task.clone()))
         );
     }
     let asks = async {
-        let state = j.lock(&waiter, &lock, "r").await.expect("lock");
+        let state = j.lock(&waiter, &lock, "r", Last).await.expect("lock");
         if state != LockState::Held {
             bench.settle(&waiter, for_lock("r")).await;
         }
@@ -42,8 +44,42 @@ async fn lock_against_release<B: Backend>(bench: &Bench<B>, round: u32) {
     } else {
         bench.claimed(&waiter.task).await.lease
     };
-    assert_eq!(j.lock(&waiter, &lock, "r").await, Ok(LockState::Held));
+    assert_eq!(j.lock(&waiter, &lock, "r", Last).await, Ok(LockState::Held));
     bench.end(&waiter).await;
+}
+
+/// One goes first while the holder lets go and another waits: exactly one of the two has it, and the other comes next.
+async fn first_against_unlock<B: Backend>(bench: &Bench<B>) {
+    let j = &bench.journal;
+    let lock = at("run", 0, "lock/r");
+    let (holder, waiter, first) = (
+        bench.running().await,
+        bench.running().await,
+        bench.running().await,
+    );
+    assert_eq!(j.lock(&holder, &lock, "r", Last).await, Ok(LockState::Held));
+    assert_eq!(
+        j.lock(&waiter, &lock, "r", Last).await,
+        Ok(LockState::Behind(holder.task.clone()))
+    );
+    bench.settle(&waiter, for_lock("r")).await;
+    let unlock = at("run", 1, "unlock/r");
+    let asks = async {
+        let state = j.lock(&first, &lock, "r", First).await.expect("lock");
+        if state != LockState::Held {
+            bench.settle(&first, for_lock("r")).await;
+        }
+    };
+    let (let_go, ()) = tokio::join!(j.unlock(&holder, &unlock, "r"), asks);
+    let_go.expect("unlock");
+    for _ in 0..2 {
+        let next = bench.b.queue_of("r").await.remove(0);
+        let claimed = bench.claimed(&next).await.lease;
+        assert_eq!(j.lock(&claimed, &lock, "r", Last).await, Ok(LockState::Held));
+        bench.end(&claimed).await;
+    }
+    bench.end(&holder).await;
+    assert!(bench.b.queue_of("r").await.is_empty());
 }
 
 async fn park_against_signal<B: Backend>(bench: &Bench<B>) {
@@ -52,7 +88,7 @@ async fn park_against_signal<B: Backend>(bench: &Bench<B>) {
     let asks = async {
         let state = bench
             .journal
-            .take_signal(&lease, &go, None)
+            .take_signal(&lease, &go, &[], None)
             .await
             .expect("take a signal");
         if matches!(state, SignalState::Waiting { .. }) {
@@ -64,7 +100,7 @@ async fn park_against_signal<B: Backend>(bench: &Bench<B>) {
     let sends = bench.b.signal(&lease.task, "go", json!(1));
     let (lease, ()) = tokio::join!(asks, sends);
     assert_eq!(
-        bench.journal.take_signal(&lease, &go, None).await,
+        bench.journal.take_signal(&lease, &go, &[], None).await,
         Ok(SignalState::Received(json!(1)))
     );
     bench.end(&lease).await;

@@ -111,10 +111,22 @@ async fn a_signal_wakes_a_parked_task_and_a_lock_passes_on() {
         "EXISTS (SELECT FROM tasks WHERE id = 'a' AND wait->'signals' IS NOT NULL)",
     )
     .await;
-    insert(&db, "b", "lock").await;
+    db.sql(
+        "INSERT INTO repos (id, name, gitlab_url, gitlab_project_id) VALUES ('shop', 'shop', 'https://forge.example', '7');
+         INSERT INTO tasks (id, task_type, assigned_to, repo_id, payload)
+         VALUES ('b', 'scripted', 'devops', 'shop', '{\"script\": \"lock\", \"issue_iid\": 12}')",
+    )
+    .await;
     until(
         &db,
         "EXISTS (SELECT FROM tasks WHERE id = 'b' AND wait->>'why' = 'pending, behind task a on shared')",
+    )
+    .await;
+    // Who waits is told of it on the ticket.
+    until(
+        &db,
+        "EXISTS (SELECT FROM longshore.ticket_outbox
+                  WHERE task_id = 'b' AND report->>'summary' = 'Waiting: pending, behind task a on shared')",
     )
     .await;
     assert!(

@@ -1,0 +1,233 @@
+//! Taking back what a deployment did, from what stands now: which of the run's steps took effect does not matter.
+
+use domain::{Error, ErrorKind, Report};
+use durable::{Cause, Stop, TaskCx};
+use ports::{DeploymentOutcome, LogEntry, RecordRef, RecordStatus};
+use serde_json::Value;
+
+use crate::act;
+use crate::analysis::Judged;
+use crate::carry::Carrier;
+use crate::course::Kind;
+use crate::deploy::Deploy;
+use crate::judging::Looked as Judging;
+use crate::look::Look;
+use crate::part::{self, Looked, Part, Scopes};
+use crate::plan::Plan;
+use crate::report::{self, Told};
+use crate::{asking, group, ledger, turn, undoing};
+
+/// Why it is taken back, as far as that decides what is done.
+struct Why<'a> {
+    cause: &'a Cause,
+    is_superseded: bool,
+}
+
+impl Why<'_> {
+    /// What went wrong; nothing for what is only not wanted any more.
+    fn failed(&self) -> Option<&Error> {
+        self.cause.error().filter(|_| !self.is_superseded)
+    }
+
+    fn unwanted(&self) -> DeploymentOutcome {
+        match self.is_superseded {
+            true => DeploymentOutcome::Superseded,
+            false => DeploymentOutcome::Cancelled,
+        }
+    }
+}
+
+/// How a part was left.
+enum Undone {
+    /// Nothing of it was begun.
+    NotBegun,
+    Back(Vec<act::Line>),
+    /// By a person's word.
+    Left(String),
+}
+
+impl Deploy {
+    /// Of a group, what was brought out last goes first; what a person wants left as it is keeps what it needs.
+    pub(crate) async fn take_all_back(
+        &self,
+        cx: &TaskCx,
+        parts: &[Part],
+        cause: &Cause,
+    ) -> Result<Report, Stop> {
+        let scopes = Scopes::of(cx, parts)?;
+        let superseded = |error: &Error| error.what.starts_with(turn::SUPERSEDED);
+        let why = Why {
+            cause,
+            is_superseded: cause.error().is_some_and(superseded),
+        };
+        let mut records = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let commit = part.commit.as_ref();
+            records.push(ledger::recorded(scopes.at(at), &self.outside, &part.place, commit).await?);
+        }
+        let begun: Vec<Option<Looked>> = (0..parts.len())
+            .map(|at| {
+                let key = scopes.at(at).recorded::<String>("start")?;
+                let looked = cx.recorded::<Vec<Looked>>(key)?;
+                looked.into_iter().nth(at)
+            })
+            .collect();
+        let last = begun.iter().rposition(Option::is_some);
+        let blamed = last.and_then(|last| Some((last, why.failed()?)));
+        if let Some((at, error)) = blamed {
+            let id = parts[at].id(&cx.task().id);
+            ledger::write(cx, &self.outside, "blame", &[ledger::failure(&id, error)]).await?;
+        }
+        // What did well by itself is taken back for another's sake.
+        let of_another = blamed.map(|(at, error)| Cause::Failure {
+            error: parts[at].told(error.clone()),
+        });
+        let cause_of = |at: usize| match blamed {
+            Some((blamed, _)) if blamed != at => of_another.as_ref().unwrap_or(cause),
+            _ => cause,
+        };
+        let by_hand = blamed.filter(|(_, error)| error.kind == ErrorKind::Conflict);
+        let mut left = by_hand.map(|(_, error)| report::told_once(error));
+        let mut undone: Vec<Undone> = Vec::new();
+        for (at, part) in parts.iter().enumerate().rev() {
+            let how = match (&begun[at], &left) {
+                (None, _) => Undone::NotBegun,
+                (Some(_), Some(why)) => Undone::Left(why.clone()),
+                (Some(begun), None) => self.take_back(scopes.at(at), part, begun).await?,
+            };
+            if let Undone::Left(why) = &how {
+                left.get_or_insert_with(|| why.clone());
+            }
+            undone.insert(0, how);
+        }
+        let mut reports = Vec::new();
+        let mut entries = Vec::new();
+        for (at, (part, how)) in parts.iter().zip(&undone).enumerate() {
+            let failed_itself = blamed.is_some_and(|(blamed, _)| blamed == at);
+            let (id, begun) = (part.id(&cx.task().id), begun[at].as_ref());
+            if failed_itself && matches!(how, Undone::Back(_)) {
+                let id = ledger::failure_id(&id);
+                entries.push(LogEntry::Recovered { id });
+            }
+            let outcome = outcome(
+                &why,
+                how,
+                begun.map(|begun| &begun.plan),
+                failed_itself || last.is_none(),
+            );
+            let cause = cause_of(at);
+            entries.push(ledger::ended(id, outcome, ledger::cause_words(cause)));
+            let record = records[at].as_ref();
+            let mut told = self.told(scopes.at(at), part, begun, how, record, cause).await?;
+            if blamed.is_some() && !failed_itself && !matches!(how, Undone::Left(_)) {
+                told.next_steps.clear();
+            }
+            reports.push(told);
+        }
+        if cx.recorded::<Value>("asked").is_some() {
+            ledger::write(cx, &self.outside, "end", &entries).await?;
+        }
+        for (at, part) in parts.iter().enumerate() {
+            let status = match undone[at] {
+                Undone::NotBegun => RecordStatus::Canceled,
+                Undone::Back(_) if blamed.is_some_and(|(blamed, _)| blamed != at) => RecordStatus::Canceled,
+                _ if *cause == Cause::Cancelled => RecordStatus::Canceled,
+                _ => RecordStatus::Failed,
+            };
+            let (scope, record) = (scopes.at(at), records[at].as_ref());
+            ledger::update(scope, &self.outside, &part.place, "record-end", record, status).await?;
+        }
+        let is_left = left.is_some();
+        Ok(part::together(parts, reports, |reports| {
+            group::taken_back(reports, last, is_left, cause)
+        }))
+    }
+
+    async fn told(
+        &self,
+        cx: &TaskCx,
+        part: &Part,
+        begun: Option<&Looked>,
+        how: &Undone,
+        record: Option<&RecordRef>,
+        cause: &Cause,
+    ) -> Result<Report, Stop> {
+        let place = &part.place;
+        Ok(match (begun, how) {
+            (Some(begun), Undone::Back(lines)) => {
+                let judged = judged(cx, &begun.plan);
+                let told = Told {
+                    gates: &begun.gates,
+                    judged: &judged,
+                    record_url: record.and_then(|record| record.url.clone()),
+                    ..Told::default()
+                };
+                report::undone(place, &begun.plan, lines, cause, &told)
+            }
+            (Some(begun), Undone::Left(why)) => {
+                let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
+                report::left(place, &begun.plan, &report::stands(&look), why)
+            }
+            _ => report::untouched(place, &part.version, cause),
+        })
+    }
+
+    /// Goes back to what stood before, or says why it was left as it is, by a person's word.
+    async fn take_back(&self, cx: &TaskCx, part: &Part, begun: &Looked) -> Result<Undone, Stop> {
+        let (place, version) = (&part.place, &part.version);
+        for round in 0_u32.. {
+            let now: Look = cx
+                .step(("look-back", round), |_| place.look(&self.outside))
+                .await?;
+            let acts = undoing::back(&begun.look, &now, version, &place.environment.workload);
+            let why = match acts {
+                Ok(acts) => {
+                    let lines = act::outline_back(&acts, &now.standing(), &place.environment);
+                    let mut carrier = Carrier::new(cx, &self.outside, place, version, &now).back(round);
+                    match carrier.carry(&acts).await {
+                        Ok(()) => return Ok(Undone::Back(lines)),
+                        Err(Stop::Fail(error)) => report::told_once(&error),
+                        Err(stop) => return Err(stop),
+                    }
+                }
+                Err(why) => why,
+            };
+            if !asking::to_undo_again(cx, place, round, &why).await? {
+                return Ok(Undone::Left(why));
+            }
+        }
+        Ok(Undone::Back(Vec::new()))
+    }
+}
+
+/// What failed by itself is told apart from what was only taken back with it.
+fn outcome(why: &Why<'_>, how: &Undone, plan: Option<&Plan>, failed_itself: bool) -> DeploymentOutcome {
+    let failed = why.failed().is_some();
+    match how {
+        Undone::Left(_) => DeploymentOutcome::Failed,
+        _ if !failed || !failed_itself => why.unwanted(),
+        Undone::NotBegun => DeploymentOutcome::Failed,
+        Undone::Back(_) if plan.is_none_or(|plan| plan.from().is_none() || plan.kind == Kind::There) => {
+            DeploymentOutcome::Failed
+        }
+        Undone::Back(_) => DeploymentOutcome::RolledBack,
+    }
+}
+
+/// Every judgement that the run came to, with what had been reached then.
+fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judged)> {
+    let mut reached = "nothing yet".to_owned();
+    let mut judged = Vec::new();
+    for (place, act) in plan.acts.iter().enumerate() {
+        if act.exposes() {
+            reached = act.what();
+        }
+        for round in 0_u32.. {
+            let Some(looked) = cx.recorded::<Judging>(("judge", place, round)) else {
+                break;
+            };
+            judged.push((reached.clone(), looked.judged));
+        }
+    }
+    judged
+}

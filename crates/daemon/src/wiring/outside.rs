@@ -55,7 +55,8 @@ impl Reach {
             forge: forges.clone(),
             environments: forges.clone(),
             log: memory.clone(),
-            cancels: memory,
+            cancels: memory.clone(),
+            repos: memory,
         };
         Ok(Self { outside, hosts })
     }

@@ -17,7 +17,9 @@ pub mod forge;
 pub mod memory;
 pub mod metrics;
 pub mod probe;
+mod scenes;
 pub mod tickets;
 pub mod traffic;
 
 pub use breakage::Breakage;
+pub use scenes::{Scene, play};

@@ -55,14 +55,13 @@ impl Cluster {
             let (port, etcd_port) = (port.expect("a free port"), etcd_port.expect("a free port"));
             let etcd = start_etcd(&programs, dir.path(), etcd_port);
             let api = start_api(&programs, dir.path(), port, etcd_port);
-            let Some(http) = ready(&api, &etcd, dir.path(), port).await else {
+            let Some(admin) = ready(&api, &etcd, dir.path(), port).await else {
                 continue;
             };
-            let admin = Rest::new(http, format!("https://127.0.0.1:{port}"), ADMIN.to_owned());
             let kubeconfig = kubeconfig(port, &path("api/apiserver.crt"), ADMIN);
             fs::write(path("admin.kubeconfig"), kubeconfig).expect("write a kubeconfig");
             return Self {
-                _kubelet: Kubelet::start(admin.clone()),
+                _kubelet: Kubelet::start(admin.afresh()),
                 _controllers: start_controllers(&programs, dir.path()),
                 api: Some(api),
                 _etcd: etcd,
@@ -87,7 +86,7 @@ impl Cluster {
 
     /// A gate of plain HTTP before the API server, with faults on demand.
     pub fn gate(&self) -> Peer {
-        Gate::open(self.admin.clone())
+        Gate::open(self.admin.afresh())
     }
 
     pub async fn make_namespace(&self, name: &str) {
@@ -209,11 +208,10 @@ fn start_controllers(programs: &Programs, dir: &Path) -> Running {
     Running::start(&programs.controller_manager, &args, &dir.join("controllers.log"))
 }
 
-/// A client that trusts the API server, once that is ready; none when somebody took its port first.
-async fn ready(api: &Running, etcd: &Running, dir: &Path, port: u16) -> Option<reqwest::Client> {
+/// Its administrator, once the API server is ready; none when somebody took its port first.
+async fn ready(api: &Running, etcd: &Running, dir: &Path, port: u16) -> Option<Rest> {
     let started = Instant::now();
-    let trusted = dir.join("api/apiserver.crt");
-    let mut http = None;
+    let mut admin = None;
     loop {
         if [api, etcd]
             .iter()
@@ -221,28 +219,15 @@ async fn ready(api: &Running, etcd: &Running, dir: &Path, port: u16) -> Option<r
         {
             return None;
         }
-        if http.is_none() {
-            let certificates = fs::read(&trusted).ok();
-            let parsed = certificates.and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).ok());
-            http = parsed
-                .filter(|certificates| !certificates.is_empty())
-                .map(|certificates| {
-                    let client = reqwest::Client::builder().no_proxy();
-                    let client = client.tls_certs_merge(certificates).build();
-                    client.expect("a client")
-                });
+        if admin.is_none() {
+            let trusted = fs::read(dir.join("api/apiserver.crt")).unwrap_or_default();
+            admin = Rest::new(&trusted, format!("https://127.0.0.1:{port}"), ADMIN);
         }
-        if let Some(http) = &http {
-            let asked = http
-                .get(format!("https://127.0.0.1:{port}/readyz"))
-                .bearer_auth(ADMIN);
-            if asked
-                .send()
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-            {
-                return Some(http.clone());
-            }
+        if let Some(admin) = &admin
+            && let Ok(answer) = admin.request(reqwest::Method::GET, "/readyz").send().await
+            && answer.status().is_success()
+        {
+            return Some(admin.clone());
         }
         assert!(
             started.elapsed() < START,

@@ -1,5 +1,7 @@
 //! Just enough of the Kubernetes API for tests to set up and look at a cluster, without the client that they test.
 
+use std::sync::Arc;
+
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -7,13 +9,28 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Rest {
     http: reqwest::Client,
+    trusted: Arc<[u8]>,
     url: String,
     token: String,
 }
 
 impl Rest {
-    pub(super) fn new(http: reqwest::Client, url: String, token: String) -> Self {
-        Self { http, url, token }
+    /// None while the certificates that it is to trust are not whole.
+    pub(super) fn new(trusted: &[u8], url: String, token: &str) -> Option<Self> {
+        Some(Self {
+            http: client(trusted)?,
+            trusted: trusted.into(),
+            url,
+            token: token.to_owned(),
+        })
+    }
+
+    /// For another runtime: connections live in the one that opened them.
+    pub(super) fn afresh(&self) -> Self {
+        Self {
+            http: client(&self.trusted).expect("worked before"),
+            ..self.clone()
+        }
     }
 
     /// The same place as somebody else.
@@ -61,14 +78,17 @@ impl Rest {
 
     /// A JSON merge patch.
     pub async fn merge(&self, path: &str, change: &Value) -> Value {
-        let (status, body) = self
-            .ask(
-                Method::PATCH,
-                path,
-                "application/merge-patch+json",
-                &change.to_string(),
-            )
-            .await;
+        self.patch(path, "application/merge-patch+json", change).await
+    }
+
+    /// A merge patch that knows lists with names, as `kubectl` sends it.
+    pub async fn merge_by_name(&self, path: &str, change: &Value) -> Value {
+        self.patch(path, "application/strategic-merge-patch+json", change)
+            .await
+    }
+
+    async fn patch(&self, path: &str, kind: &str, change: &Value) -> Value {
+        let (status, body) = self.ask(Method::PATCH, path, kind, &change.to_string()).await;
         expected(status, body, path)
     }
 
@@ -77,17 +97,10 @@ impl Rest {
         expected(status, body, path);
     }
 
-    /// Whatever comes of it.
-    pub async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        content_type: &str,
-        body: &str,
-    ) -> (StatusCode, Value) {
+    async fn ask(&self, method: Method, path: &str, kind: &str, body: &str) -> (StatusCode, Value) {
         let mut request = self.request(method, path);
         if !body.is_empty() {
-            request = request.header("content-type", content_type).body(body.to_owned());
+            request = request.header("content-type", kind).body(body.to_owned());
         }
         let answer = request.send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{path} of the test's cluster: {error:?}"));
@@ -103,4 +116,13 @@ fn expected(status: StatusCode, body: Value, path: &str) -> Value {
         "the test's cluster answered {status} at {path}: {body}"
     );
     body
+}
+
+fn client(trusted: &[u8]) -> Option<reqwest::Client> {
+    let certificates = reqwest::Certificate::from_pem_bundle(trusted).ok()?;
+    if certificates.is_empty() {
+        return None;
+    }
+    let client = reqwest::Client::builder().no_proxy();
+    client.tls_certs_merge(certificates).build().ok()
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use adapter_kube::{Connection, KubeConfig, KubeFleet};
+use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter};
 use domain::Idem;
-use ports::{Fleet, Group, Side, WorkloadRef};
+use ports::{Fleet, Group, Launch, Mark, RouteRef, Side, WorkloadRef};
 use serde_json::{Value, json};
 use testkit::cluster::{Cluster, Rest, until};
 use testkit::peer::{Fault, Peer, When};
@@ -13,12 +13,15 @@ use testkit::peer::{Fault, Peer, When};
 /// As it is handed to people.
 pub const ROLE: &str = include_str!("../../../../deploy/kubernetes/role.yaml");
 
+pub const SIDE: &str = "longshore/side";
+
 pub struct Site {
     pub cluster: Arc<Cluster>,
     pub namespace: String,
     pub token: String,
     pub connection: Connection,
     pub fleet: KubeFleet,
+    pub router: KubeRouter,
     gate: Peer,
 }
 
@@ -47,6 +50,7 @@ impl Site {
         let connection = connect(&cluster, &gate.url(), &namespace, &token).await;
         Self {
             fleet: KubeFleet::new(&connection),
+            router: KubeRouter::new(&connection),
             connection,
             cluster,
             namespace,
@@ -57,6 +61,11 @@ impl Site {
 
     pub fn admin(&self) -> &Rest {
         self.cluster.admin()
+    }
+
+    /// The administrator behind the gate, where custom resources are.
+    pub fn inside(&self) -> Rest {
+        self.admin().at(&self.gate.url())
     }
 
     pub fn at(&self) -> WorkloadRef {
@@ -97,6 +106,44 @@ impl Site {
         });
         self.admin().create(&path, &deployment).await;
         self.complete(name).await;
+    }
+
+    /// A Service of the pods with these labels.
+    pub async fn make_service(&self, name: &str, selector: &Value) {
+        let service = json!({
+            "metadata": { "name": name, "annotations": { "example.com/owner": "ada" } },
+            "spec": { "selector": selector, "ports": [{ "port": 80, "name": "http" }] },
+        });
+        self.admin()
+            .create(&self.path("api/v1", "services"), &service)
+            .await;
+    }
+
+    /// A candidate of one replica, ready.
+    pub async fn launch(&self, name: &str, version: &str) -> Mark {
+        let at = self.workload(name);
+        let wanted = Launch {
+            version: image(version),
+            replicas: 1,
+        };
+        let mark = self
+            .fleet
+            .launch(&at, &wanted, None, &idem())
+            .await
+            .expect("launches");
+        until("the candidate is complete", || async {
+            let group = self.group(name, Side::Candidate).await;
+            group.is_some_and(|group| group.is_complete())
+        })
+        .await;
+        mark
+    }
+
+    pub fn route(&self, kind: &str, name: &str) -> RouteRef {
+        RouteRef {
+            target: "cluster".to_owned(),
+            name: format!("{kind}{}/{name}", self.namespace),
+        }
     }
 
     pub async fn make_pod_template(&self, name: &str) {
@@ -146,7 +193,7 @@ impl Site {
         }
     }
 
-    /// How many changes the API server has taken from us.
+    /// How many changes have been taken through the gate.
     pub fn changes(&self) -> usize {
         let taken = |status: Option<u16>| status.is_some_and(|status| (200..300).contains(&status));
         let all = self.gate.requests();
@@ -189,7 +236,7 @@ pub fn image(version: &str) -> String {
 fn template(name: &str, version: &str) -> Value {
     json!({
         "metadata": {
-            "labels": { "app": name, "tier": "web" },
+            "labels": { "app": name, "tier": "web", SIDE: "stable" },
             "annotations": { "example.com/scrape": "true" },
         },
         "spec": { "containers": [

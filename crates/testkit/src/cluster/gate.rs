@@ -1,4 +1,4 @@
-//! A gate before the API server that breaks on demand and counts what went through.
+//! A gate before the API server that breaks on demand, tells what went through, and keeps custom resources.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Rest;
+use super::custom::Custom;
 use crate::peer::{Peer, Reply, Request, Site};
 
 type Asked = (Request, mpsc::Sender<Reply>);
@@ -23,8 +24,14 @@ impl Gate {
                     .enable_all()
                     .build()
                     .expect("a runtime");
+                let custom = Custom::default();
                 while let Ok((request, reply)) = asked.recv() {
-                    let answer = runtime.block_on(pass(&rest, &request));
+                    let answer = runtime.block_on(async {
+                        match custom.answer(&rest, &request).await {
+                            Some(kept) => kept,
+                            None => pass(&rest, &request).await,
+                        }
+                    });
                     let _ = reply.send(answer);
                 }
             })

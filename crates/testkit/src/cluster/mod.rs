@@ -2,6 +2,7 @@
 //!
 //! It takes some seconds and half a gigabyte to start one: a test plays its scenes in namespaces of one cluster.
 
+mod custom;
 mod gate;
 mod kubelet;
 mod programs;
@@ -84,7 +85,7 @@ impl Cluster {
         self.dir.path()
     }
 
-    /// A gate of plain HTTP before the API server, with faults on demand.
+    /// A gate of plain HTTP before the API server, with faults on demand and custom resources of its own.
     pub fn gate(&self) -> Peer {
         Gate::open(self.admin.afresh())
     }
@@ -134,6 +135,16 @@ impl Cluster {
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
         let review: Value = self.admin.with_token(token).create(path, &review).await;
         review["status"]["allowed"] == true
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(api) = &self.api
+        {
+            eprintln!("the API server said last:\n{}", api.last_words());
+        }
     }
 }
 

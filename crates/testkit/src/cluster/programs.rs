@@ -121,11 +121,15 @@ impl Running {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// The end of what it said, for a failed assertion.
+    /// The end of what it said, or what it died of, for a failed assertion.
     pub fn last_words(&self) -> String {
+        const LINES: usize = 30;
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(15)..].join("\n")
+        let died = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
+        let from = lines.iter().position(died);
+        let from = from.unwrap_or(lines.len().saturating_sub(LINES));
+        lines[from..lines.len().min(from + LINES)].join("\n")
     }
 }
 

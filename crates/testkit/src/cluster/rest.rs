@@ -25,6 +25,15 @@ impl Rest {
         })
     }
 
+    /// The same user at another place.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// For another runtime: connections live in the one that opened them.
     pub(super) fn afresh(&self) -> Self {
         Self {

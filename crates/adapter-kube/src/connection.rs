@@ -6,7 +6,7 @@ use domain::{Error, Result};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, NamedCluster};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
@@ -71,13 +71,17 @@ impl Connection {
             Some(path) => {
                 let next = format!("Look at `kubeconfig` ({}) and `context`", path.display());
                 let read = Kubeconfig::read_from(path).map_err(|error| unusable(&error, &next))?;
+                let named: Vec<_> = read.clusters.iter().filter_map(proxy).collect();
                 let options = KubeConfigOptions {
                     context: config.context.clone(),
                     ..KubeConfigOptions::default()
                 };
-                Config::from_custom_kubeconfig(read, &options)
+                let mut reached = Config::from_custom_kubeconfig(read, &options)
                     .await
-                    .map_err(|error| unusable(&error, &next))?
+                    .map_err(|error| unusable(&error, &next))?;
+                // kube also takes one from the environment, which is nobody's to read here.
+                reached.proxy_url = reached.proxy_url.filter(|proxy| named.contains(proxy));
+                reached
             }
             None => Config::incluster_dns().map_err(|error| {
                 unusable(
@@ -87,6 +91,7 @@ impl Connection {
             })?,
         };
         reached.connect_timeout = Some(config.connect_timeout);
+        // Of a connection; a request and its answer are timed as a whole below.
         reached.read_timeout = Some(config.timeout);
         reached.write_timeout = Some(config.timeout);
         // It would ask up to fifteen times more, and nobody would learn of Retry-After.
@@ -98,7 +103,7 @@ impl Connection {
         let namespace = config.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| reached.default_namespace.clone());
         let client = Client::try_from(reached)
-            .map_err(|error| unusable(&error, "Look at the certificates and keys that it names"))?;
+            .map_err(|error| unusable(&error, "Look at the certificates, keys and proxy that it names"))?;
         Ok(Self {
             client,
             config: Arc::new(config.clone()),
@@ -265,6 +270,10 @@ impl Connection {
             }
         }
     }
+}
+
+fn proxy(cluster: &NamedCluster) -> Option<http::Uri> {
+    cluster.cluster.as_ref()?.proxy_url.as_ref()?.parse().ok()
 }
 
 fn unsent(doing: &str, is_write: bool, error: &kube::Error) -> Error {

@@ -101,6 +101,7 @@ fn never_connected(error: &(dyn StdError + 'static)) -> bool {
 
 /// In a few words and without an address: `connection refused`.
 fn words(error: &(dyn StdError + 'static)) -> String {
+    let never_connected = never_connected(error);
     let known = chain(error).find_map(|error| {
         let words = match error.downcast_ref::<io::Error>()?.kind() {
             io::ErrorKind::ConnectionRefused => "connection refused",
@@ -110,7 +111,8 @@ fn words(error: &(dyn StdError + 'static)) -> String {
             }
             io::ErrorKind::HostUnreachable => "host unreachable",
             io::ErrorKind::NetworkUnreachable => "network unreachable",
-            io::ErrorKind::TimedOut => "no connection in time",
+            io::ErrorKind::TimedOut if never_connected => "no connection in time",
+            io::ErrorKind::TimedOut => "no answer in time",
             _ => return None,
         };
         Some(words.to_owned())

@@ -31,10 +31,14 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
         Kind::VirtualService,
         Kind::Subsets,
         Kind::Ingress,
+        Kind::Replicas,
     ] {
-        all.extend(ports::router_conformance!(scenes world(Arc::clone(cluster), kind)));
+        let scenes = match kind {
+            Kind::Replicas => ports::router_conformance!(fixed scenes world(Arc::clone(cluster), kind)),
+            _ => ports::router_conformance!(scenes world(Arc::clone(cluster), kind)),
+        };
+        all.extend(scenes.into_iter().map(|scene| scene.with(&format!("{kind:?}"))));
     }
-    all.extend(ports::router_conformance!(fixed scenes world(Arc::clone(cluster), Kind::Replicas)));
     all
 }
 

@@ -1,14 +1,16 @@
 //! A namespace with a workload, and longshore as the service account that deploys there.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter};
 use domain::Idem;
 use ports::{Fleet, Group, Launch, Mark, RouteRef, Side, WorkloadRef};
 use serde_json::{Value, json};
 use testkit::cluster::{Cluster, Rest, until};
-use testkit::peer::{Fault, Peer, When};
+use testkit::peer::{Fault, Peer, Phase, When};
+use tokio::sync::oneshot;
 
 /// As it is handed to people.
 pub const ROLE: &str = include_str!("../../../../deploy/kubernetes/role.yaml");
@@ -47,7 +49,11 @@ impl Site {
         })
         .await;
         let gate = cluster.gate();
-        let connection = connect(&cluster, &gate.url(), &namespace, &token).await;
+        let config = KubeConfig {
+            kubeconfig: Some(kubeconfig(&cluster, &gate.url(), &namespace, &token)),
+            ..KubeConfig::default()
+        };
+        let connection = Connection::open(&config).await.expect("is usable");
         Self {
             fleet: KubeFleet::new(&connection),
             router: KubeRouter::new(&connection),
@@ -154,11 +160,7 @@ impl Site {
 
     /// Somebody else wishes for that version.
     pub async fn meddle(&self, name: &str, version: &str) {
-        let change = json!({ "spec": { "template": { "spec": {
-            "containers": [{ "name": "web", "image": image(version) }],
-        } } } });
-        let path = format!("{}?fieldManager=kubectl", self.deployment(name));
-        self.admin().merge_by_name(&path, &change).await;
+        meddle(self.admin(), &self.deployment(name), version).await;
     }
 
     pub async fn group(&self, name: &str, side: Side) -> Option<Group> {
@@ -209,9 +211,42 @@ impl Site {
     pub fn gate(&self) -> &Peer {
         &self.gate
     }
+
+    /// Lets somebody act after our look and before our next write gets there. Not through the gate: it waits for them.
+    pub fn before_next_write(&self, act: impl Future<Output = ()> + Send + 'static) {
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        tokio::spawn(async move {
+            if begun.await.is_ok() {
+                act.await;
+                let _ = end.send(());
+            }
+        });
+        let once = Mutex::new(Some((begin, ended)));
+        self.gate.on_request(move |request, phase| {
+            if phase == Phase::Arrived
+                && request.is_write()
+                && let Some((begin, ended)) = once.lock().expect("nobody panicked").take()
+            {
+                let _ = begin.send(());
+                ended.recv().expect("it was done");
+            }
+        });
+    }
+
+    /// The same place for somebody else, or with other patience.
+    pub async fn connected(&self, token: &str, change: impl FnOnce(&mut KubeConfig)) -> Connection {
+        let config = kubeconfig(&self.cluster, &self.gate.url(), &self.namespace, token);
+        let mut config = KubeConfig {
+            kubeconfig: Some(config),
+            ..KubeConfig::default()
+        };
+        change(&mut config);
+        Connection::open(&config).await.expect("is usable")
+    }
 }
 
-pub async fn connect(cluster: &Cluster, url: &str, namespace: &str, token: &str) -> Connection {
+fn kubeconfig(cluster: &Cluster, url: &str, namespace: &str, token: &str) -> PathBuf {
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -222,11 +257,7 @@ pub async fn connect(cluster: &Cluster, url: &str, namespace: &str, token: &str)
     });
     let path = cluster.dir().join(format!("{namespace}.kubeconfig"));
     std::fs::write(&path, kubeconfig.to_string()).expect("writes a kubeconfig");
-    let config = KubeConfig {
-        kubeconfig: Some(path),
-        ..KubeConfig::default()
-    };
-    Connection::open(&config).await.expect("is usable")
+    path
 }
 
 pub fn image(version: &str) -> String {
@@ -248,4 +279,12 @@ fn template(name: &str, version: &str) -> Value {
 
 pub fn idem() -> Idem {
     Idem::new("task/run/step".to_owned())
+}
+
+pub async fn meddle(admin: &Rest, deployment: &str, version: &str) {
+    let change = json!({ "spec": { "template": { "spec": {
+        "containers": [{ "name": "web", "image": image(version) }],
+    } } } });
+    let path = format!("{deployment}?fieldManager=kubectl");
+    admin.merge_by_name(&path, &change).await;
 }

@@ -6,16 +6,23 @@ use tokio::task::JoinSet;
 
 /// One function of a suite with its world.
 pub struct Scene {
-    name: &'static str,
+    name: String,
     play: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Scene {
-    pub fn new(name: &'static str, play: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn new(name: &str, play: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             play: Box::pin(play),
         }
+    }
+
+    /// Says in which world it is played, where there are several.
+    #[must_use]
+    pub fn with(mut self, world: &str) -> Self {
+        self.name = format!("{world}: {}", self.name);
+        self
     }
 }
 
@@ -35,7 +42,7 @@ pub async fn play(scenes: impl IntoIterator<Item = Scene>, at_once: usize) {
         };
         if let Err(error) = played {
             let name = names.iter().find(|(id, _)| *id == error.id());
-            failed.extend(name.map(|(_, name)| *name));
+            failed.extend(name.map(|(_, name)| name.as_str().to_owned()));
         }
     }
     assert!(!names.is_empty(), "no scene was played");

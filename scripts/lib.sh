@@ -144,8 +144,10 @@ need_prometheus() {
 }
 
 need_etcd() {
-    have etcd || [ -x /usr/local/bin/etcd ] || [ -x "${KUBEBUILDER_ASSETS:-}/etcd" ] ||
-        install etcd 'tests run a Kubernetes of their own on it' 'brew install etcd' etcd-server
+    { have etcd || [ -x /usr/local/bin/etcd ] || [ -x "${KUBEBUILDER_ASSETS:-}/etcd" ]; } && return
+    install etcd 'tests run a Kubernetes of their own on it' 'brew install etcd' etcd-server
+    # Only the program is wanted, and no service of that name.
+    ! have systemctl || as_root systemctl disable --quiet --now etcd >/dev/null 2>&1 || true
 }
 
 # The programs of a Kubernetes without nodes: from KUBEBUILDER_ASSETS, or packed in shared/testcluster beside the

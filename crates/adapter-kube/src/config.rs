@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn its_schema_has_every_key_and_lengths_of_time_are_numbers() {
+        let schema = serde_json::json!(schemars::schema_for!(KubeConfig));
+        let written = serde_json::json!(KubeConfig::default());
+        let keys = |value: &serde_json::Value| -> Vec<String> {
+            value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, _)| key.clone())
+                .collect()
+        };
+        assert_eq!(keys(&schema["properties"]), keys(&written));
+        assert_eq!(schema["properties"]["timeout"]["type"], "number");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         let wrong = |change: fn(&mut KubeConfig)| {
             let mut config = KubeConfig {

@@ -3,7 +3,7 @@ use std::io;
 use std::sync::Arc;
 
 use domain::{Error, Result};
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig, NamedCluster};
@@ -215,8 +215,8 @@ impl Connection {
         };
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = method;
-        // A path that is none becomes one that nothing stands at; names are looked at before they come here.
-        *request.uri_mut() = path.parse().unwrap_or_default();
+        // Names are looked at before they come here; what is no path all the same is one that nothing stands at.
+        *request.uri_mut() = path.parse().unwrap_or(Uri::from_static("/apis/none"));
         let headers = request.headers_mut();
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         if let Ok(kind) = HeaderValue::from_str(kind) {
@@ -272,7 +272,7 @@ impl Connection {
     }
 }
 
-fn proxy(cluster: &NamedCluster) -> Option<http::Uri> {
+fn proxy(cluster: &NamedCluster) -> Option<Uri> {
     cluster.cluster.as_ref()?.proxy_url.as_ref()?.parse().ok()
 }
 

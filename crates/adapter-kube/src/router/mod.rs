@@ -240,6 +240,10 @@ impl KubeRouter {
     }
 
     async fn service(&self, name: &Name) -> Result<Value> {
+        // It may come from a route, where anything can stand.
+        if !is_plain(&name.namespace) || !is_plain(&name.name) {
+            return Err(Error::not_found(format!("there can be no Service {name}")));
+        }
         self.object(&name.path(CORE, "services"), "Service", name).await
     }
 

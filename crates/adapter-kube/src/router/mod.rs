@@ -1,5 +1,6 @@
 mod kinds;
 mod parting;
+mod route;
 
 use async_trait::async_trait;
 use domain::{Error, Idem, Result};
@@ -11,6 +12,7 @@ use crate::digest;
 use crate::names::{Name, is_plain};
 use kinds::items;
 use parting::{Backend, Place, granularity, ops, share};
+use route::{Kind, Route};
 
 const CORE: &str = "api/v1";
 const TRIES: u32 = 10;
@@ -24,23 +26,6 @@ pub struct KubeRouter {
     connection: Connection,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Service,
-    HttpRoute,
-    VirtualService,
-    Ingress,
-    Replicas,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Route {
-    kind: Kind,
-    name: Name,
-    /// Which Service of it is meant, where it sends to several.
-    service: Option<String>,
-}
-
 /// A route as it stands.
 struct Sight {
     route: Route,
@@ -50,39 +35,6 @@ struct Sight {
     places: Vec<Place>,
     /// Namespaces and selectors of the candidate's pods.
     candidates: Vec<(String, String)>,
-}
-
-impl Route {
-    fn read(at: &RouteRef, default: &str) -> Result<Self> {
-        let wrong = || {
-            Error::invalid(format!("`{}` names no route", at.name)).next(
-                "Write service/NAMESPACE/NAME, httproute/…, virtualservice/… or ingress/…, or NAMESPACE/NAME where \
-                 the number of replicas decides",
-            )
-        };
-        let (kind, rest) = at.name.split_once('/').unwrap_or(("", &at.name));
-        let (kind, rest) = match kind {
-            "service" => (Kind::Service, rest),
-            "httproute" => (Kind::HttpRoute, rest),
-            "virtualservice" => (Kind::VirtualService, rest),
-            "ingress" => (Kind::Ingress, rest),
-            _ => (Kind::Replicas, at.name.as_str()),
-        };
-        let parts: Vec<_> = rest.split('/').collect();
-        let (name, service) = match parts.as_slice() {
-            [name] => (format!("{default}/{name}"), None),
-            [namespace, name] => (format!("{namespace}/{name}"), None),
-            [namespace, name, service] if matches!(kind, Kind::HttpRoute | Kind::VirtualService) => {
-                (format!("{namespace}/{name}"), Some((*service).to_owned()))
-            }
-            _ => return Err(wrong()),
-        };
-        let name = Name::read(&name, default).map_err(|_| wrong())?;
-        if !service.as_deref().is_none_or(is_plain) {
-            return Err(wrong());
-        }
-        Ok(Self { kind, name, service })
-    }
 }
 
 impl Sight {
@@ -328,25 +280,6 @@ fn selector(service: &Value, label: &str, side: Option<Side>) -> String {
     others.chain(side).collect::<Vec<_>>().join(",")
 }
 
-/// How a candidate gets into a route that does not know it.
-fn unknown(at: &RouteRef, route: &Route) -> Error {
-    let error = Error::not_found(format!(
-        "{} in {} does not know the candidate",
-        at.name, at.target
-    ));
-    error.next(match route.kind {
-        Kind::Ingress => format!(
-            "Make an Ingress {} of the same hosts and paths, with {}: \"true\" and the candidate's Service",
-            route.name.on(Side::Candidate),
-            kinds::CANARY
-        ),
-        _ => {
-            "Put the candidate's Service (the stable one's name and -candidate) into its rule, with weight 0"
-                .to_owned()
-        }
-    })
-}
-
 #[async_trait]
 impl TrafficRouter for KubeRouter {
     async fn granularity(&self, at: &RouteRef) -> Result<Granularity> {
@@ -386,7 +319,7 @@ impl TrafficRouter for KubeRouter {
             let now = sight.traffic();
             let ops = ops(&sight.places, percent);
             if sight.places.is_empty() && percent > 0 {
-                return Err(unknown(at, &sight.route));
+                return Err(sight.route.unknown(at));
             }
             if ops.is_empty() {
                 return Ok(now);
@@ -434,46 +367,5 @@ impl TrafficRouter for KubeRouter {
         Err(Error::unavailable(format!(
             "could not {doing}: others wrote into it each of the {TRIES} times that we tried"
         )))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_route_is_named_by_its_kind_namespace_and_name() {
-        let read = |name: &str| {
-            let at = RouteRef {
-                target: "cluster".to_owned(),
-                name: name.to_owned(),
-            };
-            let route = Route::read(&at, "default").ok()?;
-            Some((route.kind, route.name.to_string(), route.service))
-        };
-        let of = |kind, name: &str, service: Option<&str>| {
-            Some((kind, name.to_owned(), service.map(str::to_owned)))
-        };
-        assert_eq!(read("service/shop/web"), of(Kind::Service, "shop/web", None));
-        assert_eq!(read("ingress/web"), of(Kind::Ingress, "default/web", None));
-        assert_eq!(
-            read("httproute/shop/web/cart"),
-            of(Kind::HttpRoute, "shop/web", Some("cart"))
-        );
-        assert_eq!(
-            read("virtualservice/shop/web"),
-            of(Kind::VirtualService, "shop/web", None)
-        );
-        assert_eq!(read("shop/web"), of(Kind::Replicas, "shop/web", None));
-        for wrong in [
-            "",
-            "service/",
-            "service/shop/web/cart",
-            "httproute/shop/web/..",
-            "a/b/c",
-            "Service/a",
-        ] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
     }
 }

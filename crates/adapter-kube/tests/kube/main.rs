@@ -6,6 +6,7 @@
 mod connection;
 mod fleet;
 mod fleet_conformance;
+mod refusals;
 mod router;
 mod router_conformance;
 mod routes;
@@ -23,7 +24,10 @@ const AT_ONCE: usize = 6;
 async fn deployments_behind_the_fleet_port() {
     let cluster = Arc::new(Cluster::start().await);
     let scenes = fleet_conformance::scenes(&cluster);
-    play(scenes.into_iter().chain(fleet::scenes(&cluster)), AT_ONCE).await;
+    let more = [fleet::scenes(&cluster), refusals::scenes(&cluster)]
+        .into_iter()
+        .flatten();
+    play(scenes.into_iter().chain(more), AT_ONCE).await;
     let cluster = Arc::into_inner(cluster).expect("all scenes are over");
     connection::an_api_server_that_comes_and_goes(cluster).await;
 }

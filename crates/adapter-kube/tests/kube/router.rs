@@ -13,15 +13,7 @@ use crate::routes::Kind;
 use crate::site::{SIDE, Site, idem};
 
 pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
-    macro_rules! scenes {
-        ($($name:ident)+) => {
-            vec![$(Scene::new(stringify!($name), {
-                let cluster = Arc::clone(cluster);
-                async move { $name(Site::start(cluster).await).await }
-            })),+]
-        };
-    }
-    scenes!(
+    crate::site::scenes!(cluster,
         a_service_that_sends_to_the_wrong_side_is_refused
         nobody_is_sent_to_where_nobody_is
         a_candidate_that_a_route_does_not_know_gets_nothing

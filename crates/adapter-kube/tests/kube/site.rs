@@ -288,3 +288,14 @@ pub async fn meddle(admin: &Rest, deployment: &str, version: &str) {
     let path = format!("{deployment}?fieldManager=kubectl");
     admin.merge_by_name(&path, &change).await;
 }
+
+/// Each of these functions of a site as a scene.
+macro_rules! scenes {
+    ($cluster:expr, $($name:ident)+) => {
+        vec![$(Scene::new(stringify!($name), {
+            let cluster = Arc::clone($cluster);
+            async move { $name(Site::start(cluster).await).await }
+        })),+]
+    };
+}
+pub(crate) use scenes;

@@ -45,7 +45,7 @@ pub struct Versions {
 }
 
 /// Makes a test of every function of the suite; `local` is for fleets without a connection that could break. `scenes`
-/// makes a list of them for [`play`](super::play) instead.
+/// makes a list of them for [`play`](crate::conformance::play) instead.
 #[macro_export]
 macro_rules! fleet_conformance {
     ($world:expr) => {

@@ -28,7 +28,7 @@ pub trait RouterWorld: Send + Sync {
 }
 
 /// Makes a test of every function of the suite; `fixed` is for routers whose share is a matter of replicas. `scenes` makes
-/// a list of them for [`play`](super::play) instead.
+/// a list of them for [`play`](crate::conformance::play) instead.
 #[macro_export]
 macro_rules! router_conformance {
     ($world:expr) => {

@@ -143,6 +143,40 @@ need_prometheus() {
         install Prometheus 'tests ask a real one for measurements' 'brew install prometheus' prometheus
 }
 
+need_etcd() {
+    { have etcd || [ -x /usr/local/bin/etcd ] || [ -x "${KUBEBUILDER_ASSETS:-}/etcd" ]; } && return
+    install etcd 'tests run a Kubernetes of their own on it' 'brew install etcd' etcd-server
+    # Only the program is wanted, and no service of that name.
+    ! have systemctl || as_root systemctl disable --quiet --now etcd >/dev/null 2>&1 || true
+}
+
+# The programs of a Kubernetes without nodes: from KUBEBUILDER_ASSETS, or packed in shared/testcluster beside the
+# repository. Leaves their folder in KUBEBUILDER_ASSETS.
+need_kubernetes() {
+    local packed=${LONGSHORE_SHARED:-$repo/../shared}/testcluster folder=$target/testcluster program
+    if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+        for program in kube-apiserver kube-controller-manager; do
+            [ -x "$KUBEBUILDER_ASSETS/$program" ] ||
+                die "KUBEBUILDER_ASSETS names a folder without $program: $KUBEBUILDER_ASSETS"
+        done
+        return
+    fi
+    for program in kube-apiserver kube-controller-manager; do
+        [ ! -x "$folder/$program" ] || continue
+        [ -r "$packed/$program.xz" ] ||
+            die "no $program to test against Kubernetes with." \
+                "With Go: go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path" \
+                "prints a folder: name it in KUBEBUILDER_ASSETS and run the script again."
+        have xz || install xz "the tests' Kubernetes is packed with it" 'brew install xz' xz-utils
+        say "unpacking $program"
+        mkdir -p "$folder"
+        xz --decompress --stdout "$packed/$program.xz" >"$folder/$program.part"
+        chmod +x "$folder/$program.part"
+        mv "$folder/$program.part" "$folder/$program"
+    done
+    export KUBEBUILDER_ASSETS=$folder
+}
+
 need_openssl() {
     have openssl || install OpenSSL 'tests make certificates with it' 'brew install openssl' openssl
 }

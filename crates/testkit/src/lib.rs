@@ -2,6 +2,7 @@
 
 mod backend;
 mod certificate;
+pub mod cluster;
 pub mod conformance;
 mod faulty;
 pub mod github;

@@ -19,6 +19,7 @@ const SERVING: &[&str] = &[
     "tickets",
     "adapter-forge",
     "adapter-host",
+    "adapter-kube",
     "adapter-monitor",
     "api",
     "daemon",

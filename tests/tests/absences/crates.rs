@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tickets", &["domain", "ports", "store"]),
     ("adapter-forge", &["domain", "ports"]),
     ("adapter-host", &["domain", "ports"]),
+    ("adapter-kube", &["domain", "ports"]),
     ("adapter-monitor", &["domain", "ports"]),
     ("api", &["domain", "ports", "store"]),
     ("daemon", ANY),

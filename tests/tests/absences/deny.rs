@@ -116,22 +116,25 @@ fn one(allowed: &[&str], words: &[&str], at: &mut usize) -> bool {
         *at += 1;
         return met;
     }
-    let with_exception = words.get(*at) == Some(&"WITH");
-    if with_exception {
-        *at += 2;
+    if words.get(*at) != Some(&"WITH") {
+        return allowed.contains(&word);
     }
-    allowed.contains(&word) && !with_exception
+    // An exception is accepted by name, together with its licence.
+    let exception = words.get(*at + 1).copied().unwrap_or_default();
+    *at += 2;
+    allowed.contains(&format!("{word} WITH {exception}").as_str())
 }
 
 #[test]
 fn licence_expressions_are_read_as_spdx_means_them() {
-    let accepts = |expression| accepts(&["MIT", "ISC"], expression);
+    let accepts = |expression| accepts(&["MIT", "ISC", "B WITH f"], expression);
     for good in [
         "MIT",
         "MIT OR GPL-3.0",
         "GPL-3.0/MIT",
         "(GPL-3.0 OR ISC) AND MIT",
         "X WITH e OR X OR MIT",
+        "B WITH f AND ISC",
     ] {
         assert!(accepts(good), "{good}");
     }
@@ -141,6 +144,8 @@ fn licence_expressions_are_read_as_spdx_means_them() {
         "MIT AND GPL-3.0",
         "(MIT OR ISC) AND GPL-3.0",
         "MIT WITH e",
+        "B",
+        "B WITH e",
         "MIT )",
     ] {
         assert!(!accepts(bad), "{bad}");

@@ -85,7 +85,7 @@ async fn serve_over(
     let at = listener
         .local_addr()
         .map_err(|error| Error::internal("could not tell the API's address").because(&error))?;
-    let working = worker::work(settings, handlers, &store, &forges, local.clone(), shutdown)?;
+    let working = worker::work(settings, handlers, &store, &forges, local.clone(), shutdown).await?;
     let serving = serve::api(settings, listener, desk.clone(), shutdown.drain.clone())?;
     let working = tokio::spawn(working);
     let serving = tokio::spawn(serving);

@@ -35,7 +35,7 @@ pub async fn run(command: cli::Worker, settings: &Settings, handlers: Handlers) 
     };
     let store = store?;
     let forges = Arc::new(Forges::new(&wiring::forge_config(settings))?);
-    let worker = work(settings, handlers, &store, &forges, forges.clone(), &shutdown)?;
+    let worker = work(settings, handlers, &store, &forges, forges.clone(), &shutdown).await?;
     let api = match listener {
         Some(listener) => {
             let desk = wiring::store(settings, As::Api).await?;
@@ -77,7 +77,7 @@ pub async fn close(stores: &[Store]) {
 
 /// The claim loop, the listener that wakes it and the drainer of the ticket outbox, as one future that ends after
 /// `shutdown.drain`: first the work, then the notes about it.
-pub fn work(
+pub async fn work(
     settings: &Settings,
     handlers: Handlers,
     store: &Store,
@@ -87,7 +87,7 @@ pub fn work(
 ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Failure> {
     let memory = Arc::new(store.clone());
     let fix_build = FixBuild::new(forges.clone(), memory.clone(), memory, settings.fix_build.clone());
-    let reach = Reach::new(settings, store, forges)?;
+    let reach = Reach::new(settings, store, forges).await?;
     let built_in = worker::Registry::new()
         .register(fix_build)
         .register(Deploy::new(reach.outside.clone()))

@@ -93,6 +93,25 @@ fn outside(found: &mut Found<'_>) {
             found.add(&super::join("hosts", name), format!("cannot be used: {error}"));
         }
     }
+    for (name, cluster) in &settings.clusters {
+        let key = super::join("clusters", name);
+        if let Err(error) = cluster.check() {
+            found.add(&key, format!("cannot be used: {error}"));
+        } else if settings.hosts.contains_key(name) {
+            found.add(
+                &key,
+                format!("has the name of `hosts.{name}`; targets are told apart by their names"),
+            );
+        }
+    }
+    for (name, command) in &settings.checks.commands {
+        let key = super::join("checks.commands", name);
+        if !command.program.is_absolute() {
+            found.add(&key, "needs the whole path of its `program`");
+        }
+        found.lasting(&format!("{key}.timeout"), command.timeout);
+        found.no_longer(&format!("{key}.timeout"), command.timeout, LONGEST_WAIT);
+    }
     for (name, store) in &settings.metrics {
         let key = super::join("metrics", name);
         let secrets = [&store.bearer_token, &store.password].into_iter().flatten();

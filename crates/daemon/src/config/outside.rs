@@ -9,11 +9,14 @@ use url::Url;
 
 use super::values::{Secret, Span, WebUrl};
 
-/// A store that speaks Prometheus's HTTP API.
+/// A store of measurements.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsStore {
-    /// What stands before `/api/v1`; a path that a proxy wants belongs to it.
+    /// What it speaks: `prometheus` (PromQL), or `loki` (LogQL's metric queries).
+    #[serde(default)]
+    pub kind: StoreKind,
+    /// What stands before `/api/v1` (`/loki/api/v1`); a path that a proxy wants belongs to it.
     #[schemars(with = "String")]
     pub url: Url,
     #[serde(default)]
@@ -69,4 +72,36 @@ fn gitlab() -> String {
 #[serde(default, deny_unknown_fields)]
 pub struct Checks {
     pub ca_file: Option<PathBuf>,
+    pub commands: BTreeMap<String, CheckCommand>,
+}
+
+/// A command that says by its exit code whether something is well. It gets nothing of the worker's environment.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckCommand {
+    /// Its whole path.
+    pub program: PathBuf,
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Its environment, beside `PATH` and what a check tells it; the values are secret.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs; where the worker does when left out.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+    /// After which it is killed, with everything that it started.
+    #[serde(default = "minute")]
+    pub timeout: Span,
+}
+
+fn minute() -> Span {
+    Span::seconds(60)
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    #[default]
+    Prometheus,
+    Loki,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use adapter_host::HostConfig;
+use adapter_kube::KubeConfig;
 use domain::Verdict;
 use pipelines::FixBuildConfig;
 use schemars::JsonSchema;
@@ -26,6 +27,7 @@ pub struct Settings {
     pub tickets: Tickets,
     pub fix_build: FixBuildConfig,
     pub hosts: BTreeMap<String, HostConfig>,
+    pub clusters: BTreeMap<String, KubeConfig>,
     pub metrics: BTreeMap<String, MetricsStore>,
     pub checks: Checks,
     pub flags: BTreeMap<String, FlagProject>,

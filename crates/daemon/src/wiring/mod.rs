@@ -129,6 +129,9 @@ pub fn install_redaction(settings: &Settings) {
         secrets.extend(own.chain(store.headers.values()).map(|secret| secret.secret()));
         secrets.extend(store.proxy.as_ref().and_then(WebUrl::password));
     }
+    for command in settings.checks.commands.values() {
+        secrets.extend(command.env.values().map(|secret| secret.secret()));
+    }
     for url in [&settings.database.url, &settings.database.direct_url]
         .into_iter()
         .flatten()

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use adapter_forge::{ForgeFlags, Forges};
 use adapter_host::{HaproxyRouter, HostConfig, HostFleet, KeeperCommand};
-use adapter_monitor::{Metrics, ProbeConfig, Probes, StoreConfig};
+use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter};
+use adapter_monitor::{CommandConfig, Metrics, ProbeConfig, Probes, StoreConfig};
 use deploy::{Outside, Target};
 use domain::{Error, RepoRef};
 use ports::TrafficRouter;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{MetricsStore, Settings, WebUrl};
+use crate::config::{CheckCommand, MetricsStore, Settings, StoreKind, WebUrl};
 
 /// How soon a keeper that died is replaced.
 const KEEP_EVERY: Duration = Duration::from_secs(15);
@@ -26,7 +27,8 @@ pub struct Reach {
 }
 
 impl Reach {
-    pub fn new(settings: &Settings, store: &Store, forges: &Arc<Forges>) -> Result<Self, Error> {
+    /// Asks nobody anything yet.
+    pub async fn new(settings: &Settings, store: &Store, forges: &Arc<Forges>) -> Result<Self, Error> {
         let memory = Arc::new(store.clone());
         let mut targets = BTreeMap::new();
         let mut hosts = Vec::new();
@@ -38,6 +40,9 @@ impl Reach {
                 router,
             };
             targets.insert(name.clone(), target);
+        }
+        for (name, config) in &settings.clusters {
+            targets.insert(name.clone(), cluster(name, config).await?);
         }
         let flags = settings.flags.iter().map(|(name, project)| {
             let at = RepoRef {
@@ -98,6 +103,15 @@ fn host(name: &str, config: &HostConfig) -> Result<(HostFleet, Option<Arc<dyn Tr
     Ok((fleet, router))
 }
 
+async fn cluster(name: &str, config: &KubeConfig) -> Result<Target, Error> {
+    let within = |error: Error| error.context(format!("`clusters.{name}` cannot be used"));
+    let connection = Connection::open(config).await.map_err(within)?;
+    Ok(Target {
+        fleet: Arc::new(KubeFleet::new(&connection)),
+        router: Some(Arc::new(KubeRouter::new(&connection))),
+    })
+}
+
 /// This very program, as it is now: one that was replaced while we run is found under its name.
 pub fn keeper() -> Result<KeeperCommand, Error> {
     let own = std::env::current_exe()
@@ -121,6 +135,10 @@ pub fn metrics(settings: &Settings) -> Result<Metrics, Error> {
 
 fn metrics_store(given: &MetricsStore) -> StoreConfig {
     let mut store = StoreConfig::new(given.url.clone());
+    store.kind = match given.kind {
+        StoreKind::Prometheus => adapter_monitor::StoreKind::Prometheus,
+        StoreKind::Loki => adapter_monitor::StoreKind::Loki,
+    };
     store.bearer_token = given.bearer_token.as_ref().map(|token| token.secret());
     store.username.clone_from(&given.username);
     store.password = given.password.as_ref().map(|password| password.secret());
@@ -140,6 +158,25 @@ fn metrics_store(given: &MetricsStore) -> StoreConfig {
 fn probes(settings: &Settings) -> Result<Probes, Error> {
     Probes::new(&ProbeConfig {
         ca_file: settings.checks.ca_file.clone(),
+        commands: settings
+            .checks
+            .commands
+            .iter()
+            .map(|(name, command)| (name.clone(), check_command(command)))
+            .collect(),
         ..ProbeConfig::default()
     })
+}
+
+fn check_command(given: &CheckCommand) -> CommandConfig {
+    let mut command = CommandConfig::new(given.program.clone());
+    command.args.clone_from(&given.args);
+    command.env = given
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.secret()))
+        .collect();
+    command.folder.clone_from(&given.folder);
+    command.timeout = given.timeout.0;
+    command
 }

@@ -44,17 +44,26 @@ pub struct Versions {
     pub missing: String,
 }
 
-/// Makes a test of every function of the suite; `local` is for fleets without a connection that could break.
+/// Makes a test of every function of the suite; `local` is for fleets without a connection that could break. `scenes`
+/// makes a list of them for [`play`](crate::conformance::play) instead.
 #[macro_export]
 macro_rules! fleet_conformance {
     ($world:expr) => {
-        $crate::fleet_conformance!(local $world);
-        $crate::fleet_conformance!(@tests $world;
-            a_rate_limit_says_how_long_to_wait
-            a_cut_connection_is_in_doubt_and_mended_by_asking_again);
+        $crate::fleet_conformance! { @all tests $world }
     };
     (local $world:expr) => {
-        $crate::fleet_conformance!(@tests $world;
+        $crate::fleet_conformance! { @local tests $world; }
+    };
+    (scenes $world:expr) => {
+        $crate::fleet_conformance! { @all scenes $world }
+    };
+    (@all $how:ident $world:expr) => {
+        $crate::fleet_conformance! { @local $how $world;
+            a_rate_limit_says_how_long_to_wait
+            a_cut_connection_is_in_doubt_and_mended_by_asking_again }
+    };
+    (@local $how:ident $world:expr; $($more:ident)*) => {
+        $crate::fleet_conformance! { @$how $world;
             what_runs_is_observed
             a_version_has_one_full_name
             a_roll_out_replaces_the_version_and_keeps_the_number
@@ -68,7 +77,8 @@ macro_rules! fleet_conformance {
             what_somebody_else_changed_is_a_conflict
             a_mark_outlives_progress_and_not_a_wish
             what_is_missing_is_not_found
-            writes_without_the_right_are_denied);
+            writes_without_the_right_are_denied
+            $($more)* }
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(
@@ -77,6 +87,14 @@ macro_rules! fleet_conformance {
                 $crate::conformance::fleet::$test(&$world).await;
             }
         )+
+    };
+    (@scenes $world:expr; $($test:ident)+) => {
+        vec![$(
+            $crate::conformance::Scene::new(stringify!($test), {
+                let world = $world;
+                async move { $crate::conformance::fleet::$test(&world.await).await }
+            })
+        ),+]
     };
 }
 

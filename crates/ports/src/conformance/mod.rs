@@ -19,7 +19,9 @@ pub mod memory;
 pub mod metrics;
 pub mod probe;
 pub mod repos;
+mod scenes;
 pub mod tickets;
 pub mod traffic;
 
 pub use breakage::Breakage;
+pub use scenes::{Scene, play};

@@ -27,11 +27,24 @@ pub trait RouterWorld: Send + Sync {
     async fn break_next(&self, breakage: Breakage);
 }
 
-/// Makes a test of every function of the suite; `fixed` is for routers whose share is a matter of replicas.
+/// Makes a test of every function of the suite; `fixed` is for routers whose share is a matter of replicas. `scenes` makes
+/// a list of them for [`play`](crate::conformance::play) instead.
 #[macro_export]
 macro_rules! router_conformance {
     ($world:expr) => {
-        $crate::router_conformance!(@tests $world;
+        $crate::router_conformance! { @all tests $world }
+    };
+    (fixed $world:expr) => {
+        $crate::router_conformance! { @fixed tests $world }
+    };
+    (scenes $world:expr) => {
+        $crate::router_conformance! { @all scenes $world }
+    };
+    (fixed scenes $world:expr) => {
+        $crate::router_conformance! { @fixed scenes $world }
+    };
+    (@all $how:ident $world:expr) => {
+        $crate::router_conformance! { @$how $world;
             a_share_is_set_and_is_what_was_said
             every_share_is_the_nearest_one
             a_repeated_share_is_set_once
@@ -39,12 +52,12 @@ macro_rules! router_conformance {
             more_than_everything_is_refused
             what_is_missing_is_not_found
             a_share_without_the_right_to_write_is_denied
-            a_cut_connection_is_in_doubt_and_mended_by_asking_again);
+            a_cut_connection_is_in_doubt_and_mended_by_asking_again }
     };
-    (fixed $world:expr) => {
-        $crate::router_conformance!(@tests $world;
+    (@fixed $how:ident $world:expr) => {
+        $crate::router_conformance! { @$how $world;
             a_share_that_replicas_decide_cannot_be_set
-            what_is_missing_is_not_found);
+            what_is_missing_is_not_found }
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(
@@ -53,6 +66,14 @@ macro_rules! router_conformance {
                 $crate::conformance::traffic::$test(&$world).await;
             }
         )+
+    };
+    (@scenes $world:expr; $($test:ident)+) => {
+        vec![$(
+            $crate::conformance::Scene::new(stringify!($test), {
+                let world = $world;
+                async move { $crate::conformance::traffic::$test(&world.await).await }
+            })
+        ),+]
     };
 }
 

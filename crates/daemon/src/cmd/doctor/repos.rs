@@ -143,7 +143,12 @@ fn unmet(settings: &Settings, all: &Environments) -> Option<(String, String)> {
     all.iter().find_map(|(name, of)| {
         let measured = !of.analysis.metrics.is_empty();
         let missing = [
-            known("target", "hosts", &of.target, settings.hosts.keys().collect()),
+            known(
+                "target",
+                "hosts] or [clusters",
+                &of.target,
+                settings.hosts.keys().chain(settings.clusters.keys()).collect(),
+            ),
             measured
                 .then(|| {
                     let stores = settings.metrics.keys().collect();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adapter_host::{HaproxyRouter, HostConfig};
+use adapter_kube::{Connection, KubeConfig};
 use chrono::Utc;
 use domain::Error;
 use ports::{Granularity, MetricQuery, MetricQuestion, RouteRef, TrafficRouter, Window};
@@ -19,11 +20,14 @@ pub async fn look(settings: &Settings, found: &mut Findings) {
     for (name, config) in &settings.hosts {
         host(name, config, found).await;
     }
-    if settings.hosts.is_empty() {
+    for (name, config) in &settings.clusters {
+        cluster(name, config, found).await;
+    }
+    if settings.hosts.is_empty() && settings.clusters.is_empty() {
         found.warn(
             "targets",
             "no target is configured, so nothing can be deployed",
-            "Describe one under [hosts]; docs/hosts.md shows how. Nothing, if this worker deploys nothing",
+            "Describe one under [hosts] or [clusters]; docs/hosts.md and docs/kubernetes.md show how. Nothing, if this worker deploys nothing",
         );
     }
     metrics(settings, found).await;
@@ -86,6 +90,29 @@ async fn host(name: &str, config: &HostConfig, found: &mut Findings) {
                 "docs/hosts.md shows what haproxy.cfg declares",
             ),
         }
+    }
+}
+
+async fn cluster(name: &str, config: &KubeConfig, found: &mut Findings) {
+    const PAGE: &str = "docs/kubernetes.md explains the keys of [clusters]";
+    let connection = match Connection::open(config).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            found.error("targets", &error.context(name.to_owned()), PAGE);
+            return;
+        }
+    };
+    match connection.check(None).await {
+        Ok(checked) if checked.missing.is_empty() => {
+            let what = format!("{name}: Kubernetes {} answers, and we may deploy there", checked.version);
+            found.ok("targets", what);
+        }
+        Ok(checked) => found.fail(
+            "targets",
+            format!("{name}: {}", checked.missing.join("; ")),
+            "Give longshore's user the Role of deploy/kubernetes/role.yaml in each namespace that it deploys to",
+        ),
+        Err(error) => found.error("targets", &error.context(name.to_owned()), PAGE),
     }
 }
 

@@ -1,0 +1,151 @@
+//! What is told when a cluster says no, or nothing at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_kube::{Checked, KubeFleet};
+use domain::ErrorKind;
+use ports::conformance::Scene;
+use ports::{Fleet, RollOut, Side, WorkloadRef};
+use serde_json::json;
+use testkit::cluster::Cluster;
+use testkit::peer::{Fault, When};
+
+use crate::site::{Site, idem};
+
+pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
+    crate::site::scenes!(cluster,
+        names_may_leave_out_what_is_plain
+        every_refusal_says_what_happened_and_what_to_do
+        a_check_says_what_may_not_be_done
+    )
+}
+
+async fn names_may_leave_out_what_is_plain(site: Site) {
+    let labels = json!({ "app": "single" });
+    let single = json!({
+        "metadata": { "name": "single" },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "only", "image": "shop/single:v1" }] },
+            },
+        },
+    });
+    site.admin()
+        .create(&site.path("apis/apps/v1", "deployments"), &single)
+        .await;
+    let namespace = site.namespace.clone();
+    let connection = site
+        .connected(&site.token, |config| config.namespace = Some(namespace))
+        .await;
+    let fleet = KubeFleet::new(&connection);
+    let at = |container: Option<&str>| WorkloadRef {
+        target: "cluster".to_owned(),
+        name: "single".to_owned(),
+        container: container.map(str::to_owned),
+    };
+    assert_eq!(
+        fleet.resolve(&at(None), "v2").await.as_deref(),
+        Ok("shop/single:v2")
+    );
+    let error = fleet
+        .resolve(&at(Some("onyl")), "v2")
+        .await
+        .expect_err("none of that name");
+    assert!(error.to_string().ends_with("Did you mean only?"), "{error}");
+}
+
+async fn every_refusal_says_what_happened_and_what_to_do(site: Site) {
+    site.make("checkout", "v1", 1).await;
+    let seen = site.group("checkout", Side::Stable).await.expect("stands").mark;
+    let empty = RollOut {
+        version: String::new(),
+        replicas: 1,
+        pace: None,
+    };
+    let error = site
+        .fleet
+        .roll_out(&site.at(), &empty, Some(&seen), &idem())
+        .await;
+    let error = error.expect_err("an image has a name");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("spec.template.spec.containers[1].image"),
+        "{error}"
+    );
+
+    site.gate().fault(
+        &When::on("GET", "/deployments/"),
+        &Fault::RateLimited(Duration::from_secs(2)),
+    );
+    let error = site
+        .fleet
+        .observe(&site.at(), Side::Stable)
+        .await
+        .expect_err("is refused");
+    assert_eq!(
+        (error.kind, error.retry_after()),
+        (ErrorKind::RateLimited, Some(Duration::from_secs(2)))
+    );
+
+    for (fault, kind) in [
+        (Fault::Status(503), ErrorKind::Unavailable),
+        (Fault::Status(500), ErrorKind::Timeout),
+        (Fault::Cut, ErrorKind::Timeout),
+    ] {
+        site.break_next(&fault);
+        let error = site.fleet.pause(&site.at(), true, &seen, &idem()).await;
+        assert_eq!(error.expect_err("is broken").kind, kind, "{fault:?}");
+    }
+    let hasty = site
+        .connected(&site.token, |config| {
+            config.timeout = domain::Span(Duration::from_millis(700))
+        })
+        .await;
+    let hasty = KubeFleet::new(&hasty);
+    site.gate().fault(&When::on("PATCH", ""), &Fault::DoneThenHang);
+    let error = hasty
+        .pause(&site.at(), true, &seen, &idem())
+        .await
+        .expect_err("no answer");
+    assert!(
+        error.is_in_doubt() && error.to_string().contains("no answer "),
+        "{error}"
+    );
+    let paused = hasty.pause(&site.at(), true, &seen, &idem()).await;
+    assert_ne!(paused.expect("finds it done"), seen);
+
+    let stranger = KubeFleet::new(&site.connected("a-token-of-nobody", |_| ()).await);
+    let error = stranger
+        .observe(&site.at(), Side::Stable)
+        .await
+        .expect_err("is nobody");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+    assert!(
+        error.to_string().contains("credentials that the cluster takes"),
+        "{error}"
+    );
+}
+
+async fn a_check_says_what_may_not_be_done(site: Site) {
+    let namespace = Some(site.namespace.as_str());
+    let checked = site.connection.check(namespace).await.expect("answers");
+    assert!(checked.version.starts_with("v1."), "{checked:?}");
+    assert!(
+        checked.missing.is_empty() && checked.complete().is_ok(),
+        "the role has it all: {checked:?}"
+    );
+    site.deny_writes().await;
+    let checked = site.connection.check(namespace).await.expect("answers");
+    let on = |verb: &str| format!("may not {verb} deployments in {}", site.namespace);
+    assert_eq!(checked.missing, ["create", "patch", "delete"].map(on));
+    let error = checked.complete().expect_err("is incomplete");
+    assert_eq!(error.kind, ErrorKind::Denied);
+    assert!(error.to_string().contains("docs/kubernetes.md"), "{error}");
+    let nowhere: Checked = site.connection.check(Some("elsewhere")).await.expect("answers");
+    assert_eq!(nowhere.missing.len(), 9, "{nowhere:?}");
+}

@@ -1,6 +1,7 @@
 //! The keeper of one workload's processes.
 
 mod plan;
+mod port;
 mod process;
 mod ready;
 mod router;

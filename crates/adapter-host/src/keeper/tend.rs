@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use domain::{Error, Result};
@@ -10,6 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout_at;
 
 use super::plan::plan;
+use super::port::{free_port, is_free};
 use super::process::{Process, Start};
 use super::router::{self, Front};
 use super::{SOON, ready};
@@ -439,13 +439,4 @@ impl Keeper {
         }
         trouble
     }
-}
-
-fn is_free(address: IpAddr, port: u16) -> bool {
-    TcpListener::bind((address, port)).is_ok()
-}
-
-fn free_port(workload: &WorkloadConfig, address: IpAddr, taken: &[u16]) -> Option<u16> {
-    let (first, last) = workload.ports;
-    (first..=last).find(|port| !taken.contains(port) && is_free(address, *port))
 }

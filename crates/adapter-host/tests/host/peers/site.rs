@@ -210,7 +210,12 @@ impl Site {
     pub async fn kill_keeper(&self) {
         let pid = self.keeper_pid().await;
         signal(pid, Signal::KILL);
-        until("the keeper is gone", || async { !lives(pid) }).await;
+        // Its other threads may outlive the first by a moment, and its lock with them.
+        let lock = File::open(self.folder().join("keeper.lock")).expect("is there");
+        until("the keeper is gone", || async {
+            !lives(pid) && lock.try_lock_shared().is_ok()
+        })
+        .await;
     }
 
     /// The processes of replicas that live, whoever keeps them.

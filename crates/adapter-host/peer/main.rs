@@ -31,6 +31,11 @@ fn main() {
             let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
             for stream in listener.incoming() {
                 let (stream, version) = (stream.expect("a connection"), version.to_owned());
+                if version.contains("hanging") {
+                    // Taken, and never answered.
+                    std::mem::forget(stream);
+                    continue;
+                }
                 std::thread::spawn(move || _ = answer(&stream, &version));
             }
         }

@@ -1,18 +1,20 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::{Error, Result, Span};
 use ports::{Pace, Portion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::haproxy::{HaproxyConfig, name};
+use crate::haproxy::{Address, HaproxyConfig, name};
 
 /// Workloads that run as processes on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostConfig {
-    /// Where wishes, states and logs are kept; made when absent. It must outlive restarts of the host.
+    /// Where wishes, states and logs are kept: a whole path, made when absent. It must outlive restarts of the machine.
     pub state: PathBuf,
     /// The HAProxy in front of the workloads that name a `backend`.
     #[serde(default)]
@@ -40,7 +42,8 @@ pub struct WorkloadConfig {
     pub ports: (u16, u16),
     #[serde(default)]
     pub ready: Ready,
-    /// How long a readiness check may take, and the pause between two of a replica that is ready.
+    /// How long a readiness check may take, and the pause between two of a replica that is ready; a new one is asked
+    /// more often.
     #[serde(default = "one")]
     pub ready_interval: Span,
     /// The backend of HAProxy whose servers are pointed at the replicas. Without, who sends traffic finds them itself.
@@ -95,13 +98,95 @@ impl HostConfig {
         if let Some(haproxy) = &self.haproxy {
             haproxy.check()?;
         }
+        if !self.state.is_absolute() {
+            return Err(Error::invalid(format!(
+                "`state` is not a whole path: {}",
+                self.state.display()
+            )));
+        }
         for (name, workload) in &self.workloads {
             workload.check(self.haproxy.is_some()).map_err(|error| {
                 error.context(format!("the workload {name} cannot be kept as configured"))
             })?;
         }
-        Ok(())
+        let all: Vec<_> = self.shares(String::clone).collect();
+        apart(&all)
     }
+
+    /// What several hosts of one worker must not share, for all of them are this machine. Each by its name.
+    pub fn check_together<'a>(hosts: impl IntoIterator<Item = (&'a str, &'a Self)>) -> Result<()> {
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        for (place, (name, host)) in hosts.iter().enumerate() {
+            let folders =
+                |other: &Self| other.state.starts_with(&host.state) || host.state.starts_with(&other.state);
+            if let Some((other, _)) = hosts[..place].iter().find(|(_, other)| folders(other)) {
+                return Err(Error::invalid(format!(
+                    "the hosts {other} and {name} keep their `state` in one folder: {}",
+                    host.state.display()
+                ))
+                .next("Give each host a folder of its own"));
+            }
+        }
+        let named = hosts
+            .iter()
+            .flat_map(|(host, config)| config.shares(move |workload| format!("{host}/{workload}")));
+        apart(&named.collect::<Vec<_>>())
+    }
+
+    fn shares<'a>(&'a self, name: impl Fn(&String) -> String + 'a) -> impl Iterator<Item = Shares<'a>> {
+        let socket = self.haproxy.as_ref().map(|haproxy| &haproxy.socket);
+        self.workloads.iter().map(move |(workload, config)| Shares {
+            name: name(workload),
+            backend: socket.zip(config.backend.as_deref()),
+            config,
+        })
+    }
+}
+
+/// What a workload has of the machine.
+struct Shares<'a> {
+    name: String,
+    backend: Option<(&'a Address, &'a str)>,
+    config: &'a WorkloadConfig,
+}
+
+/// No two have a port or a server of HAProxy in common: each would take it from the other.
+fn apart(all: &[Shares<'_>]) -> Result<()> {
+    for (place, one) in all.iter().enumerate() {
+        for other in &all[..place] {
+            let ((first, last), (from, to)) = (one.config.ports, other.config.ports);
+            let one_address = match (one.config.ip(), other.config.ip()) {
+                (Ok(a), Ok(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
+                _ => false,
+            };
+            if one_address && first <= to && from <= last {
+                return Err(Error::invalid(format!(
+                    "the workloads {} and {} have ports in common: `ports` is {from} to {to}, and {first} to {last}",
+                    other.name, one.name
+                ))
+                .next("Give each workload ports of its own"));
+            }
+            if let Some((_, backend)) = one.backend.filter(|_| one.backend == other.backend) {
+                return Err(Error::invalid(format!(
+                    "the workloads {} and {} have one `backend`: {backend}",
+                    other.name, one.name
+                ))
+                .next("Give each workload a backend of its own"));
+            }
+        }
+    }
+    Ok(())
+}
+
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A length of time that cannot be told from never, or from at once, is a slip of the pen.
+pub(crate) fn check_span(key: &str, span: Span, may_be_none: bool) -> Result<()> {
+    if span.0 > LONGEST || (span.0.is_zero() && !may_be_none) {
+        let least = if may_be_none { "0s" } else { "1ms" };
+        return Err(Error::invalid(format!("`{key}` is {span}")).next(format!("Write {least} to 1d")));
+    }
+    Ok(())
 }
 
 impl WorkloadConfig {
@@ -116,8 +201,15 @@ impl WorkloadConfig {
         if self.ports.0 == 0 || self.ports.0 > self.ports.1 {
             return wrong("`ports` is not a first and a last port");
         }
-        if self.address.parse::<std::net::IpAddr>().is_err() {
-            return wrong("`address` is no IP address");
+        self.ip()?;
+        for (key, span, may_be_none) in [
+            ("ready_interval", self.ready_interval, false),
+            ("drain_limit", self.drain_limit, true),
+            ("stop_grace", self.stop_grace, true),
+            ("restart_pause", self.restart_pause, false),
+            ("longest_restart_pause", self.longest_restart_pause, false),
+        ] {
+            check_span(key, span, may_be_none)?;
         }
         if let Ready::Http { path } = &self.ready
             && (!path.starts_with('/') || path.chars().any(|c| c.is_ascii_control() || c == ' '))
@@ -129,6 +221,11 @@ impl WorkloadConfig {
             Some(_) => wrong("it names a `backend`, and the target has no `haproxy`"),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn ip(&self) -> Result<IpAddr> {
+        let parsed = self.address.parse();
+        parsed.map_err(|_| Error::invalid(format!("`address` is no IP address: {}", self.address)))
     }
 
     /// A text of the configuration with its placeholders filled in.

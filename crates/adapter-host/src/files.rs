@@ -53,7 +53,11 @@ impl Folder {
 
     /// What replicas of a version said.
     pub(crate) fn log(&self, version: &str) -> PathBuf {
-        self.0.join("logs").join(format!("{}.log", encode(version)))
+        self.logs().join(format!("{}.log", encode(version)))
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.0.join("logs")
     }
 
     pub(crate) fn make(&self) -> Result<()> {

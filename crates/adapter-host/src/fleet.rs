@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::config::{HostConfig, KeeperCommand, Settings, WorkloadConfig};
 use crate::files::{self, Folder, broken};
+use crate::logs;
 use crate::status::Status;
 use crate::wishes::Wishes;
 
@@ -36,15 +37,33 @@ impl HostFleet {
     }
 
     /// Sees to it that all workloads are kept for which something is wished: to be called when the worker starts, for
-    /// the host may have been started anew.
+    /// the host may have been started anew, and every few seconds from then on. Where all are kept it reads three small
+    /// files of each. What goes wrong with one workload keeps no other from being kept; the error tells of all.
     pub async fn revive(&self) -> Result<()> {
+        let mut wrong = Vec::new();
         for name in self.config.workloads.keys() {
-            let folder = Folder::of(&self.config.state, name);
-            if let Some(wishes) = files::read::<Wishes>(&folder.wishes())? {
-                self.see_it_kept(name, &folder, &wishes).await?;
+            if let Err(error) = self.revive_one(name).await {
+                wrong.push(error.context(format!("the workload {name} is not kept")));
             }
         }
-        Ok(())
+        match wrong.len() {
+            0 | 1 => wrong.pop().map_or(Ok(()), Err),
+            number => {
+                let all: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+                Err(Error::unavailable(format!(
+                    "{number} workloads are not kept: {}",
+                    all.join("; ")
+                )))
+            }
+        }
+    }
+
+    async fn revive_one(&self, name: &str) -> Result<()> {
+        let folder = Folder::of(&self.config.state, name);
+        match files::read::<Wishes>(&folder.wishes())? {
+            Some(wishes) => self.see_it_kept(name, &folder, &wishes).await,
+            None => Ok(()),
+        }
     }
 
     /// Nothing of the workload shall run any more, and its keeper shall end. What runs is drained first.
@@ -181,6 +200,7 @@ impl HostFleet {
             ))
             .next(format!("See {}", folder.keeper_log().display()))
         };
+        let said_before = logs::length(&folder.keeper_log());
         let ended = shell.status().await.map_err(|error| failed(error.to_string()))?;
         if !ended.success() {
             return Err(failed(ended.to_string()));
@@ -188,7 +208,12 @@ impl HostFleet {
         let deadline = Instant::now() + BEGIN;
         while !folder.is_kept()? {
             if Instant::now() > deadline {
-                return Err(failed(format!("it is not at work after {} s", BEGIN.as_secs())));
+                let said = logs::last_words(&folder.keeper_log(), said_before);
+                let said = said.map_or(String::new(), |line| format!(", and last said: {line}"));
+                return Err(failed(format!(
+                    "it is not at work after {} s{said}",
+                    BEGIN.as_secs()
+                )));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

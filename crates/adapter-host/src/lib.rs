@@ -10,6 +10,7 @@ mod files;
 mod fleet;
 mod haproxy;
 mod keeper;
+mod logs;
 mod status;
 mod wishes;
 

@@ -1,5 +1,7 @@
 //! What a keeper writes down of what it keeps, and what people are told of it.
 
+use std::net::IpAddr;
+
 use ports::{Group, Mark, Side};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,12 @@ pub(crate) struct Status {
     pub(crate) replicas: Vec<Replica>,
     /// How many replicas and processes there ever were: their numbers are never given twice.
     pub(crate) made: u64,
+    /// The backend of HAProxy whose servers they have.
+    #[serde(default)]
+    pub(crate) backend: Option<String>,
+    /// The launch since which what the candidate's servers weigh is what somebody wished for.
+    #[serde(default)]
+    pub(crate) launch: Option<u64>,
     /// What concerns no replica alone, newest first.
     pub(crate) trouble: Vec<String>,
 }
@@ -22,6 +30,8 @@ pub(crate) struct Replica {
     pub(crate) id: u64,
     pub(crate) side: Side,
     pub(crate) version: String,
+    /// Where its process listens, whatever the configuration has become since.
+    pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) phase: Phase,
     /// The number of its process.

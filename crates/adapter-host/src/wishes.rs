@@ -24,6 +24,9 @@ pub(crate) struct Wishes {
 pub(crate) struct Wish {
     /// Which change made it so.
     made: u64,
+    /// Which change brought the version.
+    #[serde(default)]
+    pub(crate) since: u64,
     pub(crate) version: String,
     pub(crate) replicas: u32,
     pub(crate) paused: bool,
@@ -72,6 +75,7 @@ impl Wishes {
         let before = self.stable.take();
         let wish = Wish {
             made: self.made,
+            since: self.made,
             version: wanted.version.clone(),
             replicas: before.as_ref().map_or(wanted.replicas, |stable| stable.replicas),
             paused: before.is_some_and(|stable| stable.paused),
@@ -136,8 +140,13 @@ impl Wishes {
         let seen = seen.filter(|seen| self.candidate.is_some() || **seen != self.retired_mark());
         self.may_change(Side::Candidate, seen)?;
         self.made += 1;
+        let same = self
+            .candidate
+            .as_ref()
+            .filter(|wish| wish.version == wanted.version);
         let wish = Wish {
             made: self.made,
+            since: same.map_or(self.made, |wish| wish.since),
             version: wanted.version.clone(),
             replicas: wanted.replicas,
             paused: false,

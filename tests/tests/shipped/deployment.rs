@@ -146,8 +146,37 @@ fn systemd_accepts_what_hosts_add_to_the_unit() {
     let path = folder.path().join("longshore-worker.service");
     let hosts = root().join("deploy/systemd/longshore-worker.service.d/hosts.conf");
     let both = unit().replace("/usr/local/bin/longshore", "/bin/true") + &fs::read_to_string(hosts).unwrap();
-    fs::write(&path, both).unwrap();
+    fs::write(&path, &both).unwrap();
     verify(&path);
+    // Of a setting that stands twice the last counts.
+    let last = |key: &str| {
+        let settings = both.lines().filter_map(|line| line.split_once('='));
+        let mut values = settings.filter(|(name, _)| *name == key);
+        values.next_back().map(|(_, value)| value)
+    };
+    for (key, value, why) in [
+        ("KillMode", "process", "replicas end with the worker"),
+        ("DynamicUser", "no", "the user of what runs goes with the worker"),
+        (
+            "PrivateTmp",
+            "no",
+            "/tmp of what runs is deleted with the worker's",
+        ),
+        (
+            "ReadWritePaths",
+            "/tmp /var/tmp",
+            "ProtectSystem=strict makes /tmp read-only",
+        ),
+        ("RemoveIPC", "no", "shared memory of what runs is removed"),
+        ("OOMPolicy", "continue", "one replica's hunger ends the worker"),
+        (
+            "ProcSubset",
+            "all",
+            "no process is known again without its boot_id",
+        ),
+    ] {
+        assert_eq!(last(key), Some(value), "{key}: {why}");
+    }
 }
 
 fn verify(unit: &Path) {

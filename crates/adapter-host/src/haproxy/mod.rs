@@ -49,6 +49,7 @@ impl HaproxyConfig {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
+        crate::config::check_span("haproxy.timeout", self.timeout, false)?;
         for prefix in [&self.stable, &self.candidate] {
             name(prefix, "the beginning of a server's name")?;
         }

@@ -84,7 +84,7 @@ impl TrafficRouter for HaproxyRouter {
         // Compared crosswise: the same share may be written in other parts.
         let (a, b) = (now.candidate, wanted);
         let is_so = u64::from(a.part) * u64::from(b.of) == u64::from(b.part) * u64::from(a.of);
-        if is_so && sides.are_even() && (sides.has_candidate() || percent == 0) {
+        if is_so && sides.is_told(wanted) && (sides.has_candidate() || percent == 0) {
             return Ok(now);
         }
         if now.mark != *seen {

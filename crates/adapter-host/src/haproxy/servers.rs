@@ -9,6 +9,8 @@ use super::{Runtime, name};
 const OUT_OF_ROTATION: u32 = 0x01 | 0x02 | 0x08 | 0x10 | 0x20;
 const MAINTENANCE: u32 = 0x01;
 const DRAIN: u32 = 0x08;
+/// Of `srv_op_state`.
+const STOPPED: &str = "0";
 
 /// A server of a backend, as `show servers state` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +19,14 @@ pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) weight: u32,
+    /// What it weighs by haproxy.cfg.
+    pub(crate) first_weight: u32,
     /// It may get new requests. One that fails its check keeps its part: who is well is the fleet's to say.
     pub(crate) in_rotation: bool,
     pub(crate) in_maintenance: bool,
     pub(crate) drains: bool,
+    /// HAProxy sends it nothing whatever we wish: it fails a check of HAProxy's own, if it is in rotation.
+    pub(crate) is_down: bool,
 }
 
 impl Server {
@@ -64,7 +70,8 @@ fn servers(table: &str) -> Option<Vec<Server>> {
     let head: Vec<&str> = lines.next()?.strip_prefix("# ")?.split(' ').collect();
     let place = |column: &str| head.iter().position(|name| *name == column);
     let (called, address, port) = (place("srv_name")?, place("srv_addr")?, place("srv_port")?);
-    let (weight, state) = (place("srv_uweight")?, place("srv_admin_state")?);
+    let (weight, first_weight) = (place("srv_uweight")?, place("srv_iweight")?);
+    let (state, operation) = (place("srv_admin_state")?, place("srv_op_state")?);
     let rows = lines.filter(|line| !line.starts_with('#'));
     rows.map(|row| {
         let cells: Vec<&str> = row.split(' ').collect();
@@ -74,9 +81,11 @@ fn servers(table: &str) -> Option<Vec<Server>> {
             address: (*cells.get(address)?).to_owned(),
             port: cells.get(port)?.parse().ok()?,
             weight: cells.get(weight)?.parse().ok()?,
+            first_weight: cells.get(first_weight)?.parse().ok()?,
             in_rotation: state & OUT_OF_ROTATION == 0,
             in_maintenance: state & MAINTENANCE != 0,
             drains: state & DRAIN != 0 && state & MAINTENANCE == 0,
+            is_down: *cells.get(operation)? == STOPPED,
         })
     })
     .collect()
@@ -100,9 +109,10 @@ fn sessions(table: &str) -> Option<HashMap<String, u64>> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
-                         3 shop 1 stable1 127.0.0.1 2 4 7 99\n3 shop 2 candidate1 127.0.0.1 0 5 0 1\n\
-                         3 shop 3 other 127.0.0.1 2 8 1 3\n";
+    const TABLE: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
+                         srv_port\n\
+                         3 shop 1 stable1 127.0.0.1 2 4 7 9 99\n3 shop 2 candidate1 127.0.0.1 0 5 0 0 1\n\
+                         3 shop 3 other 127.0.0.1 2 8 1 1 3\n";
 
     #[test]
     fn the_table_of_servers_is_read_by_its_head() {
@@ -128,6 +138,8 @@ mod tests {
                 ("other", 1, 3, false, false, true),
             ]
         );
+        let more: Vec<_> = found.iter().map(|s| (s.first_weight, s.is_down)).collect();
+        assert_eq!(more, [(9, false), (0, true), (1, false)]);
         assert_eq!(servers("2\n# something new\n"), None);
         let places = |prefix| found.iter().map(|s| s.number(prefix)).collect::<Vec<_>>();
         assert_eq!(places("stable"), [Some(1), None, None]);

@@ -38,7 +38,8 @@ impl Sides {
         self.candidate.iter().any(|server| server.in_rotation)
     }
 
-    /// What servers in rotation weigh on the candidate's side, of what they weigh on both.
+    /// What servers in rotation weigh on the candidate's side, of what they weigh on both. A stable side that weighs
+    /// nothing gets nothing, so all is the candidate's: also while nobody of the candidate is there to take it.
     pub(super) fn share(&self) -> Share {
         let weight = |side: &[Server]| {
             side.iter()
@@ -47,10 +48,26 @@ impl Sides {
                 .sum::<u32>()
         };
         let (stable, candidate) = (weight(&self.stable), weight(&self.candidate));
+        // Servers that are out of rotation come back with the weight that they have now.
+        let is_out = !self.stable.iter().any(|s| s.in_rotation);
+        let gets_none = stable == 0 && (!is_out || weighs_nothing(&self.stable));
+        let part = if gets_none { candidate.max(1) } else { candidate };
         Share {
-            part: candidate,
-            of: (stable + candidate).max(1),
+            part,
+            of: (stable + part).max(1),
         }
+    }
+
+    /// Nothing and all are so only when every server of the other side weighs nothing: one in maintenance comes back
+    /// with the weight that it has now.
+    pub(super) fn is_told(&self, share: Share) -> bool {
+        let gets_some = |side: &[Server]| side.iter().all(|s| s.weight > 0);
+        self.are_even()
+            && match share.part {
+                0 => weighs_nothing(&self.candidate) && gets_some(&self.stable),
+                part if part == share.of => weighs_nothing(&self.stable) && gets_some(&self.candidate),
+                _ => true,
+            }
     }
 
     /// Every weight of both sides, whoever set it and whatever state its server is in.
@@ -78,7 +95,7 @@ impl Sides {
         self.stable.iter().all(|s| s.weight == stable) && self.candidate.iter().all(|s| s.weight == candidate)
     }
 
-    pub(super) fn are_even(&self) -> bool {
+    fn are_even(&self) -> bool {
         let even = |side: &[Server]| side.windows(2).all(|two| two[0].weight == two[1].weight);
         even(&self.stable) && even(&self.candidate)
     }
@@ -114,6 +131,10 @@ impl Sides {
     }
 }
 
+fn weighs_nothing(side: &[Server]) -> bool {
+    side.iter().all(|server| server.weight == 0)
+}
+
 fn divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { divisor(b, a % b) }
 }
@@ -128,9 +149,11 @@ mod tests {
             address: "127.0.0.1".to_owned(),
             port: 1,
             weight,
+            first_weight: weight,
             in_rotation,
             in_maintenance: !in_rotation,
             drains: false,
+            is_down: false,
         }
     }
 
@@ -166,6 +189,31 @@ mod tests {
         }
         assert_eq!(sides(3, 1).granularity(), Granularity::Parts(85));
         assert_eq!(sides(2, 2).granularity(), Granularity::Parts(256));
+    }
+
+    #[test]
+    fn a_stable_side_that_weighs_nothing_gets_nothing() {
+        let share = |stable: &[(u32, bool)], candidate: &[(u32, bool)]| {
+            let side = |prefix: &str, servers: &[(u32, bool)]| {
+                let numbered = servers.iter().zip(1..);
+                let named = numbered.map(|((weight, in_rotation), n): (_, u32)| {
+                    server(&format!("{prefix}{n}"), *weight, *in_rotation)
+                });
+                named.collect::<Vec<_>>()
+            };
+            let servers = [side("stable", stable), side("candidate", candidate)].concat();
+            Sides::of(servers, "stable", "candidate").share().percent()
+        };
+        let (all, none) = (100.0, 0.0);
+        // The candidate had everything and crashed, whether or not somebody took its weight away.
+        assert_eq!(share(&[(0, true), (0, true)], &[(256, false)]), all);
+        assert_eq!(share(&[(0, true), (0, false)], &[(0, false)]), all);
+        assert_eq!(share(&[(0, true), (256, false)], &[(256, false)]), all);
+        // It had a part and crashed: the stable side gets the rest, which is everything.
+        assert_eq!(share(&[(204, true)], &[(52, false)]), none);
+        // Nobody is there, as after a restart of HAProxy: what counts is who gets something when all come back.
+        assert_eq!(share(&[(100, false)], &[(0, false)]), none);
+        assert_eq!(share(&[(0, false)], &[(256, false)]), all);
     }
 
     #[test]

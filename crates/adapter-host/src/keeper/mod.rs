@@ -1,6 +1,7 @@
 //! The keeper of one workload's processes.
 
 mod plan;
+mod port;
 mod process;
 mod ready;
 mod router;
@@ -30,6 +31,7 @@ const LATER: Duration = Duration::from_millis(500);
 pub async fn keep(folder: &Path) -> Result<()> {
     // Whoever started us may go, and with it its terminal; a session that is ours already is as good.
     _ = rustix::process::setsid();
+    process::can_be_told_apart()?;
     let folder = Folder::new(folder);
     let Some(kept) = folder.lock_keeper().await? else {
         return Ok(());

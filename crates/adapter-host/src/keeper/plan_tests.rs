@@ -32,6 +32,7 @@ fn replica(id: u64, version: &str, ready: bool) -> Replica {
         id,
         side: Side::Stable,
         version: version.to_owned(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
         port: 1,
         phase: Phase::Running,
         run: id,

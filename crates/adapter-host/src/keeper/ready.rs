@@ -1,6 +1,7 @@
 //! Whether a replica can take traffic.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,8 +10,8 @@ use tokio::net::TcpStream;
 use crate::config::Ready;
 
 /// What is wrong, in a few words.
-pub(super) async fn check(ready: &Ready, address: &str, port: u16, limit: Duration) -> Result<(), String> {
-    match tokio::time::timeout(limit, look(ready, address, port)).await {
+pub(super) async fn check(ready: &Ready, address: IpAddr, port: u16, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, look(ready, (address, port).into())).await {
         Ok(Ok(None)) => Ok(()),
         Ok(Ok(Some(wrong))) => Err(wrong),
         Ok(Err(error)) => Err(error.to_string()),
@@ -18,13 +19,13 @@ pub(super) async fn check(ready: &Ready, address: &str, port: u16, limit: Durati
     }
 }
 
-async fn look(ready: &Ready, address: &str, port: u16) -> io::Result<Option<String>> {
-    let mut stream = TcpStream::connect((address, port)).await?;
+async fn look(ready: &Ready, address: SocketAddr) -> io::Result<Option<String>> {
+    let mut stream = TcpStream::connect(address).await?;
     let Ready::Http { path } = ready else {
         return Ok(None);
     };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nUser-Agent: longshore\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: longshore\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();

@@ -1,19 +1,21 @@
 use std::collections::HashMap;
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use domain::{Error, Result};
 use ports::Side;
 use rustix::process::Signal;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout_at;
 
 use super::plan::plan;
-use super::process::{Process, Start, last_words};
-use super::ready;
-use super::router::Front;
+use super::port::{free_port, is_free};
+use super::process::{Process, Start};
+use super::router::{self, Front};
+use super::{SOON, ready};
 use crate::config::{Settings, WorkloadConfig};
 use crate::files::{self, Folder};
+use crate::logs::{last_words, shorten_all};
 use crate::status::{Phase, Replica, Status};
 use crate::wishes::Wishes;
 
@@ -23,10 +25,18 @@ const PATIENCE: u32 = 3;
 /// being counted there.
 const EMPTY_LOOKS: u32 = 2;
 
+/// Most checks are answered at once; a look waits no longer for the others.
+const PROMPT: Duration = Duration::from_millis(20);
+/// Between two looks whether logs are too long.
+const LOGS: Duration = Duration::from_secs(10);
+
 pub(super) struct Keeper {
     folder: Folder,
     status: Status,
     written: Option<Status>,
+    /// Of a replica in one of its runs. They go on between looks: one that hangs holds up nobody's.
+    checks: JoinSet<(u64, u64, Result<(), String>)>,
+    shortening: Option<(Instant, JoinHandle<()>)>,
     /// By replica.
     live: HashMap<u64, Live>,
 }
@@ -39,6 +49,8 @@ struct Live {
     since: Option<Instant>,
     killed: bool,
     checked: Option<Instant>,
+    /// The run whose check is not answered yet.
+    checking: Option<u64>,
     failed_checks: u32,
     crashes_in_a_row: u32,
     empty_looks: u32,
@@ -74,6 +86,8 @@ impl Keeper {
             folder,
             status,
             written: None,
+            checks: JoinSet::new(),
+            shortening: None,
             live,
         }
     }
@@ -109,25 +123,19 @@ impl Keeper {
         }
         self.status.stable = wishes.stable.as_ref().map(|wish| wish.mark());
         self.status.candidate = wishes.candidate.as_ref().map(|wish| wish.mark());
-        // Before anything is started under their numbers, they are written down.
-        self.write()?;
-        self.start(settings)?;
-        match Front::of(settings) {
-            Some(front) => {
-                if let Err(error) = front.point(&mut self.status.replicas).await {
-                    trouble.push(error.to_string());
-                }
-            }
-            None => {
-                for replica in &mut self.status.replicas {
-                    replica.routed = replica.phase == Phase::Running && replica.healthy;
-                }
-            }
+        // Before anything is started under their numbers, they are written down. When they cannot be, on a full disk,
+        // nothing is started; what runs is still kept from requests that it cannot answer.
+        let begun = self.write().and_then(|()| self.start(settings));
+        let launch = wishes.candidate.as_ref().map(|wish| wish.since);
+        if let Err(error) = router::follow(&mut self.status, settings, launch).await {
+            trouble.push(error.to_string());
         }
         if let Err(error) = self.stop(settings).await {
             trouble.push(error.to_string());
         }
+        self.shorten_logs();
         self.status.trouble = trouble;
+        begun?;
         self.write()?;
         let settled = |replica: &Replica| replica.is_available();
         Ok(!self.status.replicas.iter().all(settled) || !self.is_complete(wishes))
@@ -184,7 +192,7 @@ impl Keeper {
                 return true;
             }
             let how = status.map_or("ended".to_owned(), |status| format!("ended with {status}"));
-            let said = last_words(&folder.log(&replica.version));
+            let said = last_words(&folder.log(&replica.version), 0);
             let said = said.map_or(String::new(), |line| format!(", and last said: {line}"));
             replica.trouble = Some(format!(
                 "replica {} of {} {how}{said}",
@@ -194,36 +202,56 @@ impl Keeper {
         });
     }
 
-    /// All that are due at once, so that one that hangs holds up nobody's.
+    /// A copy of megabytes takes its time, so it holds nothing up.
+    fn shorten_logs(&mut self) {
+        if let Some((begun, at_work)) = &self.shortening
+            && (begun.elapsed() < LOGS || !at_work.is_finished())
+        {
+            return;
+        }
+        let (folder, and) = (self.folder.logs(), self.folder.keeper_log());
+        let at_work = tokio::task::spawn_blocking(move || shorten_all(&folder, &and));
+        self.shortening = Some((Instant::now(), at_work));
+    }
+
+    /// A ready replica is asked at its interval. A new one is asked again after a quarter of its age, so that it is
+    /// seen soon after it is ready, and seldom when it never is.
     async fn check_readiness(&mut self, workload: &WorkloadConfig) {
-        let mut checks = JoinSet::new();
+        let limit = workload.ready_interval.0;
         for replica in self.status.replicas.iter().filter(|r| r.phase == Phase::Running) {
             let Some(known) = self.live.get_mut(&replica.id) else {
                 continue;
             };
-            let fresh = known
-                .checked
-                .is_some_and(|at| at.elapsed() < workload.ready_interval.0);
-            if known.process.is_none() || replica.healthy && fresh {
+            let pause = if replica.healthy {
+                limit
+            } else {
+                (known.lasts() / 4).max(SOON).min(limit)
+            };
+            let fresh = known.checked.is_some_and(|at| at.elapsed() < pause);
+            if known.process.is_none() || known.checking.is_some() || fresh {
                 continue;
             }
             known.checked = Some(Instant::now());
-            let (id, port) = (replica.id, replica.port);
-            let (ready, address, limit) = (
-                workload.ready.clone(),
-                workload.address.clone(),
-                workload.ready_interval.0,
-            );
-            checks.spawn(async move { (id, ready::check(&ready, &address, port, limit).await) });
+            known.checking = Some(replica.run);
+            let (id, run, address, port) = (replica.id, replica.run, replica.address, replica.port);
+            let ready = workload.ready.clone();
+            self.checks
+                .spawn(async move { (id, run, ready::check(&ready, address, port, limit).await) });
         }
-        while let Some(checked) = checks.join_next().await {
-            let Ok((id, seen)) = checked else {
+        let deadline = tokio::time::Instant::now() + PROMPT;
+        while let Ok(Some(checked)) = timeout_at(deadline, self.checks.join_next()).await {
+            let Ok((id, run, seen)) = checked else {
                 continue;
             };
             let replica = self.status.replicas.iter_mut().find(|replica| replica.id == id);
             let (Some(replica), Some(known)) = (replica, self.live.get_mut(&id)) else {
                 continue;
             };
+            // It may have crashed meanwhile, and what is there now be another.
+            if known.checking != Some(run) || known.process.is_none() {
+                continue;
+            }
+            known.checking = None;
             match seen {
                 Ok(()) => {
                     known.failed_checks = 0;
@@ -261,11 +289,9 @@ impl Keeper {
 
     /// A replica with a port and numbers of its own, to be started.
     fn add(&mut self, side: Side, version: String, workload: &WorkloadConfig) -> Result<()> {
-        let (first, last) = workload.ports;
-        let is_taken = |port: &u16| self.status.replicas.iter().any(|replica| replica.port == *port);
-        let mut free = (first..=last).filter(|port| !is_taken(port));
-        let listens = |port: &u16| TcpListener::bind((workload.address.as_str(), *port)).is_err();
-        let Some(port) = free.find(|port| !listens(port)) else {
+        let address = workload.ip()?;
+        let Some(port) = free_port(workload, address, &self.ports()) else {
+            let (first, last) = workload.ports;
             return Err(Error::unavailable(format!(
                 "no port from {first} to {last} is free for a replica of {version}"
             ))
@@ -277,6 +303,7 @@ impl Keeper {
             id,
             side,
             version,
+            address,
             port,
             phase: Phase::Pausing,
             run: 0,
@@ -290,10 +317,15 @@ impl Keeper {
         Ok(())
     }
 
+    fn ports(&self) -> Vec<u16> {
+        self.status.replicas.iter().map(|replica| replica.port).collect()
+    }
+
     /// Starts what is due: the new at once, the crashed after their pause.
     fn start(&mut self, settings: &Settings) -> Result<()> {
         let workload = &settings.workload;
         let before = self.status.clone();
+        let mut ports = self.ports();
         let mut due = Vec::new();
         for replica in self
             .status
@@ -303,12 +335,23 @@ impl Keeper {
         {
             let known = self.live.entry(replica.id).or_default();
             let doubled = 1 << known.crashes_in_a_row.saturating_sub(1).min(16);
-            let pause = (workload.restart_pause.0 * doubled).min(workload.longest_restart_pause.0);
+            let pause =
+                (workload.restart_pause.0.saturating_mul(doubled)).min(workload.longest_restart_pause.0);
             let is_new = replica.run == 0;
             if !is_new && known.lasts() < pause {
                 continue;
             }
-            replica.restarts += u32::from(!is_new);
+            if !is_new {
+                replica.restarts += 1;
+                replica.address = workload.ip().unwrap_or(replica.address);
+                // Somebody else may listen there since it crashed.
+                if !is_free(replica.address, replica.port)
+                    && let Some(port) = free_port(workload, replica.address, &ports)
+                {
+                    replica.port = port;
+                    ports.push(port);
+                }
+            }
             self.status.made += 1;
             replica.run = self.status.made;
             replica.phase = Phase::Running;
@@ -338,7 +381,7 @@ impl Keeper {
             });
             let known = self.live.entry(replica.id).or_default();
             known.now_since();
-            (known.checked, known.failed_checks) = (None, 0);
+            (known.checked, known.checking, known.failed_checks) = (None, None, 0);
             match started {
                 Ok(process) => known.process = Some(process),
                 // The next look finds it ended, and starts it again after its pause.

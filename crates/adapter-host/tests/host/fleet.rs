@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use adapter_host::{HostConfig, HostFleet};
-use domain::ErrorKind;
+use adapter_host::{HostConfig, HostFleet, WorkloadConfig};
+use domain::{ErrorKind, Span};
 use ports::{Fleet, WorkloadRef};
 
-use crate::peers::{Site, idem};
+use crate::peers::{NAME, Site, idem};
 
 #[tokio::test]
 async fn an_alias_is_the_version_that_it_stands_for() {
@@ -79,6 +79,27 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
             .expect_err("is refused")
             .to_string()
     };
+    fn both(config: &mut HostConfig, change: fn(&mut WorkloadConfig)) {
+        config.workloads.values_mut().for_each(change);
+    }
+    let told = [
+        wrong(|config| config.state = "state".into()),
+        wrong(|config| config.haproxy.as_mut().expect("one").timeout = Span::seconds(0)),
+        wrong(|config| both(config, |w| w.ready_interval = Span::seconds(0))),
+        wrong(|config| both(config, |w| w.drain_limit = Span::seconds(86_401))),
+        wrong(|config| both(config, |w| w.address = "localhost".to_owned())),
+    ];
+    let kept = "the workload shop/checkout cannot be kept as configured: ";
+    assert_eq!(
+        told,
+        [
+            "`state` is not a whole path: state".to_owned(),
+            "`haproxy.timeout` is 0s. Write 1ms to 1d".to_owned(),
+            format!("{kept}`ready_interval` is 0s. Write 1ms to 1d"),
+            format!("{kept}`drain_limit` is 1d1s. Write 0s to 1d"),
+            format!("{kept}`address` is no IP address: localhost"),
+        ]
+    );
     let told = [
         wrong(|config| config.haproxy = None),
         wrong(|config| config.workloads.values_mut().for_each(|w| w.command.clear())),
@@ -90,7 +111,6 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
                 .for_each(|w| w.backend = Some("a;b".to_owned()))
         }),
     ];
-    let kept = "the workload shop/checkout cannot be kept as configured: ";
     assert_eq!(
         told,
         [
@@ -135,4 +155,91 @@ async fn a_configuration_is_read_as_it_is_written() {
         ("stable", 2500)
     );
     assert!(HostFleet::new(&config, Site::keeper()).is_ok());
+}
+
+/// Two workloads beside each other, the second changed so.
+fn two(site: &Site, change: fn(&mut WorkloadConfig)) -> HostConfig {
+    let mut config = site.config.clone();
+    let (first, last) = config.workloads[NAME].ports;
+    let half = first + (last - first) / 2;
+    let shop = config.workloads.get_mut(NAME).expect("is there");
+    shop.ports = (first, half);
+    let mut other = shop.clone();
+    (other.ports, other.backend) = ((half + 1, last), None);
+    change(&mut other);
+    config.workloads.insert("another".to_owned(), other);
+    config
+}
+
+#[tokio::test]
+async fn workloads_that_would_take_from_each_other_are_refused() {
+    let site = Site::start();
+    let check = |change| two(&site, change).check();
+    assert_eq!(check(|_| {}), Ok(()));
+    assert_eq!(check(|other| other.address = "127.0.0.2".to_owned()), Ok(()));
+    let (first, last) = site.config.workloads[NAME].ports;
+    let half = first + (last - first) / 2;
+    let error = check(|other| other.ports.0 -= 1).expect_err("one port is both's");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the workloads another and shop/checkout have ports in common: `ports` is {half} to {last}, and {first} \
+             to {half}. Give each workload ports of its own"
+        )
+    );
+    let everywhere = |other: &mut WorkloadConfig| {
+        (other.ports.0, other.address) = (other.ports.0 - 1, "0.0.0.0".to_owned());
+    };
+    assert!(check(everywhere).is_err());
+    let error = check(|other| other.backend = Some("shop".to_owned())).expect_err("one backend");
+    assert!(error.to_string().contains("have one `backend`: shop"), "{error}");
+
+    // Hosts of one worker are all this machine.
+    let together = |other: &HostConfig| {
+        HostConfig::check_together([("web", &site.config), ("edge", other)])
+            .map_err(|error| error.to_string())
+    };
+    let error = together(&site.config).expect_err("one folder");
+    assert!(
+        error.contains("the hosts web and edge keep their `state` in one folder"),
+        "{error}"
+    );
+    let mut other = site.config.clone();
+    other.state = site.config.state.join("inner");
+    assert!(together(&other).is_err());
+    other.state = "/var/lib/other".into();
+    let error = together(&other).expect_err("the same ports");
+    assert!(
+        error.starts_with("the workloads web/shop/checkout and edge/shop/checkout have ports in common"),
+        "{error}"
+    );
+    other.workloads.get_mut(NAME).expect("is there").ports = (1, 9);
+    let error = together(&other).expect_err("the same backend");
+    assert!(error.contains("have one `backend`: shop"), "{error}");
+    other.workloads.get_mut(NAME).expect("is there").backend = None;
+    assert_eq!(together(&other), Ok(()));
+}
+
+#[tokio::test]
+async fn a_workload_that_cannot_be_kept_keeps_no_other_from_it() {
+    let site = Site::start();
+    let fleet = HostFleet::new(&two(&site, |_| {}), Site::keeper()).expect("usable");
+    fleet.revive().await.expect("nothing is wished for");
+    site.roll_out("v1", 1).await;
+    site.complete().await;
+    // The one that is broken comes first.
+    let broken = site.config.state.join("another");
+    fs::create_dir_all(&broken).expect("makes");
+    fs::write(broken.join("wishes.json"), "{").expect("writes");
+    let (processes, keeper) = (site.processes(), site.keeper_pid().await);
+    site.kill_keeper().await;
+    for _ in 0..2 {
+        let error = fleet.revive().await.expect_err("one is broken").to_string();
+        assert!(error.starts_with("the workload another is not kept"), "{error}");
+        assert!(error.contains("wishes.json does not hold"), "{error}");
+    }
+    let now = site.keeper_pid().await;
+    assert_ne!(now, keeper);
+    fleet.revive().await.expect_err("one is broken");
+    assert_eq!((site.keeper_pid().await, site.processes()), (now, processes));
 }

@@ -6,4 +6,6 @@ mod keeper;
 mod peers;
 mod router;
 mod router_conformance;
+mod shares;
 mod traffic;
+mod trouble;

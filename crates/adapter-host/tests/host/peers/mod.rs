@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 pub use gate::Gate;
 pub use http::{Client, Origin};
-pub use site::{BACKENDS, Site, idem, lives, signal};
+pub use site::{BACKENDS, NAME, Site, idem, lives, signal};
 
 /// Looks until something is so.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {

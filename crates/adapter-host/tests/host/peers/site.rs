@@ -24,6 +24,13 @@ pub struct Site {
     _ports: File,
 }
 
+pub struct Server {
+    pub is_down: bool,
+    pub admin_state: u32,
+    pub weight: u32,
+    pub port: u16,
+}
+
 pub const NAME: &str = "shop/checkout";
 
 pub fn idem() -> Idem {
@@ -52,7 +59,7 @@ impl Site {
             .tempdir()
             .expect("a folder");
         let versions = dir.path().join("versions");
-        for version in ["v1", "v2", "v3", "crashing"] {
+        for version in ["v1", "v2", "v3", "crashing", "hanging"] {
             fs::create_dir_all(versions.join(version)).expect("makes a version");
         }
         let (ports, first) = ports();
@@ -203,7 +210,12 @@ impl Site {
     pub async fn kill_keeper(&self) {
         let pid = self.keeper_pid().await;
         signal(pid, Signal::KILL);
-        until("the keeper is gone", || async { !lives(pid) }).await;
+        // Its other threads may outlive the first by a moment, and its lock with them.
+        let lock = File::open(self.folder().join("keeper.lock")).expect("is there");
+        until("the keeper is gone", || async {
+            !lives(pid) && lock.try_lock_shared().is_ok()
+        })
+        .await;
     }
 
     /// The processes of replicas that live, whoever keeps them.
@@ -214,14 +226,34 @@ impl Site {
             .collect()
     }
 
-    /// Who runs a version of this site, as the system has it.
+    /// A server of HAProxy as it is now.
+    pub fn server(&self, backend: &str, name: &str) -> Server {
+        let table = self.haproxy.ask(&format!("show servers state {backend}"));
+        let rows = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mut rows = rows.filter(|cells| cells.get(3) == Some(&name));
+        let cells = rows.next().expect("there is such a server");
+        let number = |place: usize| cells[place].parse().expect("a number");
+        Server {
+            is_down: number(5) == 0,
+            admin_state: number(6),
+            weight: number(7),
+            port: cells[18].parse().expect("a port"),
+        }
+    }
+
+    /// Who runs any version of this site, as the system has it.
     pub fn running_here(&self) -> usize {
-        let marker = self.versions();
+        self.running("").len()
+    }
+
+    /// Who runs that version.
+    pub fn running(&self, version: &str) -> Vec<i32> {
+        let marker = self.versions().join(version);
         let is_ours =
             |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&marker));
         let entries = fs::read_dir("/proc").expect("lists processes").flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        numbers.filter(is_ours).filter(|pid| lives(*pid)).count()
+        numbers.filter(is_ours).filter(|pid| lives(*pid)).collect()
     }
 }
 

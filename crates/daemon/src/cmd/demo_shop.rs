@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use domain::Error;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::exit::{Exit, Outcome};
 use crate::shutdown::Shutdown;
@@ -45,29 +46,54 @@ async fn serve(port: u16, manners: Manners) -> Outcome {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await
         .map_err(|error| Error::unavailable(format!("port {port} is not to be had")).because(&error))?;
-    let (manners, asked) = (Arc::new(manners), Arc::new(AtomicU64::new(0)));
-    let front = move || {
-        let (manners, asked) = (manners.clone(), asked.clone());
-        async move {
-            tokio::time::sleep(Duration::from_millis(manners.answers_in_ms)).await;
-            let number = asked.fetch_add(1, Ordering::Relaxed) + 1;
-            let is_bad = manners.error_every > 0 && number.is_multiple_of(manners.error_every);
-            let status = match is_bad {
-                true => StatusCode::INTERNAL_SERVER_ERROR,
-                false => StatusCode::OK,
-            };
-            (status, format!("shop {}\n", manners.version))
-        }
-    };
-    let routes = Router::new()
-        .route("/", get(front))
-        .route("/healthz", get(|| async { "ok\n" }));
-    let drain = shutdown.drain.clone();
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(async move { drain.cancelled().await })
-        .await
-        .map_err(|error| Error::unavailable("the demo's shop broke").because(&error))?;
+    let shop = Arc::new(Shop {
+        manners,
+        asked: AtomicU64::new(0),
+    });
+    let visits = TaskTracker::new();
+    while let Some(visit) = shutdown.unless_stopped(listener.accept()).await {
+        let Ok((stream, _)) = visit else { continue };
+        let (shop, over) = (shop.clone(), shutdown.drain.clone());
+        // A visitor who goes away in the middle is nobody's fault.
+        visits.spawn(async move { shop.serve(stream, &over).await.ok() });
+    }
+    visits.close();
+    visits.wait().await;
     Ok(Exit::Done)
+}
+
+struct Shop {
+    manners: Manners,
+    asked: AtomicU64,
+}
+
+impl Shop {
+    /// As much of HTTP as HAProxy speaks to a server behind it: requests without bodies, one after the other.
+    async fn serve(&self, mut stream: TcpStream, over: &CancellationToken) -> std::io::Result<()> {
+        let (read, mut write) = stream.split();
+        let mut lines = BufReader::new(read).lines();
+        while let Some(request) = over.run_until_cancelled(lines.next_line()).await {
+            let Some(request) = request? else { break };
+            while lines.next_line().await?.is_some_and(|header| !header.is_empty()) {}
+            let (status, body) = self.answer(request.contains(" /healthz ")).await;
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+            write.write_all((head + &body).as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, is_check: bool) -> (&'static str, String) {
+        const WELL: &str = "200 OK";
+        if is_check {
+            return (WELL, "ok\n".to_owned());
+        }
+        let manners = &self.manners;
+        tokio::time::sleep(Duration::from_millis(manners.answers_in_ms)).await;
+        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_bad = manners.error_every > 0 && number.is_multiple_of(manners.error_every);
+        let status = if is_bad { "500 Internal Server Error" } else { WELL };
+        (status, format!("shop {}\n", manners.version))
+    }
 }
 
 /// Makes a version's folder.

@@ -1,5 +1,6 @@
 //! What no single value shows: settings that contradict each other or cannot work.
 
+use adapter_host::HostConfig;
 use pipelines::diagnose::Class;
 
 use super::{Loaded, Problem, Secret, Span};
@@ -92,6 +93,10 @@ fn outside(found: &mut Found<'_>) {
         if let Err(error) = host.check() {
             found.add(&super::join("hosts", name), format!("cannot be used: {error}"));
         }
+    }
+    let together = settings.hosts.iter().map(|(name, host)| (name.as_str(), host));
+    if let Err(error) = HostConfig::check_together(together) {
+        found.add("hosts", format!("cannot be used: {error}"));
     }
     for (name, cluster) in &settings.clusters {
         let key = super::join("clusters", name);

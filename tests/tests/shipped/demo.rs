@@ -14,7 +14,7 @@ fn the_demo_shows_what_the_readme_shows() {
     let data = folder.path().join("longshore");
     let said = run_well(
         Command::new("timeout")
-            .args(["--signal=TERM", "180"])
+            .args(["--signal=TERM", "400"])
             .arg(longshore())
             .args(["dev", "--demo", "--exit", "--port=0", "--data"])
             .arg(&data)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use testkit::postgres::Database;
 
 /// Far more than anything here takes.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The binary in an environment of its own, so that nothing of this machine leaks in.
 pub fn longshore(args: &[&str]) -> Command {

@@ -96,6 +96,18 @@ impl Act {
         )
     }
 
+    /// Whether the stable side's number of replicas is set by it.
+    pub(crate) fn scales_stable(&self) -> bool {
+        let scales = matches!(
+            self,
+            Self::Scale {
+                side: Side::Stable,
+                ..
+            }
+        );
+        scales || matches!(self, Self::Split { .. })
+    }
+
     /// Whether both sides are held against each other by it.
     pub(crate) fn compares(&self) -> bool {
         matches!(self, Self::Analyse { compared: true, .. })
@@ -299,8 +311,20 @@ pub(crate) fn outline_back(acts: &[Act], now: &Standing, environment: &Environme
     lines
 }
 
-/// Names a plan: another plan has another name, and an approval of this one is none of that.
+/// Names a plan: another plan has another name, and an approval of this one is none of that. How many replicas the stable
+/// side has is not part of it where the plan leaves them as they are: an autoscaler changes them at any time.
 pub(crate) fn hash(acts: &[Act], now: &Standing, environment: &Environment) -> String {
+    let (mut acts, mut now) = (acts.to_vec(), now.clone());
+    if !acts.iter().any(Act::scales_stable)
+        && let Some((_, stands)) = &mut now.stable
+    {
+        *stands = 0;
+        for act in &mut acts {
+            if let Act::RollOut { replicas, .. } = act {
+                *replicas = 0;
+            }
+        }
+    }
     let text = serde_json::json!([acts, now, environment]).to_string();
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
@@ -382,6 +406,19 @@ mod tests {
         let mut moved = standing();
         moved.stable = Some(("v0".to_owned(), 4));
         assert_ne!(name, hash(&acts(), &moved, &environment()));
+        // An autoscaler's number is no part of a plan that leaves it alone.
+        let mut scaled = standing();
+        scaled.stable = Some(("v1".to_owned(), 10));
+        assert_eq!(name, hash(&acts(), &scaled, &environment()));
+        let mut sets = acts();
+        sets.push(Act::Scale {
+            side: Side::Stable,
+            replicas: 4,
+        });
+        assert_ne!(
+            hash(&sets, &standing(), &environment()),
+            hash(&sets, &scaled, &environment())
+        );
         let mut checked = environment();
         checked.watch = Span::seconds(60);
         assert_ne!(name, hash(&acts(), &standing(), &checked));

@@ -1,5 +1,6 @@
 //! Carries acts out, one after the other, each of its effects a step.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,12 +15,11 @@ use crate::judge::Window;
 use crate::look::{Look, Marks};
 use crate::outside::Outside;
 use crate::plan::Place;
-use crate::progress::{self, Progress};
 use crate::turn::Turn;
 use crate::{asking, ledger};
 
 /// By how much of a hundred a share that was set may be off what was planned.
-const TOLERANCE: f64 = 0.5;
+pub(crate) const TOLERANCE: f64 = 0.5;
 
 pub(crate) struct Carrier<'a> {
     pub(crate) cx: &'a TaskCx,
@@ -39,8 +39,8 @@ pub(crate) struct Carrier<'a> {
     reaches: bool,
     /// Since when traffic is parted as it is.
     pub(crate) since: Option<DateTime<Utc>>,
-    /// Replicas of the new version that were started again while they came up.
-    pub(crate) restarts: u32,
+    /// How often each side's replicas had been started again when they were ready.
+    pub(crate) restarts: BTreeMap<Side, u32>,
     /// Every judgement, in order, with what had been reached then.
     pub(crate) judged: Vec<(String, Judged)>,
     /// What was measured on both sides so far: each comparison is over all of it.
@@ -90,7 +90,7 @@ impl<'a> Carrier<'a> {
             all_out: false,
             reaches: false,
             since: None,
-            restarts: 0,
+            restarts: look.restarts(),
             judged: Vec::new(),
             windows: Vec::new(),
             step: 0,
@@ -114,7 +114,7 @@ impl<'a> Carrier<'a> {
         self
     }
 
-    fn turn(&self) -> Option<Turn<'a>> {
+    pub(crate) fn turn(&self) -> Option<Turn<'a>> {
         let forward = self.forward.as_ref()?;
         Some(forward.turn.watched(self.all_out && !forward.more))
     }
@@ -157,11 +157,24 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
+    /// It is on its way out, not back.
+    pub(crate) fn is_forward(&self) -> bool {
+        self.forward.is_some()
+    }
+
     /// Waits; forward, what goes before it need not wait for the end.
-    pub(crate) async fn pause(&self, tag: &str, span: Duration) -> Result<(), Stop> {
+    pub(crate) async fn pause(&self, tag: &str, why: &str, span: Duration) -> Result<(), Stop> {
         match self.turn() {
-            Some(turn) => turn.rest(tag, span).await,
-            None => self.cx.sleep(("pause", tag), span).await,
+            Some(turn) => turn.rest(tag, why, span, false).await,
+            None => self.cx.sleep_for(("pause", tag), why, span).await,
+        }
+    }
+
+    /// The same between two looks at one thing.
+    pub(crate) async fn nap(&self, tag: &str, why: &str, span: Duration) -> Result<(), Stop> {
+        match self.turn() {
+            Some(turn) => turn.rest(tag, why, span, true).await,
+            None => self.cx.nap(("pause", tag), why, span).await,
         }
     }
 
@@ -172,7 +185,7 @@ impl<'a> Carrier<'a> {
                 (0, 0) => place.to_string(),
                 (round, again) => format!("{place}.{round}.{again}"),
             };
-            match self.attempt(&tag, act).await {
+            match self.attempt(place, &tag, act).await {
                 Err(Stop::Fail(error)) if error.kind == ErrorKind::Conflict => {
                     asking::after_a_change_by_hand(&self.asker(), &tag, act, &error).await?;
                     let look: Look = self
@@ -187,7 +200,7 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    async fn attempt(&mut self, tag: &str, act: &Act) -> Result<(), Stop> {
+    async fn attempt(&mut self, place: usize, tag: &str, act: &Act) -> Result<(), Stop> {
         match act {
             Act::RollOut { .. } | Act::Undo { .. } => {
                 self.write(tag, act).await?;
@@ -215,8 +228,15 @@ impl<'a> Carrier<'a> {
                 self.write(tag, act).await?;
                 self.left(tag).await
             }
-            Act::Weight { .. } | Act::Flag { .. } => self.write(tag, act).await,
-            Act::Pause { span } => self.pause(tag, span.0).await,
+            Act::Weight { share, .. } => {
+                self.carries(tag, *share).await?;
+                self.write(tag, act).await
+            }
+            Act::Flag { .. } => self.write(tag, act).await,
+            Act::Pause { span } => {
+                let why = format!("in the pause of step {}", place + 1);
+                self.pause(tag, &why, span.0).await
+            }
             Act::Ask { what } => asking::to_go_on(&self.asker(), tag, what, &self.reached).await,
             Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,
             Act::Smoke => self.checks(tag, "smoke").await,
@@ -245,6 +265,7 @@ impl<'a> Carrier<'a> {
         match act {
             Act::Weight { percent, share } => {
                 self.unmoved(&marks).await?;
+                self.can_serve(*share).await?;
                 let (route, seen) = match (&self.place.route, &marks.route) {
                     (Some(route), Some(seen)) => (route, seen),
                     _ => return Err(gone("the route", at)),
@@ -327,81 +348,6 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    /// Waits until a side has all replicas that were wished for, or is stuck.
-    async fn ready(&mut self, tag: &str, side: Side) -> Result<(), Stop> {
-        let (at, outside) = (&self.place.workload, self.outside);
-        let deadline = self.place.environment.progress_deadline.0;
-        let (mut before, mut last, mut still) = (None, None, Duration::ZERO);
-        for looks in 0_u32.. {
-            let group: Option<Group> = self
-                .cx
-                .step(("progress", tag, looks), |_| async move {
-                    outside.fleet(at)?.observe(at, side).await
-                })
-                .await?;
-            let Some(group) = group else {
-                return Err(Stop::Fail(gone(&format!("the {} side", side.as_str()), at)));
-            };
-            if Some(&group.mark) != self.marks.side(side).as_ref() {
-                return Err(Stop::Fail(moved(side, at, Some(&group))));
-            }
-            let before = *before.get_or_insert(group.restarts);
-            let position = progress::position(&group);
-            if last.replace(position) != Some(position) {
-                still = Duration::ZERO;
-            }
-            match progress::judge(&group, before, still, deadline) {
-                Progress::Complete => {
-                    self.restarts = group.restarts;
-                    return Ok(());
-                }
-                Progress::Stuck { why } => {
-                    return Err(Stop::Fail(Error::rejected(format!(
-                        "{} does not become ready: {why}",
-                        group.version
-                    ))));
-                }
-                Progress::Going { .. } => {}
-            }
-            let pause = progress::pause(looks);
-            match self.turn() {
-                None => self.cx.sleep(("wait", tag, looks), pause).await?,
-                Some(turn) => {
-                    if !turn.slept(("wait", tag, looks), pause).await? {
-                        turn.still_ours(&format!("{tag}-ready-{looks}")).await?;
-                        continue;
-                    }
-                }
-            }
-            still += pause;
-        }
-        Ok(())
-    }
-
-    /// Waits until what was taken away has answered its last request: until then the next deployment has no place. What
-    /// never goes stops nothing here, and is shown to whoever looks next.
-    async fn left(&self, tag: &str) -> Result<(), Stop> {
-        let (at, outside) = (&self.place.workload, self.outside);
-        let deadline = self.place.environment.progress_deadline.0;
-        let mut waited = Duration::ZERO;
-        for looks in 0_u32.. {
-            let stands: bool = self
-                .cx
-                .step(("leaving", tag, looks), |_| async move {
-                    let group = outside.fleet(at)?.observe(at, Side::Candidate).await?;
-                    Ok(group.is_some())
-                })
-                .await?;
-            if !stands || waited >= deadline {
-                break;
-            }
-            let pause = progress::pause(looks);
-            self.cx.sleep(("drain", tag, looks), pause).await?;
-            waited += pause;
-        }
-        Ok(())
-    }
-
     fn under_way(&self, place: usize, of: usize) -> Report {
         let mut report = Report::new(
             Told::Running,
@@ -418,11 +364,11 @@ fn seen<'a>(mark: &'a Option<Mark>, side: Side, at: &ports::WorkloadRef) -> Resu
         .ok_or_else(|| gone(&format!("the {} side", side.as_str()), at))
 }
 
-fn gone(what: &str, at: &ports::WorkloadRef) -> Error {
+pub(crate) fn gone(what: &str, at: &ports::WorkloadRef) -> Error {
     Error::conflict(format!("{what} of {} is gone", at.name))
 }
 
-fn moved(side: Side, at: &ports::WorkloadRef, now: Option<&Group>) -> Error {
+pub(crate) fn moved(side: Side, at: &ports::WorkloadRef, now: Option<&Group>) -> Error {
     let now = now.map_or_else(
         || "nothing stands there now".to_owned(),
         |group| {

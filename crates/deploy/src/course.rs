@@ -5,6 +5,7 @@ use ports::{Granularity, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
+use crate::carry::TOLERANCE;
 use crate::look::Look;
 use crate::ratio::Split;
 use crate::settings::{Environment, Switch};
@@ -48,11 +49,13 @@ pub(crate) fn chart(
         ))
         .next("Roll the environment back, which takes it away, or deploy that version to its end"));
     }
-    let Some(stable) = &look.stable else {
+    let Some(stable) = look.serves() else {
+        let is_gone = look.stable.is_none();
         return match beside {
-            None => Ok(first(environment, version)),
+            None => Ok(first(environment, version, is_gone)),
             Some(_) => Err(Error::conflict(format!(
-                "{version} stands beside nothing: the stable side of {name} is gone"
+                "{version} stands beside nothing: the stable side of {name} {}",
+                if is_gone { "is gone" } else { "has no replicas" }
             ))
             .next("Bring the stable side back by hand, or take the candidate away")),
         };
@@ -93,7 +96,7 @@ pub(crate) fn chart(
                 ));
             }
             well_enough(look, name, "canary")?;
-            canary(version, look, stable.wanted, steps)
+            canary(environment, version, look, stable.wanted, steps)
         }
         Strategy::FeatureFlag { .. } => Vec::new(),
     };
@@ -139,12 +142,17 @@ fn last(environment: &Environment) -> Vec<Act> {
     acts
 }
 
-fn first(environment: &Environment, version: &str) -> Course {
+/// `makes`: nothing stands there at all. Else it was left without replicas, which a roll-out does not give it back.
+fn first(environment: &Environment, version: &str, makes: bool) -> Course {
     let mut acts = vec![Act::RollOut {
         version: version.to_owned(),
         replicas: environment.replicas,
         pace: None,
     }];
+    acts.extend((!makes).then_some(Act::Scale {
+        side: Side::Stable,
+        replicas: environment.replicas,
+    }));
     acts.extend(last(environment));
     Course {
         kind: Kind::First,
@@ -164,6 +172,15 @@ fn there(environment: &Environment, look: &Look) -> Course {
         });
     }
     if look.candidate.is_some() {
+        // Without a router the candidate has replicas that the stable side is to have.
+        let whole = look.whole(environment);
+        let lacks = |has: u32| has < whole && (environment.replicas < 2 || has != environment.replicas);
+        if stable.is_some_and(|stable| lacks(stable.wanted)) {
+            acts.push(Act::Scale {
+                side: Side::Stable,
+                replicas: whole,
+            });
+        }
         acts.extend(leave_candidate(look));
     }
     let kind = if acts.is_empty() {
@@ -222,29 +239,34 @@ fn blue_green(version: &str, look: &Look, replicas: u32, switch: Switch, keep_wa
     acts
 }
 
-fn canary(version: &str, look: &Look, replicas: u32, steps: &[Step]) -> Vec<Act> {
-    let done = if look.candidate.is_some() {
-        look.share().percent()
-    } else {
-        0.0
+fn canary(environment: &Environment, version: &str, look: &Look, replicas: u32, steps: &[Step]) -> Vec<Act> {
+    let done = look.candidate.as_ref().map(|_| look.share().percent());
+    let whole = look.whole(environment).max(1);
+    // What a weight came to there, which is not always what was asked for.
+    let came_to = |percent: u32| match look.granularity.and_then(|can| can.nearest(percent)) {
+        Some(share) => share.percent(),
+        None => Split::nearest(whole, percent.min(99)).share().percent(),
     };
-    let ahead = |step: &Step| match step {
-        Step::SetWeight(percent) => f64::from(*percent) > done,
-        _ => true,
+    let steps = match done.filter(|done| *done > 0.0) {
+        Some(done) => ahead(steps, |percent| came_to(percent) <= done + TOLERANCE),
+        None => steps,
     };
-    // What was reached already is not gone back behind: it goes on with the first higher weight.
-    let begin = match done > 0.0 {
-        true => steps
-            .iter()
-            .position(|step| matches!(step, Step::SetWeight(_)) && ahead(step)),
-        false => Some(0),
-    };
-    let steps = begin.map_or(&[][..], |begin| &steps[begin..]);
     if look.by_router() {
         by_router(version, look, replicas, steps)
     } else {
-        by_replicas(version, look, replicas, steps)
+        by_replicas(version, look, replicas, whole, steps)
     }
+}
+
+/// What was reached already is not gone back behind: it goes on just after the last weight that was, with the pause and the
+/// judgement that belong to it.
+fn ahead(steps: &[Step], is_reached: impl Fn(u32) -> bool) -> &[Step] {
+    let reached = |step: &Step| matches!(step, Step::SetWeight(percent) if is_reached(*percent));
+    let begin = match steps.iter().rposition(reached) {
+        Some(last) => Some(last + 1),
+        None => steps.iter().position(|step| matches!(step, Step::SetWeight(_))),
+    };
+    begin.and_then(|begin| steps.get(begin..)).unwrap_or_default()
 }
 
 /// As many of the candidate as its share of the traffic needs.
@@ -304,10 +326,8 @@ fn by_router(version: &str, look: &Look, replicas: u32, steps: &[Step]) -> Vec<A
     acts
 }
 
-fn by_replicas(version: &str, look: &Look, replicas: u32, steps: &[Step]) -> Vec<Act> {
-    // With a candidate there already, both sides together are what the workload has.
+fn by_replicas(version: &str, look: &Look, replicas: u32, whole: u32, steps: &[Step]) -> Vec<Act> {
     let beside = look.candidate.as_ref().map_or(0, |group| group.wanted);
-    let whole = (replicas + beside).max(1);
     let mut now = Split {
         stable: replicas,
         candidate: beside,
@@ -376,12 +396,10 @@ fn flag(environment: &Environment, steps: &[Step], look: &Look) -> Result<Course
         let kind = Kind::There;
         return Ok(Course { kind, acts });
     }
-    let higher = |step: &Step| matches!(step, Step::SetWeight(percent) if *percent > flag.percent);
-    let begin = match flag.percent {
-        0 => Some(0),
-        _ => steps.iter().position(higher),
+    let steps = match flag.percent {
+        0 => steps,
+        on => ahead(steps, |percent| percent <= on),
     };
-    let steps = begin.map_or(&[][..], |begin| &steps[begin..]);
     let turned = |step: &Step| match *step {
         Step::SetWeight(percent) => Some(Act::Flag { percent }),
         // A flag has no two sides that could be compared.

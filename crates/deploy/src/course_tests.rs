@@ -2,7 +2,7 @@ use super::*;
 use ports::{Flag, Group, Mark, Pace, Portion, Share, Traffic};
 use serde_json::json;
 
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     serde_json::from_value(json!({"target": "cluster", "workload": "shop", "replicas": 3})).unwrap()
 }
 
@@ -90,6 +90,52 @@ fn the_first_deployment_has_nothing_to_compare_with_whatever_its_strategy() {
 }
 
 #[test]
+fn a_workload_that_was_left_without_replicas_gets_them_as_if_it_were_the_first() {
+    for left in ["v1", "v2"] {
+        let course = charted(&canary(&[10]), &look(Some(group(left, 0)), None, 0)).unwrap();
+        assert_eq!(course.kind, Kind::First);
+        assert_eq!(
+            words(&course),
+            [
+                "roll v2 out, replica by replica",
+                "bring the stable side to 3 replicas",
+                "check what users reach"
+            ]
+        );
+    }
+    let error = charted(
+        &canary(&[10]),
+        &look(Some(group("v1", 0)), Some(group("v2", 1)), 10),
+    )
+    .unwrap_err();
+    assert!(
+        error.contains("the stable side of shop has no replicas"),
+        "{error}"
+    );
+}
+
+#[test]
+fn without_a_router_the_stable_side_gets_the_candidates_replicas_before_it_goes() {
+    let finished = |stable, candidate| {
+        let mut left = look(Some(group("v2", stable)), Some(group("v2", candidate)), 0);
+        left.granularity = None;
+        left.traffic = None;
+        words(&charted(&canary(&[10]), &left).unwrap())
+    };
+    let retired = "take away what stands beside the stable side";
+    assert_eq!(
+        finished(1, 9)[..2],
+        ["bring the stable side to 10 replicas", retired]
+    );
+    assert_eq!(
+        finished(1, 3)[..2],
+        ["bring the stable side to 3 replicas", retired],
+        "one of the four was made by the split"
+    );
+    assert_eq!(finished(3, 2)[0], retired, "it has them already");
+}
+
+#[test]
 fn what_runs_already_is_only_looked_at_and_what_was_left_is_finished() {
     let course = charted(&canary(&[10]), &look(Some(group("v2", 4)), None, 0)).unwrap();
     assert_eq!((course.kind, course.acts), (Kind::There, vec![Act::Health]));
@@ -157,9 +203,16 @@ fn a_canary_that_is_half_out_goes_on_from_there() {
     let words = words(&course);
     assert_eq!(words[0], "start 5 replicas of v2 beside what serves");
     assert_eq!(
-        words[2], "send 90 % of the traffic to the new version",
-        "{words:?}"
+        words[2..4],
+        [
+            "judge the time since the last change",
+            "send 90 % of the traffic to the new version",
+        ],
+        "where it stands is judged first: {words:?}"
     );
+    let all = look(Some(group("v1", 5)), Some(group("v2", 5)), 90);
+    let course = charted(&canary(&[10, 50, 90]), &all).unwrap();
+    assert_eq!(self::words(&course)[2], "judge the time since the last change");
     let other = look(Some(group("v1", 5)), Some(group("v3", 3)), 50);
     let error = charted(&canary(&[10]), &other).unwrap_err();
     assert!(error.contains("v3 stands beside what serves of shop"), "{error}");

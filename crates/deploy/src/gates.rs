@@ -71,7 +71,11 @@ pub(crate) async fn look(
         gates.push(after(before, version, &known));
     }
     if wanted.monitoring {
-        let served = look.stable.as_ref().map(|group| group.version.as_str());
+        let served = match place.only_flag {
+            // Nobody looked at what carries it: what is measured goes by the flag's own name.
+            true => Some(version),
+            false => look.serves().map(|group| group.version.as_str()),
+        };
         gates.push(monitoring(outside, place, served).await?);
     }
     if let Some(limit) = wanted.deployments_per_day {
@@ -213,7 +217,7 @@ async fn rollback_plan(
     if place.only_flag {
         return Ok(gate(NAME, true, "the flag is switched off"));
     }
-    let Some(stable) = &look.stable else {
+    let Some(stable) = look.serves() else {
         let evidence = "nothing runs yet, so there is nothing to go back to";
         return Ok(match wanted {
             RollbackPlan::UnlessFirst => gate(NAME, true, evidence),

@@ -100,8 +100,9 @@ impl Carrier<'_> {
             if look + 1 == LOOKS {
                 return self.settled(which, judged);
             }
+            let why = format!("to look again, since the {which} check failed: {}", judged.why());
             self.cx
-                .sleep(("unwell", format!("{which}-{tag}"), look), BETWEEN)
+                .nap(("unwell", format!("{which}-{tag}"), look), &why, BETWEEN)
                 .await?;
         }
         Ok(())
@@ -121,7 +122,8 @@ impl Carrier<'_> {
     pub(crate) async fn analyse(&mut self, tag: &str, side: Side, compared: bool) -> Result<(), Stop> {
         let asked = self.place.environment.analysis.asked(compared);
         let mut windows = match compared {
-            true => std::mem::take(&mut self.windows),
+            // Kept until it is over: what stops it and is tried again has them still.
+            true => self.windows.clone(),
             false => Vec::new(),
         };
         let (mut before, mut length): (Option<judge::Span>, _) = (None, None);
@@ -151,7 +153,8 @@ impl Carrier<'_> {
                     let longer = span.and_then(|span| (span.to - span.from).to_std().ok());
                     let longer =
                         longer.map_or(Duration::ZERO, |longer| longer.min(*length.get_or_insert(longer)));
-                    self.pause(&format!("{tag}-longer-{round}"), longer).await?;
+                    let why = "for more traffic to judge by";
+                    self.pause(&format!("{tag}-longer-{round}"), why, longer).await?;
                     before = span;
                 }
                 Decision::AskPerson => {
@@ -189,7 +192,8 @@ impl Carrier<'_> {
         let rest = (span.readable_at(analysis.scrape()) - until)
             .to_std()
             .unwrap_or_default();
-        self.cx.sleep(("collect", tag, round), rest).await?;
+        let why = format!("for {} of measurements", domain::Span(rest));
+        self.cx.sleep_for(("collect", tag, round), &why, rest).await?;
         Ok(span)
     }
 
@@ -210,7 +214,7 @@ impl Carrier<'_> {
             for (place, of) in [side, Side::Stable].into_iter().enumerate() {
                 let group = fleet.observe(at, of).await?;
                 if place == 0 {
-                    judged.seen.push(self.replicas(group.as_ref()));
+                    judged.seen.push(self.replicas(side, group.as_ref()));
                 }
                 versions[place] = group.map(|group| group.version);
             }
@@ -242,7 +246,7 @@ impl Carrier<'_> {
         })
     }
 
-    fn replicas(&self, group: Option<&Group>) -> Seen {
+    fn replicas(&self, side: Side, group: Option<&Group>) -> Seen {
         let seen = |well, why: String| Seen {
             name: "replicas".to_owned(),
             well,
@@ -251,7 +255,8 @@ impl Carrier<'_> {
         let Some(group) = group else {
             return seen(false, "there are none".to_owned());
         };
-        let again = group.restarts.saturating_sub(self.restarts);
+        let before = self.restarts.get(&side).copied().unwrap_or_default();
+        let again = group.restarts.saturating_sub(before);
         let so_far = progress::so_far(group);
         if again > 0 {
             let said = group

@@ -15,7 +15,8 @@
 //! |---|---|
 //! | nothing runs yet | it is rolled out; if that fails, to no replicas |
 //! | the version runs already | it is checked, and nothing is changed |
-//! | the version is half out | it goes on from there, and never back behind the share that it has |
+//! | nothing is left of it but a workload without replicas | as if nothing ran: it is rolled out, and gets the number that the settings say |
+//! | the version is half out | what it has is judged, and it goes on from there, never back behind the share that it has |
 //! | another version is half out | nothing; the error says how to get it out of the way |
 //! | a deployment is running | it waits in order, or takes its place where `when_newer` is `supersede`, also while that one pauses or asks |
 //! | a deployment waits for approval | nobody waits for it: it holds nothing until somebody says yes, and then looks again |
@@ -49,6 +50,7 @@ mod plan;
 mod postmortem;
 mod progress;
 mod ratio;
+mod ready;
 pub mod records;
 mod report;
 mod revert;

@@ -1,9 +1,12 @@
 //! What stands before anything is changed.
 
+use std::collections::BTreeMap;
+
 use ports::{Flag, Granularity, Group, Mark, Revision, Share, Side, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::act::Standing;
+use crate::settings::Environment;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Look {
@@ -30,6 +33,13 @@ impl Marks {
         match side {
             Side::Stable => &mut self.stable,
             Side::Candidate => &mut self.candidate,
+        }
+    }
+
+    pub(crate) fn of(&self, side: Side) -> Option<&Mark> {
+        match side {
+            Side::Stable => self.stable.as_ref(),
+            Side::Candidate => self.candidate.as_ref(),
         }
     }
 }
@@ -68,6 +78,33 @@ impl Look {
                 }
             }
         }
+    }
+
+    /// How often each side's replicas were started again so far.
+    pub(crate) fn restarts(&self) -> BTreeMap<Side, u32> {
+        let sides = [(Side::Stable, &self.stable), (Side::Candidate, &self.candidate)];
+        let known = sides
+            .into_iter()
+            .filter_map(|(side, group)| Some((side, group.as_ref()?)));
+        known.map(|(side, group)| (side, group.restarts)).collect()
+    }
+
+    /// How many replicas the workload has as a whole: without a router both sides share them. The one more that a split may
+    /// have made is none of them, where the settings say how many there are to be.
+    pub(crate) fn whole(&self, environment: &Environment) -> u32 {
+        let wanted = |group: &Option<Group>| group.as_ref().map_or(0, |group| group.wanted);
+        let (stable, beside) = (wanted(&self.stable), wanted(&self.candidate));
+        if self.by_router() || beside == 0 {
+            return stable;
+        }
+        let (both, meant) = (stable.saturating_add(beside), environment.replicas);
+        let one_more = meant > 1 && both.checked_sub(1) == Some(meant);
+        if one_more { meant } else { both }
+    }
+
+    /// What serves: a stable side that is told to have no replicas is none.
+    pub(crate) fn serves(&self) -> Option<&Group> {
+        self.stable.as_ref().filter(|stable| stable.wanted > 0)
     }
 
     /// Whether the stable side could take all traffic now.

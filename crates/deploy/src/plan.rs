@@ -47,7 +47,12 @@ pub(crate) struct Plan {
 impl Plan {
     /// What serves before it.
     pub(crate) fn from(&self) -> Option<&str> {
-        self.standing.stable.as_ref().map(|(version, _)| version.as_str())
+        let served = self
+            .standing
+            .stable
+            .as_ref()
+            .filter(|(_, replicas)| *replicas > 0);
+        served.map(|(version, _)| version.as_str())
     }
 
     pub(crate) fn lines(&self, environment: &Environment) -> Vec<Line> {

@@ -50,7 +50,8 @@ impl Carrier<'_> {
                 break;
             }
             let next = pause(look).min(patience.0 - waited);
-            self.pause(&format!("{tag}-job-{look}"), next).await?;
+            let why = format!("for the job {} to end", check.name());
+            self.nap(&format!("{tag}-job-{look}"), &why, next).await?;
             waited += next;
         }
         let seen = |well, why| Seen {

@@ -179,7 +179,8 @@ impl Deploy {
             let now: Look = cx
                 .step(("look-back", round), |_| place.look(&self.outside))
                 .await?;
-            let acts = undoing::back(&begun.look, &now, version, &place.environment.workload);
+            let (before, planned) = (&begun.look, &begun.plan.acts);
+            let acts = undoing::back(before, &now, version, &place.environment, planned);
             let why = match acts {
                 Ok(acts) => {
                     let lines = act::outline_back(&acts, &now.standing(), &place.environment);

@@ -78,6 +78,12 @@ pub(crate) fn toward(look: &Look, version: &str, workload: &str) -> Result<Vec<A
             "the stable side of {workload} is gone, so there is nothing to bring {version} to"
         ));
     };
+    if stable.wanted == 0 && (look.by_router() || look.candidate.is_none()) {
+        return Err(format!(
+            "the stable side of {workload} has no replicas, so nobody would be served by {version} there; deploy it, \
+             which gives it some"
+        ));
+    }
     let mut acts = Vec::new();
     let has_share = look.share().part > 0;
     if stable.version != version {

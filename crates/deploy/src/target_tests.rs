@@ -138,3 +138,13 @@ fn the_deployment_that_brought_it_out_is_blamed() {
     assert_eq!(blamed(Some("v2"), &log).map(|d| d.what.id.as_str()), Some("c"));
     assert_eq!(blamed(Some("v9"), &log), None);
 }
+
+#[test]
+fn a_workload_without_replicas_is_not_rolled_back_to_nothing() {
+    let none = look(Some(group("v2", 0)), None, 0);
+    let why = toward(&none, "v1", "shop").unwrap_err();
+    assert!(
+        why.contains("has no replicas") && why.contains("deploy it"),
+        "{why}"
+    );
+}

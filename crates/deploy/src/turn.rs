@@ -101,7 +101,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Lets a time pass, unless something newer that goes before it ends it at once.
-    pub(crate) async fn rest(&self, tag: &str, span: Duration) -> Result<(), Stop> {
+    pub(crate) async fn rest(&self, tag: &str, why: &str, span: Duration, quiet: bool) -> Result<(), Stop> {
         if span.is_zero() {
             return Ok(());
         }
@@ -109,7 +109,15 @@ impl<'a> Turn<'a> {
         let from: DateTime<Utc> = self.cx.step(("from", tag), |_| log.now()).await?;
         let mut left = span;
         for number in 0_u32.. {
-            if left.is_zero() || self.slept(("pause", tag, number), left).await? {
+            if left.is_zero() {
+                break;
+            }
+            let key = ("pause", tag, number);
+            let woken = match quiet {
+                true => self.cx.nap_or(key, why, left, &[NEWER]).await?,
+                false => self.cx.sleep_or(key, why, left, &[NEWER]).await?,
+            };
+            if woken.is_none() {
                 break;
             }
             self.still_ours(&format!("{tag}-{number}")).await?;
@@ -119,9 +127,14 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Whether the time passed; else something newer came, and is to be looked at.
-    pub(crate) async fn slept(&self, key: impl Into<StepKey>, span: Duration) -> Result<bool, Stop> {
-        Ok(self.cx.sleep_or(key, span, &[NEWER]).await?.is_none())
+    /// Between two looks: whether the time passed; else something newer came, and is to be looked at.
+    pub(crate) async fn napped(
+        &self,
+        key: impl Into<StepKey>,
+        why: &str,
+        span: Duration,
+    ) -> Result<bool, Stop> {
+        Ok(self.cx.nap_or(key, why, span, &[NEWER]).await?.is_none())
     }
 }
 

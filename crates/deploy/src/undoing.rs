@@ -4,10 +4,18 @@ use ports::Side;
 
 use crate::act::Act;
 use crate::look::{Look, is_well};
+use crate::settings::Environment;
 
 /// The acts that bring `now` back to `before`; the error says why a person must look instead. `ours` is the version
-/// that was being brought out.
-pub(crate) fn back(before: &Look, now: &Look, ours: &str, workload: &str) -> Result<Vec<Act>, String> {
+/// that was being brought out, `planned` how.
+pub(crate) fn back(
+    before: &Look,
+    now: &Look,
+    ours: &str,
+    environment: &Environment,
+    planned: &[Act],
+) -> Result<Vec<Act>, String> {
+    let workload = &environment.workload;
     let mut acts = Vec::new();
     if let (Some(before), Some(now)) = (&before.flag, &now.flag)
         && before.percent != now.percent
@@ -22,9 +30,15 @@ pub(crate) fn back(before: &Look, now: &Look, ours: &str, workload: &str) -> Res
             "{other} stands beside what serves of {workload}, which nobody here put there"
         ));
     }
-    let Some(served) = &before.stable else {
+    let Some(served) = before.serves() else {
         // Nothing ran before, so back means that nothing runs.
-        if now.stable.as_ref().is_some_and(|stable| stable.wanted > 0) {
+        if let Some(runs) = now.serves() {
+            if runs.version != ours {
+                return Err(format!(
+                    "the stable side of {workload} runs {}, and not {ours}, which was to be the first there",
+                    runs.version
+                ));
+            }
             acts.push(Act::Scale {
                 side: Side::Stable,
                 replicas: 0,
@@ -51,10 +65,15 @@ pub(crate) fn back(before: &Look, now: &Look, ours: &str, workload: &str) -> Res
             carries(now)
         ));
     }
-    if stable.wanted != served.wanted {
+    // What was not scaled here is an autoscaler's or a person's business: it gets what it had when it carried everything,
+    // and keeps what it has more.
+    let had = before.whole(environment);
+    let scaled = planned.iter().any(Act::scales_stable);
+    let replicas = if scaled { had } else { had.max(stable.wanted) };
+    if stable.wanted != replicas {
         acts.push(Act::Scale {
             side: Side::Stable,
-            replicas: served.wanted,
+            replicas,
         });
     } else if acts.is_empty() && !is_well(stable) && now.share().part > 0 {
         return Err(format!(

@@ -1,9 +1,17 @@
 use super::*;
-use crate::course::tests::{group, look};
+use crate::course::tests::{environment, group, look};
 use ports::{Granularity, Revision, RevisionId};
 
 fn undone(before: &Look, now: &Look) -> Result<Vec<String>, String> {
-    let acts = back(before, now, "v2", "shop")?;
+    let split = Act::Scale {
+        side: Side::Stable,
+        replicas: 2,
+    };
+    planned(before, now, &[split])
+}
+
+fn planned(before: &Look, now: &Look, acts: &[Act]) -> Result<Vec<String>, String> {
+    let acts = back(before, now, "v2", &environment(), acts)?;
     Ok(acts.iter().map(Act::what).collect())
 }
 
@@ -96,4 +104,54 @@ fn before_the_first_deployment_nothing_ran() {
         ["bring the stable side to 0 replicas"]
     );
     assert_eq!(undone(&before, &before).unwrap(), [""; 0]);
+}
+
+#[test]
+fn what_was_not_scaled_here_is_not_cut() {
+    let grown = look(Some(group("v1", 10)), Some(group("v2", 1)), 10);
+    let retired = [
+        "send all traffic to the stable side",
+        "take away what stands beside the stable side",
+    ];
+    assert_eq!(planned(&v1(), &grown, &[]).unwrap(), retired);
+    assert_eq!(
+        undone(&v1(), &grown).unwrap()[0],
+        "bring the stable side to 4 replicas"
+    );
+    // With less of the traffic it needed fewer.
+    let shrunk = look(Some(group("v1", 2)), Some(group("v2", 4)), 50);
+    assert_eq!(
+        planned(&v1(), &shrunk, &[]).unwrap()[0],
+        "bring the stable side to 4 replicas"
+    );
+}
+
+#[test]
+fn by_replicas_the_stable_side_gets_what_both_sides_had() {
+    let half = |stable, candidate| Look {
+        granularity: None,
+        traffic: None,
+        ..look(Some(group("v1", stable)), Some(group("v2", candidate)), 0)
+    };
+    assert_eq!(
+        undone(&half(1, 9), &half(1, 9)).unwrap(),
+        [
+            "bring the stable side to 10 replicas",
+            "take away what stands beside the stable side"
+        ]
+    );
+}
+
+#[test]
+fn what_was_put_there_by_hand_instead_of_the_first_is_not_taken_away() {
+    let by_hand = look(Some(group("v3", 3)), None, 0);
+    for before in [look(None, None, 0), look(Some(group("v1", 0)), None, 0)] {
+        let why = undone(&before, &by_hand).unwrap_err();
+        assert!(why.contains("runs v3, and not v2"), "{why}");
+        let ours = look(Some(group("v2", 3)), None, 0);
+        assert_eq!(
+            undone(&before, &ours).unwrap(),
+            ["bring the stable side to 0 replicas"]
+        );
+    }
 }

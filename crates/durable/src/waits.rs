@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::{Approval, NewTask, Report, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,11 +62,7 @@ impl TaskCx {
             }
             TimerState::Until(at) => Err(self.park(Wake {
                 at: Some(at),
-                why: format!(
-                    "{} until {}",
-                    why.unwrap_or(&open.at.key),
-                    at.format("%Y-%m-%d %H:%M:%S UTC")
-                ),
+                why: until(why.unwrap_or(&open.at.key), Some(at)),
                 quiet,
                 ..Wake::default()
             })),
@@ -116,20 +113,50 @@ impl TaskCx {
             false => Approval::signal(what),
         };
         let key = StepKey::from(key);
-        self.any_signal(&key, limit, others, why).await
+        self.any_signal(&key, limit, others, |_| Wake {
+            why,
+            ..Wake::default()
+        })
+        .await
     }
 
-    /// [`TaskCx::sleep`] that a signal ends early: which one did, or none when the time passed.
+    /// [`TaskCx::sleep_for`] that a signal ends early: which one did, or none when the time passed.
     pub async fn sleep_or(
         &self,
         key: impl Into<StepKey>,
+        why: &str,
         duration: Duration,
         others: &[&str],
     ) -> Result<Option<Heard>, Stop> {
-        let key = key.into();
-        let why = format!("{} for {}", key.as_str(), domain::Span(duration));
+        self.timer_or(&key.into(), why, duration, others, false).await
+    }
+
+    /// [`TaskCx::nap`] that a signal ends early.
+    pub async fn nap_or(
+        &self,
+        key: impl Into<StepKey>,
+        why: &str,
+        duration: Duration,
+        others: &[&str],
+    ) -> Result<Option<Heard>, Stop> {
+        self.timer_or(&key.into(), why, duration, others, true).await
+    }
+
+    async fn timer_or(
+        &self,
+        key: &StepKey,
+        why: &str,
+        duration: Duration,
+        others: &[&str],
+        quiet: bool,
+    ) -> Result<Option<Heard>, Stop> {
+        let wake = |at| Wake {
+            why: until(why, at),
+            quiet,
+            ..Wake::default()
+        };
         match self
-            .any_signal::<Value>(&key, Some(duration), others, why)
+            .any_signal::<Value>(key, Some(duration), others, wake)
             .await?
         {
             Waited::Interrupted(heard) => Ok(Some(heard)),
@@ -143,7 +170,7 @@ impl TaskCx {
         key: &StepKey,
         limit: Option<Duration>,
         others: &[&str],
-        why: String,
+        wake: impl FnOnce(Option<DateTime<Utc>>) -> Wake,
     ) -> Result<Waited<T>, Stop> {
         let open = self.open(key, StepKind::Signal)?;
         let heard = |heard: Option<Heard>| match heard {
@@ -172,8 +199,7 @@ impl TaskCx {
                 return Err(self.park(Wake {
                     at: until,
                     signals,
-                    why,
-                    ..Wake::default()
+                    ..wake(until)
                 }));
             }
         };
@@ -333,5 +359,13 @@ impl TaskCx {
 
     fn park(&self, wake: Wake) -> Stop {
         self.scope.stop(Stop::Park(wake))
+    }
+}
+
+/// What is waited for, and how long, in words.
+fn until(why: &str, at: Option<DateTime<Utc>>) -> String {
+    match at {
+        Some(at) => format!("{why} until {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+        None => why.to_owned(),
     }
 }

@@ -275,7 +275,14 @@ impl Handler for Polite {
                 });
             }
         }
-        let woken = cx.sleep_or("rest", Duration::from_secs(60), &["newer"]).await?;
+        let woken = cx
+            .sleep_or(
+                "rest",
+                "for the shop to rest",
+                Duration::from_secs(60),
+                &["newer"],
+            )
+            .await?;
         heard.push(woken.map_or("slept".to_owned(), |heard| heard.value.to_string()));
         Ok(Report::new(Verdict::Succeeded, heard.join(", ")))
     }
@@ -312,6 +319,12 @@ async fn a_lock_is_let_go_and_taken_again_and_a_signal_ends_a_wait_early() {
     );
     let why = world.view(&three).unwrap().waits_for.unwrap().why;
     assert_eq!(why, format!("pending, behind task {one} on shop"));
+    let rests = world.view(&one).unwrap().waits_for.unwrap();
+    assert!(
+        rests.why.starts_with("for the shop to rest until "),
+        "{}",
+        rests.why
+    );
     world.advance(Duration::from_secs(60));
     run(&world, polite()).await;
     assert_eq!(world.view(&one).unwrap().report.unwrap().summary, "ada, slept");

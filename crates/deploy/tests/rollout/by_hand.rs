@@ -162,3 +162,52 @@ async fn what_is_half_out_goes_on_from_there() {
     );
     assert_eq!(bench.stands(), runs("v2"));
 }
+
+#[tokio::test]
+async fn a_candidate_that_somebody_replaced_gets_no_more_traffic_on_a_yes() {
+    let bench = Bench::new();
+    let id = half_out(&bench).await;
+    bench.fleet.meddle(&workload(), Side::Candidate, "v3");
+    bench.answer(&id, "approved").await;
+    assert_eq!(
+        bench.waits_for(&id),
+        ["approval/going on after a change by hand (staging, step 4)"]
+    );
+    bench.answer(&id, "approved").await;
+    let told = bench.world().told(&id);
+    let held = told.last().expect("it tells");
+    assert!(
+        held.summary.contains("v3 stands beside what serves"),
+        "{}",
+        held.summary
+    );
+    assert_eq!(bench.shares(), [10.0], "it did not get more");
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_ready_no_more_gets_no_more_traffic() {
+    let bench = Bench::new();
+    let id = half_out(&bench).await;
+    bench.fleet.break_side(&workload(), Side::Candidate);
+    let named = bench
+        .world()
+        .view(&id)
+        .expect("the task")
+        .waits_for
+        .expect("a question");
+    bench
+        .world()
+        .send_signal(&id, &named.signals[0], crate::bench::answer("approved"));
+    bench.turn().await;
+    let view = bench.world().view(&id).expect("the task");
+    let why = view.waits_for.expect("it waits for it").why;
+    assert!(why.starts_with("for v2 to become ready (0 of 2 ready"), "{why}");
+    bench.settle().await;
+    let (status, report) = bench.report(&id);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Failed, Verdict::RolledBack),
+        "{report:#?}"
+    );
+    assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
+}

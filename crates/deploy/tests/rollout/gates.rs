@@ -115,6 +115,19 @@ async fn a_version_without_a_commit_was_scanned_by_nobody() {
 }
 
 #[tokio::test]
+async fn a_flag_is_measured_by_its_own_name() {
+    let bench = gated(json!({"monitoring": true}));
+    bench.metrics.set("errors stable", &[]);
+    let (status, report) = bench.deploy(to("checkout-v2", "feature_flag")).await;
+    assert_eq!(status, TaskStatus::Failed);
+    assert!(
+        report.summary.contains("nothing is measured for error_rate"),
+        "{}",
+        report.summary
+    );
+}
+
+#[tokio::test]
 async fn our_own_smoke_pipelines_are_no_build() {
     let bench = gated(json!({"pipeline": true})).built("v2", JobStatus::Failed);
     let bench = bench.with(|staging| staging["smoke"] = json!([{"job": {}}]));

@@ -11,6 +11,7 @@ mod refused;
 mod revert;
 mod rollback;
 mod smoke;
+mod waiting;
 
 use domain::{Autonomy, TaskStatus, Verdict};
 use ports::fake::{Answer, Fault, FleetEffect, FleetOp, MetricOp};
@@ -334,6 +335,12 @@ async fn the_first_deployment_makes_the_workload_or_leaves_nothing() {
     );
     assert_eq!(bench.stands()[0], Some(("v2".to_owned(), 0)));
     assert_eq!(bench.log.all()[0].outcome, Some(DeploymentOutcome::Failed));
+
+    // The one after it finds a workload without replicas, and gives it some.
+    bench.probe.set(HEALTH, Answer::Says(200, "ok".to_owned()));
+    let (status, report) = bench.deploy(to("v3", "canary")).await;
+    assert_eq!((status, report.verdict), GOOD, "{report:#?}");
+    assert_eq!(bench.stands(), [Some(("v3".to_owned(), 1)), None]);
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ impl Handler for Deploy {
     }
 
     async fn unwind(&self, cx: &TaskCx, _: &DeployParams, cause: &Cause) -> Result<Report, Stop> {
-        match cx.recorded::<Settled>("plan") {
+        match cx.recorded::<Settled>("plan")? {
             Some(settled) => self.take_all_back(cx, &settled.parts, cause).await,
             None => Ok(cause.report()),
         }
@@ -112,7 +112,7 @@ impl Deploy {
     async fn settle(&self, cx: &TaskCx, params: &DeployParams) -> Result<Settled, Error> {
         let Some(members) = group::members(params)? else {
             let place = |name: &str| Place::of(plan::repo(cx)?, &self.outside, name);
-            let part = self.settle_one(None, params, place).await?;
+            let part = self.settle_one(cx, None, params, place).await?;
             return Ok(Settled { parts: vec![part] });
         };
         let mut parts: Vec<Part> = Vec::new();
@@ -126,7 +126,7 @@ impl Deploy {
                 None => Place::of(plan::repo(cx)?, &self.outside, name),
             };
             let part = self
-                .settle_one(Some(member.name.clone()), &member.params, place)
+                .settle_one(cx, Some(member.name.clone()), &member.params, place)
                 .await;
             parts.push(part.map_err(|error| group::of(&member.name, error))?);
         }
@@ -136,6 +136,7 @@ impl Deploy {
 
     async fn settle_one(
         &self,
+        cx: &TaskCx,
         service: Option<String>,
         params: &DeployParams,
         place: impl FnOnce(&str) -> Result<Place, Error>,
@@ -154,6 +155,7 @@ impl Deploy {
         };
         let commit = plan::made_from(&self.outside, &place.repo, params, &request.version).await?;
         Ok(Part {
+            earlier: ledger::earlier(cx, &self.outside, &place).await?,
             service,
             place,
             version,

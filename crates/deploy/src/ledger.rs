@@ -1,10 +1,15 @@
 //! What is written down of a deployment: in the log, and at the forge.
 
-use domain::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use domain::{Error, Idem, TaskId};
 use durable::{Cause, Reconciled, Stop, TaskCx};
 use ports::{
-    Commit, DeploymentKind, DeploymentOutcome, LogEntry, NewDeployment, NewRecord, RecordRef, RecordStatus,
+    Commit, Deployment, DeploymentKind, DeploymentOutcome, LogEntry, NewDeployment, NewRecord, RecordRef,
+    RecordStatus,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,11 +17,40 @@ use crate::outside::Outside;
 use crate::plan::Place;
 use crate::report::told_once;
 
+/// How many of an environment's deployments are looked through.
+pub(crate) const LOOKED_THROUGH: u32 = 100;
+
+/// How often a forge that does not answer is asked where nothing may fail for it, and how long lies between.
+const TRIES: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(5);
+
 /// The forge's record of a deployment, or why there is none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AtForge {
     pub(crate) record: Option<RecordRef>,
     pub(crate) why_not: Option<String>,
+}
+
+/// A deployment's name in the log. A task that is tried anew after its end is another deployment.
+pub(crate) fn id(task: &TaskId, service: Option<&str>, earlier: usize) -> String {
+    let again = match earlier {
+        0 => String::new(),
+        earlier => format!("#{}", earlier + 1),
+    };
+    match service {
+        Some(service) => format!("{task}{again}/{service}"),
+        None => format!("{task}{again}"),
+    }
+}
+
+/// How often this task has ended there before.
+pub(crate) async fn earlier(cx: &TaskCx, outside: &Outside, place: &Place) -> Result<usize, Error> {
+    let newest = outside
+        .log
+        .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
+        .await?;
+    let ours = |known: &&Deployment| known.what.task_id == cx.task().id && known.outcome.is_some();
+    Ok(newest.iter().filter(ours).count())
 }
 
 pub(crate) fn new(
@@ -69,10 +103,7 @@ pub(crate) async fn record(
     status: RecordStatus,
 ) -> Result<AtForge, Stop> {
     let Some(new) = commit.map(|commit| of(place, commit, status)) else {
-        return Ok(AtForge {
-            record: None,
-            why_not: Some("the forge knows no commit of this version".to_owned()),
-        });
+        return Ok(AtForge::without("the forge knows no commit of this version"));
     };
     let (new, repo, environments) = (&new, &place.repo, &outside.environments);
     let made = cx
@@ -84,14 +115,8 @@ pub(crate) async fn record(
         .run(|idem| async move { environments.create(repo, new, &idem).await })
         .await;
     match made {
-        Ok(record) => Ok(AtForge {
-            record: Some(record),
-            why_not: None,
-        }),
-        Err(Stop::Fail(error)) => Ok(AtForge {
-            record: None,
-            why_not: Some(told_once(&error)),
-        }),
+        Ok(record) => Ok(AtForge::with(record)),
+        Err(Stop::Fail(error)) => Ok(AtForge::without(told_once(&error))),
         Err(stop) => Err(stop),
     }
 }
@@ -106,33 +131,81 @@ fn of(place: &Place, commit: &Commit, status: RecordStatus) -> NewRecord {
     }
 }
 
+/// The same for what serves already: it fails for no record, and waits for none.
+pub(crate) async fn record_afterwards(
+    cx: &TaskCx,
+    outside: &Outside,
+    place: &Place,
+    commit: Option<&Commit>,
+    status: RecordStatus,
+) -> Result<AtForge, Stop> {
+    let Some(new) = commit.map(|commit| of(place, commit, status)) else {
+        return Ok(AtForge::without("the forge knows no commit of this version"));
+    };
+    let (new, repo, environments) = (&new, &place.repo, &outside.environments);
+    cx.effect("record")
+        .reconcile(|idem| async move {
+            Ok(match environments.find(repo, new, &idem).await {
+                Ok(Some(found)) => Reconciled::Found(AtForge::with(found)),
+                Ok(None) => Reconciled::Absent,
+                Err(error) => Reconciled::Found(AtForge::without(told_once(&error))),
+            })
+        })
+        .run(|idem| async move {
+            let error = match environments.create(repo, new, &idem).await {
+                Ok(made) => return Ok(AtForge::with(made)),
+                Err(error) => error,
+            };
+            // Only the answer may have got lost.
+            let found = match error.is_transient() {
+                true => environments.find(repo, new, &idem).await.ok().flatten(),
+                false => None,
+            };
+            Ok(found.map_or_else(|| AtForge::without(told_once(&error)), AtForge::with))
+        })
+        .await
+}
+
+impl AtForge {
+    fn with(record: RecordRef) -> Self {
+        Self {
+            record: Some(record),
+            why_not: None,
+        }
+    }
+
+    fn without(why: impl Into<String>) -> Self {
+        Self {
+            record: None,
+            why_not: Some(why.into()),
+        }
+    }
+}
+
 /// The record that the run made, or may have made. A step whatever is known, so that every way of unwinding has it.
 pub(crate) async fn recorded(
     cx: &TaskCx,
     outside: &Outside,
     place: &Place,
     commit: Option<&Commit>,
+    known: Option<RecordRef>,
 ) -> Result<Option<RecordRef>, Stop> {
-    let (known, in_doubt) = (cx.recorded("record"), cx.is_in_doubt("record"));
-    let found = cx
-        .step("record", |idem| async move {
-            match commit.filter(|_| in_doubt) {
-                Some(commit) => {
-                    let new = of(place, commit, RecordStatus::Running);
-                    outside.environments.find(&place.repo, &new, &idem).await
-                }
-                None => Ok(known),
+    let in_doubt = cx.is_in_doubt("record");
+    let (known, sought) = (&known, &commit.filter(|_| in_doubt));
+    let found = at_the_forge(cx, "record", |idem| async move {
+        match sought {
+            Some(commit) => {
+                let new = of(place, commit, RecordStatus::Running);
+                outside.environments.find(&place.repo, &new, &idem).await
             }
-        })
-        .await;
-    match found {
-        // What the forge does not tell is told at the end, and stops nothing.
-        Err(Stop::Fail(_)) => Ok(None),
-        found => found,
-    }
+            None => Ok(known.clone()),
+        }
+    });
+    // What the forge does not tell stops nothing.
+    Ok(found.await?.ok().flatten())
 }
 
-/// Brings the record to a status; what the forge refuses is told, and stops nothing.
+/// Brings the record to a status; what the forge refuses, or does not answer, is told and stops nothing.
 pub(crate) async fn update(
     cx: &TaskCx,
     outside: &Outside,
@@ -144,17 +217,57 @@ pub(crate) async fn update(
     let Some(record) = record else {
         return Ok(None);
     };
-    let updated = cx
-        .step(key, |_| async move {
-            outside.environments.update(&place.repo, record, status).await?;
-            Ok(Value::Null)
-        })
-        .await;
-    match updated {
-        Ok(_) => Ok(None),
-        Err(Stop::Fail(error)) => Ok(Some(told_once(&error))),
-        Err(stop) => Err(stop),
+    let updated = at_the_forge(cx, key, |_| async move {
+        outside.environments.update(&place.repo, record, status).await?;
+        Ok(Value::Null)
+    });
+    Ok(updated.await?.err().map(|error| told_once(&error)))
+}
+
+/// What one try at the forge gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tried<T> {
+    Answered(T),
+    /// It may be there again in a moment.
+    Away(Error),
+}
+
+/// Something that is wanted of the forge, and for which nothing fails: while it does not answer it is tried again, but
+/// not for long.
+pub(crate) async fn at_the_forge<T, F, Fut>(
+    cx: &TaskCx,
+    key: &str,
+    wanted: F,
+) -> Result<Result<T, Error>, Stop>
+where
+    T: Serialize + DeserializeOwned,
+    F: Fn(Idem) -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    for tried in 1.. {
+        let wanted = &wanted;
+        let answer: Result<Tried<T>, Stop> = cx
+            .step((key, tried), |idem| async move {
+                match wanted(idem).await {
+                    Ok(value) => Ok(Tried::Answered(value)),
+                    Err(error) if error.is_transient() => Ok(Tried::Away(error)),
+                    Err(error) => Err(error),
+                }
+            })
+            .await;
+        match answer {
+            Ok(Tried::Answered(value)) => return Ok(Ok(value)),
+            Ok(Tried::Away(error)) if tried >= TRIES => return Ok(Err(error)),
+            Ok(Tried::Away(_)) => {
+                cx.nap(("forge-away", key, tried), "for the forge to answer", BETWEEN)
+                    .await?
+            }
+            Err(Stop::Fail(error)) => return Ok(Err(error)),
+            Err(stop) => return Err(stop),
+        }
     }
+    Ok(Err(Error::internal(format!("{key} was tried for ever"))))
 }
 
 pub(crate) fn asked(new: NewDeployment) -> LogEntry {

@@ -112,6 +112,11 @@ impl Look {
         self.stable.as_ref().is_some_and(is_well)
     }
 
+    /// A stable side that cannot take the traffic now, and may in a moment.
+    pub(crate) fn coming_up(&self) -> Option<&Group> {
+        self.stable.as_ref().filter(|stable| !can_carry(stable))
+    }
+
     pub(crate) fn by_router(&self) -> bool {
         self.granularity.is_some_and(|can| can != Granularity::Replicas)
     }
@@ -119,4 +124,9 @@ impl Look {
 
 pub(crate) fn is_well(group: &Group) -> bool {
     group.observed && group.wanted > 0 && group.ready >= group.wanted && group.available >= group.wanted
+}
+
+/// Whether it can be given traffic: for how long its replicas have been ready does not matter.
+pub(crate) fn can_carry(group: &Group) -> bool {
+    group.observed && group.wanted > 0 && group.ready >= group.wanted
 }

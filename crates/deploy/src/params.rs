@@ -244,26 +244,24 @@ impl RollbackParams {
     }
 
     pub(crate) fn request(&self) -> Result<RollbackRequest, Error> {
-        if let Some(environment) = named(&self.environment) {
-            return Ok(RollbackRequest {
-                environment,
-                version: named(&self.version),
-            });
-        }
-        let Some(text) = &self.instruction else {
-            return Err(
-                Error::invalid("the payload does not say which environment to roll back").next(format!(
+        let understood = self.instruction.as_deref().map(instruction::rollback);
+        let said = understood.clone().flatten();
+        let environment =
+            named(&self.environment).or_else(|| said.as_ref().map(|said| said.environment.clone()));
+        let Some(environment) = environment else {
+            return Err(match (&self.instruction, understood) {
+                (Some(text), Some(None)) => {
+                    Error::invalid(format!("payload.instruction {:?} is not understood", shown(text)))
+                        .next(format!("What is to be rolled back? Write it as {ROLLBACK_FORMS}"))
+                }
+                _ => Error::invalid("the payload does not say which environment to roll back").next(format!(
                     "Send {{\"environment\": \"staging\"}}, or an instruction: {ROLLBACK_FORMS}"
                 )),
-            );
+            });
         };
-        let said = instruction::rollback(text).ok_or_else(|| {
-            Error::invalid(format!("payload.instruction {:?} is not understood", shown(text)))
-                .next(format!("What is to be rolled back? Write it as {ROLLBACK_FORMS}"))
-        })?;
         Ok(RollbackRequest {
-            environment: said.environment,
-            version: named(&self.version).or(said.version),
+            environment,
+            version: named(&self.version).or_else(|| said.and_then(|said| said.version)),
         })
     }
 }
@@ -358,6 +356,16 @@ mod tests {
         assert_eq!(
             read(json!({"instruction": "rollback staging to v1"})),
             staging(Some("v1"))
+        );
+        for both in [
+            json!({"environment": "staging", "instruction": "rollback staging to v1"}),
+            json!({"environment": "staging", "version": "v1", "instruction": "rollback prod to v0"}),
+        ] {
+            assert_eq!(read(both), staging(Some("v1")), "field by field");
+        }
+        assert_eq!(
+            read(json!({"environment": "staging", "instruction": "undo it"})),
+            staging(None)
         );
         assert!(read(json!({})).unwrap_err().contains("which environment"));
         assert!(

@@ -11,6 +11,7 @@ use crate::checks;
 use crate::course::{self, Kind};
 use crate::freeze::Override;
 use crate::gates::{self, Gate};
+use crate::ledger;
 use crate::look::Look;
 use crate::outside::Outside;
 use crate::plan::{self, Place, Plan};
@@ -31,6 +32,9 @@ pub(crate) struct Part {
     /// Kept with the plan, so that it is known who let it through.
     #[serde(default)]
     pub(crate) override_freeze: Option<Override>,
+    /// How often its task was run to an end and tried anew.
+    #[serde(default)]
+    pub(crate) earlier: usize,
 }
 
 /// What stood when it was looked at, and what would be done then.
@@ -44,10 +48,7 @@ pub(crate) struct Looked {
 impl Part {
     /// Its name in the log of deployments.
     pub(crate) fn id(&self, task: &TaskId) -> String {
-        match &self.service {
-            Some(service) => format!("{task}/{service}"),
-            None => task.to_string(),
-        }
+        ledger::id(task, self.service.as_deref(), self.earlier)
     }
 
     pub(crate) async fn look(&self, outside: &Outside, task: &TaskId) -> Result<Looked, Error> {

@@ -106,6 +106,20 @@ pub(crate) fn planned(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     report
 }
 
+/// It could not be carried out as it stands.
+pub(crate) fn unfit(place: &Place, plan: &Plan, why: &str) -> Report {
+    let summary = format!(
+        "Nothing was touched: bringing {} to {} would be held for a person: {why}",
+        plan.version,
+        whose(place)
+    );
+    let mut report = report(place, &plan.version, Verdict::ActionNeeded, summary);
+    report.data = json!({
+        "dry_run": true, "unfit": why, "from": plan.from(), "version": plan.version, "environment": place.name,
+    });
+    report
+}
+
 /// The question whether the plan may be carried out.
 pub(crate) fn to_approve(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     let summary = format!("{} waits for approval to go to {}", plan.version, whose(place));
@@ -198,6 +212,15 @@ fn beside(mut report: Report, told: &Told) -> Report {
         );
     }
     report
+}
+
+/// What is done is not undone because the task was stopped afterwards.
+pub(crate) fn over_already(report: Report, cause: &Cause) -> Report {
+    let why = format!(
+        "{}; it was over by then, so nothing was taken back",
+        because(cause)
+    );
+    report.fact("Stopped afterwards", why)
 }
 
 /// How it was stopped, in the words of a sentence's end.

@@ -5,6 +5,7 @@ use durable::{Stop, TaskCx};
 use ports::{Deployment, NewRevert, Revert};
 use sha2::{Digest, Sha256};
 
+use crate::ledger;
 use crate::outside::Outside;
 use crate::plan::{self, Place};
 use crate::report::told_once;
@@ -34,20 +35,17 @@ pub(crate) async fn open(
     place: &Place,
     bad: &Bad<'_>,
 ) -> Result<Opened, Stop> {
-    let opened = cx
-        .step("revert", |_| async move {
-            let wanted = wanted(cx, outside, place, bad).await?;
-            outside.forge.revert(&place.repo, &wanted).await
-        })
-        .await;
-    match opened {
-        Ok(revert) => Ok(Opened::At(revert)),
-        Err(Stop::Fail(error)) => Ok(Opened::Not(match &error.next {
+    let opened = ledger::at_the_forge(cx, "revert", |_| async move {
+        let wanted = wanted(cx, outside, place, bad).await?;
+        outside.forge.revert(&place.repo, &wanted).await
+    });
+    Ok(match opened.await? {
+        Ok(revert) => Opened::At(revert),
+        Err(error) => Opened::Not(match &error.next {
             Some(next) => format!("{}. {next}", told_once(&error)),
             None => told_once(&error),
-        })),
-        Err(stop) => Err(stop),
-    }
+        }),
+    })
 }
 
 async fn wanted(cx: &TaskCx, outside: &Outside, place: &Place, bad: &Bad<'_>) -> Result<NewRevert, Error> {

@@ -9,45 +9,41 @@ use serde_json::{Value, json};
 
 use crate::act::{self, Act};
 use crate::carry::Carrier;
-use crate::course::Kind;
+use crate::goal::{Goal, Settled, with_aim};
+use crate::ledger::{AtForge, LOOKED_THROUGH};
 use crate::look::Look;
 use crate::outside::Outside;
 use crate::params::RollbackParams;
-use crate::plan::{self, Place, Plan};
+use crate::plan::{self, Place};
 use crate::postmortem::{self, Facts};
 use crate::report::{self, Told};
 use crate::revert::{self, Bad, Opened};
 use crate::settings::Revert;
 use crate::strategy::StrategyName;
-use crate::target::{self, Aim};
-use crate::{asking, ledger};
+use crate::{asking, ledger, patience, target};
 
 /// Rolls environments back.
 pub struct Rollback {
-    outside: Outside,
+    pub(crate) outside: Outside,
 }
 
 /// Who mends what cannot be rolled back, and by which type of task.
 const BUILDER: &str = "builder";
 const BUILDER_TASK: &str = "implement_fix";
-const HOW: &str = "rollback";
-/// How many of an environment's deployments are looked through.
-const LOOKED_THROUGH: u32 = 100;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Settled {
-    place: Place,
-    aim: Aim,
-    plan: Plan,
-    commit: Option<Commit>,
-    reason: String,
-    asked_at: DateTime<Utc>,
-}
+pub(crate) const HOW: &str = "rollback";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Begun {
+    goal: Goal,
     /// The deployment that is rolled back, where the log knows it.
     bad: Option<Deployment>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ended {
+    at: DateTime<Utc>,
+    /// How it went back.
+    lines: Vec<act::Line>,
 }
 
 impl Rollback {
@@ -66,149 +62,149 @@ impl Handler for Rollback {
 
     async fn run(&self, cx: &TaskCx, params: &RollbackParams) -> Result<Report, Stop> {
         let settled: Settled = cx.step("plan", |_| self.settle(cx, params)).await?;
-        let Settled {
-            place,
-            aim,
-            plan,
-            commit,
-            ..
-        } = &settled;
-        let Some(version) = &aim.version else {
-            return self.nowhere(cx, params, &settled).await;
-        };
+        let (place, goal) = (&settled.place, &settled.goal);
         if params.dry_run {
-            return Ok(with_aim(report::planned(place, plan, &[]), aim));
+            return Ok(match (&goal.aim.version, &goal.unfit) {
+                (None, _) => report::nowhere(place, &goal.aim.why),
+                (_, Some(why)) => with_aim(report::unfit(place, &goal.plan, why), &goal.aim),
+                _ => with_aim(report::planned(place, &goal.plan, &[]), &goal.aim),
+            });
         }
-        if place.needs_approval() {
-            let told = with_aim(report::to_approve(place, plan, &[]), aim);
-            let approval = &place.environment.approval;
-            let asking = asking::ForThePlan {
-                cx,
-                turn: None,
-                approvers: approval.approvers.clone(),
-                within: Some(approval.within),
-                asked_before: 0,
-            };
-            let of = format!("{} to {}", plan.version, place.name);
-            asking.ask(&plan.hash, &of, &told).await?;
-        }
-        let (id, kind) = (cx.task().id.to_string(), DeploymentKind::Rollback);
-        let new = ledger::new(cx, id, place, kind, version, HOW, commit.as_ref());
+        let goal = self.agreed(cx, &settled).await?;
+        let Some(version) = &goal.aim.version else {
+            return self.nowhere(cx, &settled, &goal).await;
+        };
+        let (id, kind) = (settled.id.clone(), DeploymentKind::Rollback);
+        let how = match place.only_flag {
+            true => plan::strategy_words(StrategyName::FeatureFlag),
+            false => HOW,
+        };
+        let new = ledger::new(cx, id, place, kind, version, how, goal.commit.as_ref());
         ledger::write(cx, &self.outside, "asked", &[ledger::asked(new)]).await?;
         self.stop_others(cx, place).await?;
-        // Before those who wait: it is what they would have to be built on.
-        cx.lock_first(&place.lock()).await?;
-        let begun = self.begin(cx, &settled).await?;
-        let running = RecordStatus::Running;
-        let at_forge = ledger::record(cx, &self.outside, place, commit.as_ref(), running).await?;
-        let lines = self.go(cx, &settled, version).await?;
-        let recovered_at: DateTime<Utc> = self.end(cx, begun.bad.as_ref()).await?;
+        let goal = self.locked(cx, place, goal.clone()).await?;
+        let begun = self.begin(cx, &settled, &goal).await?;
+        let lines = self.go(cx, place, version).await?;
+        let ended = self.end(cx, &settled.id, begun.bad.as_ref(), lines).await?;
+        // The forge comes last: what serves does not wait for it.
+        let commit = self.commit(cx, place, version).await?;
+        let at_forge = match &commit {
+            Ok(commit) => {
+                let (commit, running) = (commit.as_ref(), RecordStatus::Running);
+                ledger::record_afterwards(cx, &self.outside, place, commit, running).await?
+            }
+            Err(error) => AtForge {
+                record: None,
+                why_not: Some(report::told_once(error)),
+            },
+        };
         let record = at_forge.record.as_ref();
         let success = RecordStatus::Success;
         let refused = ledger::update(cx, &self.outside, place, "record-end", record, success).await?;
-        let revert = self
-            .revert(cx, params, &settled, begun.bad.as_ref(), version)
-            .await?;
+        let commit = commit.ok().flatten().or(goal.commit);
+        let revert = self.revert(cx, params, &settled, &begun, commit.as_ref()).await?;
         let told = Told {
             unrecorded: at_forge.why_not.or(refused),
             record_url: record.and_then(|record| record.url.clone()),
             ..Told::default()
         };
-        let facts = Facts {
-            workload: &place.environment.workload,
-            environment: &place.name,
-            bad: begun.bad.as_ref(),
-            bad_version: aim.bad.as_deref().filter(|bad| bad != version),
-            target: version,
-            reason: &settled.reason,
-            asked_at: settled.asked_at,
-            recovered_at,
-            revert: revert.as_ref(),
-        };
-        let draft = postmortem::draft(&facts);
-        let told = report::rolled_back(place, plan, &lines, &settled.reason, draft, &told);
-        Ok(with_aim(report::with_revert(told, revert.as_ref()), aim))
+        Ok(done(&settled, &begun, &ended, revert.as_ref(), &told))
     }
 
     /// Going back is not undone: what is bad is not brought out again.
     async fn unwind(&self, cx: &TaskCx, _: &RollbackParams, cause: &Cause) -> Result<Report, Stop> {
-        let Some(settled) = cx.recorded::<Settled>("plan") else {
+        let Some(settled) = cx.recorded::<Settled>("plan")? else {
             return Ok(cause.report());
         };
-        let (place, plan) = (&settled.place, &settled.plan);
-        if cx.recorded::<Value>("asked").is_some() {
+        let place = &settled.place;
+        let begun = cx.recorded::<Begun>("start")?;
+        if let (Some(begun), Some(ended)) = (&begun, cx.recorded::<Ended>("end")?) {
+            return self.over_already(cx, &settled, begun, &ended, cause).await;
+        }
+        if cx.recorded::<Value>("asked")?.is_some() {
             let outcome = match cause {
                 Cause::Cancelled => DeploymentOutcome::Cancelled,
                 _ => DeploymentOutcome::Failed,
             };
-            let ended = ledger::ended(cx.task().id.to_string(), outcome, ledger::cause_words(cause));
+            let ended = ledger::ended(settled.id.clone(), outcome, ledger::cause_words(cause));
             ledger::write(cx, &self.outside, "end", &[ended]).await?;
         }
-        let record = ledger::recorded(cx, &self.outside, place, settled.commit.as_ref()).await?;
-        let status = match cause {
-            Cause::Cancelled => RecordStatus::Canceled,
-            _ => RecordStatus::Failed,
+        let Some(begun) = &begun else {
+            return Ok(report::untouched(place, &settled.goal.plan.version, cause));
         };
-        ledger::update(cx, &self.outside, place, "record-end", record.as_ref(), status).await?;
-        if cx.recorded::<Begun>("start").is_none() {
-            return Ok(report::untouched(place, &plan.version, cause));
-        }
         let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
         let why = ledger::cause_words(cause).unwrap_or_else(|| "it was cancelled".to_owned());
-        Ok(report::left(place, plan, &report::stands(&look), &why))
+        Ok(report::left(
+            place,
+            &begun.goal.plan,
+            &report::stands(&look),
+            &why,
+        ))
     }
 }
 
+fn done(settled: &Settled, begun: &Begun, ended: &Ended, revert: Option<&Opened>, told: &Told) -> Report {
+    let (place, Goal { aim, plan, .. }) = (&settled.place, &begun.goal);
+    let facts = Facts {
+        workload: &place.environment.workload,
+        environment: &place.name,
+        bad: begun.bad.as_ref(),
+        bad_version: aim.bad.as_deref().filter(|bad| *bad != plan.version),
+        target: &plan.version,
+        reason: &settled.reason,
+        asked_at: settled.asked_at,
+        recovered_at: ended.at,
+        revert,
+    };
+    let draft = postmortem::draft(&facts);
+    let told = report::rolled_back(place, plan, &ended.lines, &settled.reason, draft, told);
+    with_aim(report::with_revert(told, revert), aim)
+}
+
 impl Rollback {
-    /// Where to is decided here, before anybody makes way: afterwards it would look like the version before that.
-    async fn settle(&self, cx: &TaskCx, params: &RollbackParams) -> Result<Settled, Error> {
-        let request = params.request()?;
-        let mut place = Place::of(plan::repo(cx)?, &self.outside, &request.environment)?;
-        place.only_flag = place.environment.strategy == StrategyName::FeatureFlag;
-        let look = place.look(&self.outside).await?;
-        let log = &self.outside.log;
-        let (aim, acts) = if place.only_flag {
-            let aim = Aim {
-                version: Some("off".to_owned()),
-                bad: None,
-                why: "the environment's strategy is a feature flag".to_owned(),
-            };
-            (aim, vec![Act::Flag { percent: 0 }])
-        } else {
-            let version = match &request.version {
-                Some(version) => {
-                    let fleet = self.outside.fleet(&place.workload)?;
-                    Some(fleet.resolve(&place.workload, version).await?)
-                }
-                None => None,
-            };
-            let newest = log.newest(&place.repo_id, &place.name, LOOKED_THROUGH).await?;
-            let aim = target::aim(version.as_deref(), &look, &newest);
-            let acts = aim
-                .version
-                .as_ref()
-                .and_then(|version| target::toward(&look, version, &place.environment.workload).ok());
-            (aim, acts.unwrap_or_default())
+    /// What stopped it came when traffic was back and that was written down: only the forge's record is brought to an end.
+    async fn over_already(
+        &self,
+        cx: &TaskCx,
+        settled: &Settled,
+        begun: &Begun,
+        ended: &Ended,
+        cause: &Cause,
+    ) -> Result<Report, Stop> {
+        let place = &settled.place;
+        let commit = match cx.is_in_doubt("record") {
+            true => self
+                .commit(cx, place, &begun.goal.plan.version)
+                .await?
+                .ok()
+                .flatten(),
+            false => None,
         };
-        let version = aim.version.clone().unwrap_or_default();
-        let commit = match &aim.version {
-            Some(version) if !place.only_flag => {
-                plan::commit(&self.outside, &place.repo, None, version).await?
-            }
-            _ => None,
+        let known = cx.recorded::<AtForge>("record")?.and_then(|made| made.record);
+        let record = ledger::recorded(cx, &self.outside, place, commit.as_ref(), known).await?;
+        let (record, success) = (record.as_ref(), RecordStatus::Success);
+        let refused = ledger::update(cx, &self.outside, place, "record-end", record, success).await?;
+        let told = Told {
+            unrecorded: refused,
+            record_url: record.and_then(|record| record.url.clone()),
+            ..Told::default()
         };
-        let plan = place.plan(&version, HOW, Kind::Whole, acts, &look);
-        Ok(Settled {
-            plan,
-            commit,
-            reason: params
-                .reason
-                .clone()
-                .unwrap_or_else(|| "a rollback was asked for".to_owned()),
-            asked_at: log.now().await?,
-            place,
-            aim,
-        })
+        let report = done(settled, begun, ended, None, &told);
+        Ok(report::over_already(report, cause))
+    }
+
+    /// The commit behind the version that serves again.
+    async fn commit(
+        &self,
+        cx: &TaskCx,
+        place: &Place,
+        version: &str,
+    ) -> Result<Result<Option<Commit>, Error>, Stop> {
+        if place.only_flag {
+            return Ok(Ok(None));
+        }
+        let (outside, repo) = (&self.outside, &place.repo);
+        ledger::at_the_forge(cx, "commit", |_| plan::commit(outside, repo, None, version)).await
     }
 
     /// Asks every deployment that is on its way there to undo itself and to let the lock go. One that hears of it only
@@ -237,29 +233,29 @@ impl Rollback {
         cx: &TaskCx,
         params: &RollbackParams,
         settled: &Settled,
-        deployment: Option<&Deployment>,
-        target: &str,
+        begun: &Begun,
+        commit: Option<&Commit>,
     ) -> Result<Option<Opened>, Stop> {
-        let place = &settled.place;
+        let (place, Goal { aim, plan, .. }) = (&settled.place, &begun.goal);
         let usual = place.environment.rollback.revert == Revert::MergeRequest;
         if place.only_flag || !params.revert.unwrap_or(usual) {
             return Ok(None);
         }
         let bad = Bad {
-            version: settled.aim.bad.as_deref(),
-            deployment,
-            target,
-            target_sha: settled.commit.as_ref().map(|commit| commit.sha.as_str()),
+            version: aim.bad.as_deref(),
+            deployment: begun.bad.as_ref(),
+            target: &plan.version,
+            target_sha: commit.map(|commit| commit.sha.as_str()),
             reason: &settled.reason,
         };
         revert::open(cx, &self.outside, place, &bad).await.map(Some)
     }
 
-    async fn begin(&self, cx: &TaskCx, settled: &Settled) -> Result<Begun, Stop> {
-        let (place, aim, id) = (&settled.place, &settled.aim, cx.task().id.to_string());
+    async fn begin(&self, cx: &TaskCx, settled: &Settled, goal: &Goal) -> Result<Begun, Stop> {
+        let (aim, id) = (&goal.aim, settled.id.clone());
         cx.step("start", |idem| async move {
             let log = &self.outside.log;
-            let newest = log.newest(&place.repo_id, &place.name, LOOKED_THROUGH).await?;
+            let newest = self.newest(&settled.place).await?;
             let bad = target::blamed(aim.bad.as_deref(), &newest).cloned();
             let bad = bad.filter(|bad| Some(&bad.what.version) != aim.version.as_ref());
             let previous = aim.bad.clone();
@@ -279,36 +275,48 @@ impl Rollback {
                 };
                 log.write(&failure, &idem);
             }
-            Ok(Begun { bad })
+            Ok(Begun {
+                goal: goal.clone(),
+                bad,
+            })
         })
         .await
     }
 
-    async fn end(&self, cx: &TaskCx, bad: Option<&Deployment>) -> Result<DateTime<Utc>, Stop> {
-        let task = &cx.task().id;
+    /// What failed because of the bad version is over, whoever wrote it down.
+    async fn end(
+        &self,
+        cx: &TaskCx,
+        id: &str,
+        bad: Option<&Deployment>,
+        lines: Vec<act::Line>,
+    ) -> Result<Ended, Stop> {
         cx.step("end", |idem| async move {
             let log = &self.outside.log;
-            if bad.is_some() {
-                log.write(&LogEntry::Recovered { id: task.to_string() }, &idem);
+            if let Some(bad) = bad {
+                let open = bad.failures.iter().filter(|known| known.recovered_at.is_none());
+                for id in open.map(|known| known.id.as_str()).chain([id]) {
+                    log.write(&LogEntry::Recovered { id: id.to_owned() }, &idem);
+                }
             }
             log.write(
-                &ledger::ended(task.to_string(), DeploymentOutcome::Succeeded, None),
+                &ledger::ended(id.to_owned(), DeploymentOutcome::Succeeded, None),
                 &idem,
             );
-            log.now().await
+            let at = log.now().await?;
+            Ok(Ended { at, lines })
         })
         .await
     }
 
     /// Goes back from what stands now, again if a person says so.
-    async fn go(&self, cx: &TaskCx, settled: &Settled, version: &str) -> Result<Vec<act::Line>, Stop> {
-        let place = &settled.place;
+    async fn go(&self, cx: &TaskCx, place: &Place, version: &str) -> Result<Vec<act::Line>, Stop> {
         for round in 0_u32.. {
-            let look: Look = cx.step(("look", round), |_| place.look(&self.outside)).await?;
-            let acts = match place.only_flag {
+            let toward = |look: &Look| match place.only_flag {
                 true => Ok(vec![Act::Flag { percent: 0 }]),
-                false => target::toward(&look, version, &place.environment.workload),
+                false => target::toward(look, version, &place.environment.workload),
             };
+            let (look, acts) = patience::look(cx, &self.outside, place, ("look", round), toward).await?;
             let error = match acts {
                 Err(why) => Error::rejected(why),
                 Ok(mut acts) => {
@@ -330,20 +338,28 @@ impl Rollback {
         Ok(Vec::new())
     }
 
-    /// Nothing to go back to: whoever mends code gets it.
-    async fn nowhere(&self, cx: &TaskCx, params: &RollbackParams, settled: &Settled) -> Result<Report, Stop> {
-        let mut told = report::nowhere(&settled.place, &settled.aim.why);
-        if params.dry_run {
-            return Ok(told);
+    /// Nothing to go back to: whoever mends code gets it. A first deployment that is on its way is stopped: its own undoing
+    /// leaves nothing running.
+    async fn nowhere(&self, cx: &TaskCx, settled: &Settled, goal: &Goal) -> Result<Report, Stop> {
+        let (place, aim) = (&settled.place, &goal.aim);
+        let mut told = report::nowhere(place, &aim.why);
+        if let Some(stopped) = &aim.stops {
+            self.stop_others(cx, place).await?;
+            // It holds it until it is undone.
+            cx.lock_first(&place.lock()).await?;
+            let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
+            told = told
+                .fact("Stopped", format!("task {stopped}, which took itself back"))
+                .fact("Stands now", report::stands(&look));
         }
         let task = cx.task();
         let mut payload = json!({
             "instruction": format!(
                 "{} in {} has to be mended by a new version: {}, and {}.",
-                settled.place.environment.workload, settled.place.name, settled.reason, settled.aim.why
+                place.environment.workload, place.name, settled.reason, aim.why
             ),
-            "environment": settled.place.name,
-            "version": settled.aim.bad,
+            "environment": place.name,
+            "version": aim.bad,
         });
         if let (Some(payload), Some(given)) = (payload.as_object_mut(), task.payload.as_object()) {
             for inherited in ["repo_id", "project", "issue", "issue_iid", "merge_request"] {
@@ -365,11 +381,4 @@ impl Rollback {
         });
         Ok(told)
     }
-}
-
-fn with_aim(report: Report, aim: &Aim) -> Report {
-    let Some(version) = &aim.version else {
-        return report;
-    };
-    report.fact("Why to this one", format!("{version}: {}", aim.why))
 }

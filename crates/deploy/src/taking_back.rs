@@ -15,7 +15,7 @@ use crate::look::Look;
 use crate::part::{self, Looked, Part, Scopes};
 use crate::plan::Plan;
 use crate::report::{self, Told};
-use crate::{asking, group, ledger, turn, undoing};
+use crate::{asking, group, ledger, patience, turn, undoing};
 
 /// Why it is taken back, as far as that decides what is done.
 struct Why<'a> {
@@ -60,18 +60,18 @@ impl Deploy {
             cause,
             is_superseded: cause.error().is_some_and(superseded),
         };
-        let mut records = Vec::new();
-        for (at, part) in parts.iter().enumerate() {
-            let commit = part.commit.as_ref();
-            records.push(ledger::recorded(scopes.at(at), &self.outside, &part.place, commit).await?);
+        let mut begun = Vec::new();
+        for at in 0..parts.len() {
+            begun.push(match scopes.at(at).recorded::<String>("start")? {
+                Some(key) => cx
+                    .recorded::<Vec<Looked>>(key)?
+                    .and_then(|all| all.into_iter().nth(at)),
+                None => None,
+            });
         }
-        let begun: Vec<Option<Looked>> = (0..parts.len())
-            .map(|at| {
-                let key = scopes.at(at).recorded::<String>("start")?;
-                let looked = cx.recorded::<Vec<Looked>>(key)?;
-                looked.into_iter().nth(at)
-            })
-            .collect();
+        if cx.recorded::<Value>("end")?.is_some() {
+            return self.over_already(&scopes, parts, &begun, cause).await;
+        }
         let last = begun.iter().rposition(Option::is_some);
         let blamed = last.and_then(|last| Some((last, why.failed()?)));
         if let Some((at, error)) = blamed {
@@ -100,7 +100,6 @@ impl Deploy {
             }
             undone.insert(0, how);
         }
-        let mut reports = Vec::new();
         let mut entries = Vec::new();
         for (at, (part, how)) in parts.iter().zip(&undone).enumerate() {
             let failed_itself = blamed.is_some_and(|(blamed, _)| blamed == at);
@@ -115,17 +114,24 @@ impl Deploy {
                 begun.map(|begun| &begun.plan),
                 failed_itself || last.is_none(),
             );
-            let cause = cause_of(at);
-            entries.push(ledger::ended(id, outcome, ledger::cause_words(cause)));
-            let record = records[at].as_ref();
-            let mut told = self.told(scopes.at(at), part, begun, how, record, cause).await?;
+            entries.push(ledger::ended(id, outcome, ledger::cause_words(cause_of(at))));
+        }
+        if cx.recorded::<Value>("asked")?.is_some() {
+            ledger::write(cx, &self.outside, "end", &entries).await?;
+        }
+        // The forge comes last: what serves does not wait for it.
+        let records = self.records(&scopes, parts).await?;
+        let mut reports = Vec::new();
+        for (at, (part, how)) in parts.iter().zip(&undone).enumerate() {
+            let failed_itself = blamed.is_some_and(|(blamed, _)| blamed == at);
+            let (begun, record) = (begun[at].as_ref(), records[at].as_ref());
+            let mut told = self
+                .told(scopes.at(at), part, begun, how, record, cause_of(at))
+                .await?;
             if blamed.is_some() && !failed_itself && !matches!(how, Undone::Left(_)) {
                 told.next_steps.clear();
             }
             reports.push(told);
-        }
-        if cx.recorded::<Value>("asked").is_some() {
-            ledger::write(cx, &self.outside, "end", &entries).await?;
         }
         for (at, part) in parts.iter().enumerate() {
             let status = match undone[at] {
@@ -143,6 +149,48 @@ impl Deploy {
         }))
     }
 
+    async fn records(&self, scopes: &Scopes<'_>, parts: &[Part]) -> Result<Vec<Option<RecordRef>>, Stop> {
+        let mut records = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let (cx, commit) = (scopes.at(at), part.commit.as_ref());
+            let known = cx.recorded("record")?;
+            records.push(ledger::recorded(cx, &self.outside, &part.place, commit, known).await?);
+        }
+        Ok(records)
+    }
+
+    /// What stopped it came when every part had ended well and was written down so: that stays.
+    async fn over_already(
+        &self,
+        scopes: &Scopes<'_>,
+        parts: &[Part],
+        begun: &[Option<Looked>],
+        cause: &Cause,
+    ) -> Result<Report, Stop> {
+        let records = self.records(scopes, parts).await?;
+        let mut reports = Vec::new();
+        for (at, (part, begun)) in parts.iter().zip(begun).enumerate() {
+            let (cx, place, record) = (scopes.at(at), &part.place, records[at].as_ref());
+            let success = RecordStatus::Success;
+            let refused = ledger::update(cx, &self.outside, place, "record-end", record, success).await?;
+            let Some(begun) = begun else {
+                reports.push(report::untouched(place, &part.version, cause));
+                continue;
+            };
+            let judged = judged(cx, &begun.plan)?;
+            let told = Told {
+                gates: &begun.gates,
+                judged: &judged,
+                unrecorded: refused,
+                record_url: record.and_then(|record| record.url.clone()),
+                ..Told::default()
+            };
+            reports.push(report::done(place, &begun.plan, &told));
+        }
+        let told = part::together(parts, reports, group::done);
+        Ok(report::over_already(told, cause))
+    }
+
     async fn told(
         &self,
         cx: &TaskCx,
@@ -155,7 +203,7 @@ impl Deploy {
         let place = &part.place;
         Ok(match (begun, how) {
             (Some(begun), Undone::Back(lines)) => {
-                let judged = judged(cx, &begun.plan);
+                let judged = judged(cx, &begun.plan)?;
                 let told = Told {
                     gates: &begun.gates,
                     judged: &judged,
@@ -176,11 +224,11 @@ impl Deploy {
     async fn take_back(&self, cx: &TaskCx, part: &Part, begun: &Looked) -> Result<Undone, Stop> {
         let (place, version) = (&part.place, &part.version);
         for round in 0_u32.. {
-            let now: Look = cx
-                .step(("look-back", round), |_| place.look(&self.outside))
-                .await?;
             let (before, planned) = (&begun.look, &begun.plan.acts);
-            let acts = undoing::back(before, &now, version, &place.environment, planned);
+            let (now, acts) = patience::look(cx, &self.outside, place, ("look-back", round), |now| {
+                undoing::back(before, now, version, &place.environment, planned)
+            })
+            .await?;
             let why = match acts {
                 Ok(acts) => {
                     let lines = act::outline_back(&acts, &now.standing(), &place.environment);
@@ -216,7 +264,7 @@ fn outcome(why: &Why<'_>, how: &Undone, plan: Option<&Plan>, failed_itself: bool
 }
 
 /// Every judgement that the run came to, with what had been reached then.
-fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judged)> {
+fn judged(cx: &TaskCx, plan: &Plan) -> Result<Vec<(String, Judged)>, Stop> {
     let mut reached = "nothing yet".to_owned();
     let mut judged = Vec::new();
     for (place, act) in plan.acts.iter().enumerate() {
@@ -224,11 +272,11 @@ fn judged(cx: &TaskCx, plan: &Plan) -> Vec<(String, Judged)> {
             reached = act.what();
         }
         for round in 0_u32.. {
-            let Some(looked) = cx.recorded::<Judging>(("judge", place, round)) else {
+            let Some(looked) = cx.recorded::<Judging>(("judge", place, round))? else {
                 break;
             };
             judged.push((reached.clone(), looked.judged));
         }
     }
-    judged
+    Ok(judged)
 }

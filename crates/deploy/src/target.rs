@@ -1,11 +1,14 @@
 //! Where a rollback goes; pure.
 
-use ports::{Deployment, DeploymentKind, DeploymentOutcome, Side};
+use domain::TaskId;
+use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, short};
-use crate::look::{Look, is_well};
+use crate::look::{Look, can_carry};
+use crate::plan::{self, Place};
 use crate::progress;
+use crate::strategy::StrategyName;
 use crate::undoing::going_back;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,13 +18,96 @@ pub(crate) struct Aim {
     /// What is rolled back.
     pub(crate) bad: Option<String>,
     pub(crate) why: String,
+    /// A first deployment that is running: stopping it is all that can be done, since its own undoing leaves nothing.
+    #[serde(default)]
+    pub(crate) stops: Option<TaskId>,
+}
+
+/// Where a flag goes back to.
+pub(crate) const OFF: &str = "off";
+
+/// Of an environment's deployments those that a rollback there goes by: of the same workload, of the flag or of what runs,
+/// and none that is only unfinished because its task was taken away.
+pub(crate) fn of_place(place: &Place, newest_first: Vec<Deployment>) -> Vec<Deployment> {
+    let counts = |known: &&Deployment| {
+        known.what.workload == place.environment.workload
+            && is_of_flag(known) == place.only_flag
+            && !is_overtaken(known, &newest_first)
+    };
+    newest_first.iter().filter(counts).cloned().collect()
+}
+
+/// One at a time changes an environment: who began later and is over began when this one was no more.
+fn is_overtaken(known: &Deployment, all: &[Deployment]) -> bool {
+    let after = |other: &Deployment| other.outcome.is_some() && other.started_at > known.started_at;
+    known.outcome.is_none() && known.started_at.is_some() && all.iter().any(after)
+}
+
+fn is_of_flag(known: &Deployment) -> bool {
+    known.what.strategy == plan::strategy_words(StrategyName::FeatureFlag)
+}
+
+/// Whether a flag is rolled back, by what was brought out last; where the log is silent, by how the environment is deployed
+/// to.
+pub(crate) fn is_flag(place: &Place, newest_first: &[Deployment]) -> bool {
+    let taken_back = |outcome| {
+        use DeploymentOutcome::{Cancelled, RolledBack, Superseded};
+        matches!(outcome, Some(Cancelled | RolledBack | Superseded))
+    };
+    let last = newest_first.iter().find(|known| {
+        known.what.kind == DeploymentKind::Deploy
+            && known.what.workload == place.environment.workload
+            && known.started_at.is_some()
+            && !taken_back(known.outcome)
+            // One that is blamed was switched off.
+            && (known.failures.is_empty() || !is_of_flag(known))
+    });
+    let usual = place.environment.strategy == StrategyName::FeatureFlag;
+    place.flag.is_some() && last.map_or(usual, is_of_flag)
+}
+
+/// A flag is only ever switched off.
+pub(crate) fn aim_at_flag(newest_first: &[Deployment]) -> Aim {
+    let last = newest_first
+        .iter()
+        .find(|known| known.what.kind == DeploymentKind::Deploy && known.started_at.is_some());
+    Aim {
+        version: Some(OFF.to_owned()),
+        bad: last.map(|last| last.what.version.clone()),
+        why: match last {
+            Some(last) => format!(
+                "what was brought out last is a feature flag (task {})",
+                last.what.task_id
+            ),
+            None => "the environment's strategy is a feature flag".to_owned(),
+        },
+        stops: None,
+    }
+}
+
+/// The commit of a version that was deployed before.
+pub(crate) fn made_from(version: &str, newest_first: &[Deployment]) -> Option<Commit> {
+    let known = newest_first
+        .iter()
+        .map(|known| &known.what)
+        .find(|what| what.version == version && what.sha.is_some())?;
+    Some(Commit {
+        sha: known.sha.clone()?,
+        at: known.committed_at?,
+        git_ref: known.git_ref.clone()?,
+        is_tag: false,
+    })
 }
 
 /// `wanted` is what the task names. What was rolled out last is what is taken back.
 pub(crate) fn aim(wanted: Option<&str>, look: &Look, newest_first: &[Deployment]) -> Aim {
     let stable = look.stable.as_ref().map(|group| group.version.clone());
+    // What only goes on with, or looks at, a version that is there already says nothing of the one before.
     let running = newest_first.iter().find(|known| {
-        known.what.kind == DeploymentKind::Deploy && known.started_at.is_some() && known.outcome.is_none()
+        known.what.kind == DeploymentKind::Deploy
+            && known.started_at.is_some()
+            && known.outcome.is_none()
+            && known.previous.as_ref() != Some(&known.what.version)
     });
     let beside = look.candidate.as_ref().map(|group| group.version.clone());
     let bad = running
@@ -32,9 +118,18 @@ pub(crate) fn aim(wanted: Option<&str>, look: &Look, newest_first: &[Deployment]
         version,
         bad: bad.clone(),
         why,
+        stops: None,
     };
     if let Some(wanted) = wanted {
         return aim(Some(wanted.to_owned()), "the task names it".to_owned());
+    }
+    if let Some(first) = running.filter(|running| running.previous.is_none()) {
+        let task = first.what.task_id.clone();
+        let why = format!("nothing served before the deployment that is running (task {task})");
+        return Aim {
+            stops: Some(task),
+            ..aim(None, why)
+        };
     }
     if let Some(running) = running {
         let why = format!(
@@ -88,7 +183,7 @@ pub(crate) fn toward(look: &Look, version: &str, workload: &str) -> Result<Vec<A
     let has_share = look.share().part > 0;
     if stable.version != version {
         acts.push(going_back(look, version, stable.wanted));
-    } else if has_share && !is_well(stable) {
+    } else if has_share && !can_carry(stable) {
         return Err(format!(
             "{version} on the stable side of {workload} is not well ({}), so it is not given the {} % of the traffic \
              that it lacks",
@@ -104,7 +199,8 @@ pub(crate) fn toward(look: &Look, version: &str, workload: &str) -> Result<Vec<A
         });
     }
     let back = look.granularity.and_then(|can| can.nearest(0));
-    let back = back.filter(|_| look.by_router() && has_share);
+    // A share of nothing may be that of a candidate that is out of rotation, with all weight on it.
+    let back = back.filter(|_| look.by_router() && (has_share || beside.is_some()));
     acts.extend(back.map(|share| Act::Weight { percent: 0, share }));
     acts.extend(beside.map(|_| Act::Retire));
     Ok(acts)

@@ -72,6 +72,44 @@ fn what_is_half_out_is_what_is_rolled_back() {
 }
 
 #[test]
+fn what_only_looks_at_a_version_that_is_there_says_nothing_of_the_one_before() {
+    let now = look(Some(group("v2", 4)), None, 0);
+    let mut there = known("c", "v2", None);
+    there.previous = Some("v2".to_owned());
+    assert_eq!(
+        aimed(None, &now, &[there, good("b", "v2"), good("a", "v1")]),
+        pair("v1", "v2")
+    );
+}
+
+#[test]
+fn a_first_deployment_that_is_running_is_only_stopped() {
+    let now = look(Some(group("v2", 4)), None, 0);
+    let mut first = known("a", "v2", None);
+    first.previous = None;
+    let aim = aim(None, &now, &[first]);
+    assert_eq!((aim.version, aim.stops), (None, Some("a".into())));
+}
+
+#[test]
+fn who_began_before_another_that_is_over_is_not_running_any_more() {
+    let lost = known("a", "v2", None);
+    let mut later = good("b", "v3");
+    assert!(!is_overtaken(&lost, &[later.clone(), lost.clone()]));
+    later.started_at = lost.started_at.map(|at| at + chrono::TimeDelta::minutes(1));
+    assert!(is_overtaken(&lost, &[later.clone(), lost.clone()]));
+    later.started_at = None;
+    assert!(!is_overtaken(&lost, &[later, lost.clone()]), "it never began");
+}
+
+#[test]
+fn a_candidate_that_is_out_of_rotation_gives_its_weight_back() {
+    let out = look(Some(group("v1", 4)), Some(group("v2", 1)), 0);
+    let acts = toward(&out, "v1", "shop").unwrap();
+    assert!(matches!(acts[0], Act::Weight { percent: 0, .. }), "{acts:?}");
+}
+
+#[test]
 fn where_the_log_is_silent_the_revision_before_does() {
     let mut now = look(Some(group("v2", 4)), None, 0);
     now.revisions = revisions(&["v2", "broken", "v1"]);

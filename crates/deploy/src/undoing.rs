@@ -3,7 +3,7 @@
 use ports::Side;
 
 use crate::act::Act;
-use crate::look::{Look, is_well};
+use crate::look::{Look, can_carry};
 use crate::settings::Environment;
 
 /// The acts that bring `now` back to `before`; the error says why a person must look instead. `ours` is the version
@@ -59,7 +59,7 @@ pub(crate) fn back(
             "the stable side of {workload} runs {}, which is neither {} nor {ours}",
             stable.version, served.version
         ));
-    } else if now.share().part > 0 && !is_well(stable) && stable.ready == 0 {
+    } else if now.share().part > 0 && !can_carry(stable) && stable.ready == 0 {
         return Err(format!(
             "the stable side of {workload} has no replica that is ready, so it cannot take the traffic back; {}",
             carries(now)
@@ -75,7 +75,7 @@ pub(crate) fn back(
             side: Side::Stable,
             replicas,
         });
-    } else if acts.is_empty() && !is_well(stable) && now.share().part > 0 {
+    } else if acts.is_empty() && !can_carry(stable) && now.share().part > 0 {
         return Err(format!(
             "the stable side of {workload} is not well ({}), so it is not given the traffic back; {}",
             crate::progress::so_far(stable),
@@ -83,7 +83,10 @@ pub(crate) fn back(
         ));
     }
     let back = now.granularity.and_then(|can| can.nearest(0));
-    let back = back.filter(|_| now.by_router() && now.share().part > 0);
+    // A share of nothing may be that of a candidate that is out of rotation, with all weight on it.
+    let moved = before.marks().route != now.marks().route;
+    let parted = beside.is_some() || moved || now.share().part > 0;
+    let back = back.filter(|_| now.by_router() && parted);
     acts.extend(back.map(|share| Act::Weight { percent: 0, share }));
     if beside.is_some() {
         acts.push(Act::Retire);

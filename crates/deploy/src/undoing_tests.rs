@@ -65,7 +65,26 @@ fn nothing_falls_back_to_what_is_gone_or_unwell() {
     assert!(why.contains("is not well (3 of 4 ready)"), "{why}");
     // It has all the traffic already: taking the other one away makes nothing worse.
     let acts = undone(&v1(), &look(Some(unwell), Some(group("v2", 1)), 0)).unwrap();
-    assert_eq!(acts, ["take away what stands beside the stable side"]);
+    assert_eq!(
+        acts,
+        [
+            "send all traffic to the stable side",
+            "take away what stands beside the stable side"
+        ]
+    );
+    let mut just_ready = group("v1", 4);
+    just_ready.available = 0;
+    assert!(undone(&v1(), &look(Some(just_ready), Some(group("v2", 4)), 50)).is_ok());
+}
+
+#[test]
+fn the_weights_go_back_when_the_candidate_is_out_of_rotation_or_gone() {
+    let to_stable = "send all traffic to the stable side";
+    let out = look(Some(group("v1", 4)), Some(group("v2", 1)), 0);
+    assert_eq!(undone(&v1(), &out).unwrap()[0], to_stable);
+    let mut gone = v1();
+    gone.traffic.as_mut().unwrap().mark = ports::Mark("moved since".to_owned());
+    assert_eq!(undone(&v1(), &gone).unwrap(), [to_stable]);
 }
 
 #[test]

@@ -165,12 +165,16 @@ impl TaskCx {
         }
     }
 
-    /// What a step of the run gave, for unwinding: nothing when it was not reached, failed or is in doubt. A
-    /// branch of the unwinding sees the steps of the run's branch of the same name.
-    pub fn recorded<T: DeserializeOwned>(&self, key: impl Into<StepKey>) -> Option<T> {
-        match self.run_record(&key.into())?.outcome? {
-            Recorded::Ok(value) => serde_json::from_value(value).ok(),
-            Recorded::Err(_) => None,
+    /// What a step of the run gave, for unwinding: nothing when it was not reached, failed or is in doubt. What is there
+    /// and cannot be read holds the task, since undoing would take it for never done. A branch of the unwinding sees
+    /// the steps of the run's branch of the same name.
+    pub fn recorded<T: DeserializeOwned>(&self, key: impl Into<StepKey>) -> Result<Option<T>, Stop> {
+        let Some(record) = self.run_record(&key.into()) else {
+            return Ok(None);
+        };
+        match record.outcome {
+            Some(Recorded::Ok(value)) => self.fitting(&record.at, value).map(Some),
+            Some(Recorded::Err(_)) | None => Ok(None),
         }
     }
 
@@ -254,10 +258,14 @@ impl TaskCx {
     }
 
     pub(crate) fn read<T: DeserializeOwned>(&self, open: &Open<'_>, value: Value) -> Result<T, Stop> {
+        self.fitting(&open.at, value)
+    }
+
+    fn fitting<T: DeserializeOwned>(&self, at: &StepRef, value: Value) -> Result<T, Stop> {
         serde_json::from_value(value).map_err(|error| {
             self.scope.stop(Stop::Hold(format!(
                 "the recorded result of step {:?} does not fit the handler's code any more: {error}",
-                open.at.key
+                at.key
             )))
         })
     }

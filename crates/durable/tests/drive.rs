@@ -248,6 +248,42 @@ async fn an_answer_that_came_too_late_for_the_run_is_none_to_the_same_question_o
     );
 }
 
+/// Undoes by what its run settled, which it reads as another type than it was written.
+#[derive(Clone)]
+struct Misread;
+
+impl Handler for Misread {
+    const TASK_TYPES: &'static [&'static str] = &["misread"];
+    type Params = serde_json::Value;
+
+    async fn run(&self, cx: &TaskCx, _: &Self::Params) -> Result<Report, Stop> {
+        cx.step("plan", |_| async { Ok("v2".to_owned()) }).await?;
+        Err(Stop::Fail(Error::rejected("it did not do well")))
+    }
+
+    async fn unwind(&self, cx: &TaskCx, _: &Self::Params, cause: &Cause) -> Result<Report, Stop> {
+        assert_eq!(cx.recorded::<u64>("never")?, None, "what is not there is none");
+        match cx.recorded::<u64>("plan")? {
+            Some(_) => Ok(cause.report()),
+            None => Ok(Report::new(Verdict::Failed, "nothing was touched")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_unwinding_cannot_read_holds_the_task() {
+    let world = World::new();
+    let id = world.enqueue(NewTask::new("misread", json!({})));
+    run(&world, Misread).await;
+    let view = world.view(&id).unwrap();
+    assert_eq!(view.report, None, "it is not taken for never done");
+    let why = view.held.unwrap();
+    assert!(
+        why.contains("the recorded result of step \"plan\" does not fit"),
+        "{why}"
+    );
+}
+
 /// Holds a shop, lets it go while it asks, and takes it again.
 #[derive(Clone)]
 struct Polite {

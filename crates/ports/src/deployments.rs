@@ -55,7 +55,8 @@ pub enum LogEntry {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewDeployment {
-    /// The task's id, with the service's name behind it where a task deploys several.
+    /// The task's id; behind it which try it is, where the task was tried anew after its end, and the service's name, where
+    /// it deploys several.
     pub id: String,
     pub task_id: TaskId,
     pub repo_id: String,

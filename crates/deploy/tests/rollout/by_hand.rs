@@ -1,6 +1,7 @@
 //! What somebody changes by hand during a rollout is noticed, held and shown.
 
 use domain::{TaskId, TaskStatus, Verdict};
+use ports::fake::Behaviour;
 use ports::{DeploymentOutcome, Share, Side};
 use serde_json::json;
 
@@ -209,5 +210,18 @@ async fn a_candidate_that_is_ready_no_more_gets_no_more_traffic() {
         (TaskStatus::Failed, Verdict::RolledBack),
         "{report:#?}"
     );
+    assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
+}
+
+#[tokio::test]
+async fn a_stable_side_that_comes_up_again_by_itself_is_waited_for() {
+    let bench = Bench::new();
+    let id = half_out(&bench).await;
+    bench.fleet.add_version("v1", Behaviour::Slow(6));
+    bench.fleet.meddle(&workload(), Side::Stable, "v1");
+    bench.world().cancel(&id);
+    bench.settle().await;
+    assert_eq!(bench.waits_for(&id), [""; 0], "nobody is asked");
+    assert_eq!(bench.report(&id).0, TaskStatus::Cancelled);
     assert_eq!((bench.shares(), bench.stands()), (vec![10.0, 0.0], runs("v1")));
 }

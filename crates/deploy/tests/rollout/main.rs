@@ -1,5 +1,6 @@
 //! `deploy` and `rollback` over a shop in memory: what they do, decide and say, and that no crash does it twice.
 
+mod afterwards;
 mod bench;
 mod by_hand;
 mod gates;

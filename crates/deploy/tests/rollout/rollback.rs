@@ -2,10 +2,10 @@
 
 use domain::{TaskStatus, Verdict};
 use ports::fake::FleetEffect;
-use ports::{DeploymentKind, DeploymentOutcome, FlagStore, Side};
+use ports::{DeploymentKind, DeploymentOutcome, Failure, FlagStore, Share, Side};
 use serde_json::json;
 
-use crate::bench::{Bench, flag, runs, to, workload};
+use crate::bench::{Bench, flag, route, runs, to, workload};
 
 const ROLLED_BACK: (TaskStatus, Verdict) = (TaskStatus::Completed, Verdict::RolledBack);
 
@@ -232,4 +232,134 @@ async fn it_does_not_wait_behind_an_approval_either() {
         report.summary
     );
     assert_eq!(bench.stands(), runs("v1"));
+}
+
+fn with_approval(bench: &Bench) -> Bench {
+    bench
+        .clone()
+        .with(|staging| staging["approval"] = json!({"required": true}))
+}
+
+#[tokio::test]
+async fn a_yes_is_to_what_stood_when_it_was_asked_for() {
+    let bench = Bench::new();
+    bench.deploy(to("v2", "rolling")).await;
+    let asking = with_approval(&bench);
+    let back = asking.enqueue("rollback", json!({"environment": "staging"}));
+    asking.settle().await;
+    let first = asking.waits_for(&back);
+    assert_eq!(first.len(), 1);
+    // A version that mends it goes out while nobody answers.
+    bench.deploy(to("v3", "rolling")).await;
+    asking.answer(&back, "approved").await;
+    let again = asking.waits_for(&back);
+    assert!(
+        again.len() == 1 && again != first,
+        "it is asked about v3: {again:?}"
+    );
+    assert_eq!(bench.stands(), runs("v3"));
+    asking.answer(&back, "approved").await;
+    let (status, report) = asking.report(&back);
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.stands(), runs("v2"));
+}
+
+#[tokio::test]
+async fn what_came_while_it_waited_for_its_turn_is_not_rolled_back_unseen() {
+    let bench = Bench::new();
+    let holder = bench.world().enqueue(crate::bench::task("another", json!({})));
+    crate::bench::hold(&bench.world(), &holder, "deploy:shop/staging").await;
+    let back = bench.enqueue("rollback", json!({"environment": "staging"}));
+    assert!(bench.turn().await, "the rollback, up to the lock");
+    bench.fleet.meddle(&workload(), Side::Stable, "v3");
+    crate::bench::end(&bench.world(), &holder);
+    bench.settle().await;
+    assert_eq!(bench.waits_for(&back).len(), 1);
+    assert_eq!(bench.stands(), runs("v3"));
+    bench.answer(&back, "rejected").await;
+    let (status, report) = bench.report(&back);
+    assert_eq!((status, report.verdict), (TaskStatus::Failed, Verdict::Failed));
+    assert!(
+        report.summary.contains("nothing was touched"),
+        "{}",
+        report.summary
+    );
+    assert_eq!(bench.stands(), runs("v3"));
+}
+
+#[tokio::test]
+async fn a_plan_that_could_not_be_carried_out_says_so() {
+    let bench = Bench::new();
+    bench.fleet.meddle(&workload(), Side::Candidate, "v2");
+    bench.router.meddle(&route(), Share { part: 10, of: 100 });
+    bench.fleet.break_side(&workload(), Side::Stable);
+    let payload = json!({"environment": "staging", "dry_run": true});
+    let (_, report) = bench.run("rollback", payload).await;
+    assert_eq!(report.verdict, Verdict::ActionNeeded);
+    assert!(
+        report.summary.contains("is not well (0 of 4 ready)"),
+        "{}",
+        report.summary
+    );
+}
+
+#[tokio::test]
+async fn what_was_brought_out_last_says_whether_a_flag_is_switched_off() {
+    let bench = Bench::new();
+    bench.deploy(to("v2", "rolling")).await;
+    bench.deploy(to("checkout-v2", "feature_flag")).await;
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.flags.read(&flag()).await.expect("reads").percent, 0);
+    assert_eq!(bench.stands(), runs("v2"));
+    assert_eq!(bench.log.all()[1].failures.len(), 1, "the flag's is blamed");
+    // What is left is what runs: no flag's name is taken for a version.
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_eq!(bench.stands(), runs("v0"));
+}
+
+#[tokio::test]
+async fn a_version_by_wish_is_rolled_back_where_flags_are_usual() {
+    let bench = Bench::new().with(|staging| staging["strategy"] = json!("feature_flag"));
+    bench.deploy(to("v2", "canary")).await;
+    let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
+    assert_ne!(bench.stands(), runs("v2"));
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_is_running_is_stopped() {
+    let bench = Bench::new().with(|staging| staging["watch"] = json!("30m"));
+    bench.fleet.add_empty(&workload());
+    let first = bench.enqueue("deploy", to("v2", "rolling"));
+    while bench.turn().await {}
+    assert_eq!(bench.stands(), runs("v2"));
+    let back = bench.enqueue("rollback", json!({"environment": "staging"}));
+    while bench.turn().await {}
+    assert_eq!(bench.report(&first).0, TaskStatus::Cancelled);
+    let (status, report) = bench.report(&back);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::ActionNeeded),
+        "{report:#?}"
+    );
+    assert_eq!(bench.stands()[0], Some(("v2".to_owned(), 0)));
+}
+
+#[tokio::test]
+async fn what_was_reported_against_the_bad_version_is_over_with_it() {
+    let bench = Bench::new();
+    bench.deploy(to("v2", "rolling")).await;
+    let mut known = bench.log.all().remove(0);
+    known.what.id = "another".to_owned();
+    known.failures = vec![Failure {
+        id: "alarm".to_owned(),
+        cause: "errors".to_owned(),
+        began_at: known.asked_at,
+        recovered_at: None,
+    }];
+    bench.log.put(known);
+    bench.run("rollback", json!({"environment": "staging"})).await;
+    assert!(bench.log.all()[1].failures[0].recovered_at.is_some());
 }

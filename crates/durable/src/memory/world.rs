@@ -284,6 +284,23 @@ impl World {
         }
     }
 
+    /// Tries a task that failed or was cancelled anew, from its first step.
+    pub fn retry(&self, task: &TaskId) {
+        let mut state = self.state();
+        let now = state.now;
+        let ended = |row: &&mut Row| matches!(row.status, TaskStatus::Failed | TaskStatus::Cancelled);
+        if let Some(row) = state.tasks.get_mut(task).filter(ended) {
+            row.status = TaskStatus::Pending;
+            row.run_at = Some(now);
+            row.failures = 0;
+            (row.worker, row.wait, row.held) = (None, None, None);
+            (row.report, row.error) = (None, None);
+            row.steps.clear();
+            row.deadlines.clear();
+            row.signals.clear();
+        }
+    }
+
     /// Takes the oldest task that is due.
     pub fn claim(&self, worker: &str) -> Option<Claimed> {
         let mut state = self.state();

@@ -186,7 +186,7 @@ impl Scripted {
         Box::pin(async move {
             for node in nodes.iter().rev() {
                 match node {
-                    Node::Effect { key, .. } if !was_begun(cx, key) => {}
+                    Node::Effect { key, .. } if !was_begun(cx, key)? => {}
                     Node::Step { key, .. } | Node::Effect { key, .. } => self.remove(cx, key).await?,
                     Node::Branches { name, of } => {
                         for (place, nodes) in of.iter().enumerate() {
@@ -211,8 +211,8 @@ impl Scripted {
     }
 }
 
-fn was_begun(cx: &TaskCx, key: &str) -> bool {
-    cx.recorded::<Value>(key).is_some() || cx.is_in_doubt(key)
+fn was_begun(cx: &TaskCx, key: &str) -> Result<bool, Stop> {
+    Ok(cx.recorded::<Value>(key)?.is_some() || cx.is_in_doubt(key))
 }
 
 /// What a step of a task is called outside.

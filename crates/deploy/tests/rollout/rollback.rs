@@ -316,7 +316,7 @@ async fn what_was_brought_out_last_says_whether_a_flag_is_switched_off() {
     // What is left is what runs: no flag's name is taken for a version.
     let (status, report) = bench.run("rollback", json!({"environment": "staging"})).await;
     assert_eq!((status, report.verdict), ROLLED_BACK, "{report:#?}");
-    assert_eq!(bench.stands(), runs("v0"));
+    assert_eq!(bench.stands(), runs("v1"));
 }
 
 #[tokio::test]

@@ -172,14 +172,9 @@ impl Rollback {
         cause: &Cause,
     ) -> Result<Report, Stop> {
         let place = &settled.place;
-        let commit = match cx.is_in_doubt("record") {
-            true => self
-                .commit(cx, place, &begun.goal.plan.version)
-                .await?
-                .ok()
-                .flatten(),
-            false => None,
-        };
+        // Asked for whatever is known, so that every way of unwinding has the same steps.
+        let commit = self.commit(cx, place, &begun.goal.plan.version).await?;
+        let commit = commit.ok().flatten();
         let known = cx.recorded::<AtForge>("record")?.and_then(|made| made.record);
         let record = ledger::recorded(cx, &self.outside, place, commit.as_ref(), known).await?;
         let (record, success) = (record.as_ref(), RecordStatus::Success);

@@ -54,14 +54,17 @@ pub(crate) fn is_flag(place: &Place, newest_first: &[Deployment]) -> bool {
         use DeploymentOutcome::{Cancelled, RolledBack, Superseded};
         matches!(outcome, Some(Cancelled | RolledBack | Superseded))
     };
-    let last = newest_first.iter().find(|known| {
-        known.what.kind == DeploymentKind::Deploy
-            && known.what.workload == place.environment.workload
-            && known.started_at.is_some()
-            && !taken_back(known.outcome)
-            // One that is blamed was switched off.
-            && (known.failures.is_empty() || !is_of_flag(known))
-    });
+    // A flag's that is blamed was switched off.
+    let stands = |known: &&Deployment| match is_of_flag(known) {
+        true => known.failures.is_empty() && !taken_back(known.outcome),
+        false => !taken_back(known.outcome),
+    };
+    let began = |known: &&Deployment| {
+        let what = &known.what;
+        let here = what.workload == place.environment.workload;
+        what.kind == DeploymentKind::Deploy && here && known.started_at.is_some()
+    };
+    let last = newest_first.iter().filter(began).find(stands);
     let usual = place.environment.strategy == StrategyName::FeatureFlag;
     place.flag.is_some() && last.map_or(usual, is_of_flag)
 }

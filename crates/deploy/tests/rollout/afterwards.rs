@@ -78,7 +78,7 @@ async fn a_cancel_after_the_end_takes_nothing_back() {
         (TaskStatus::Cancelled, Verdict::RolledBack)
     );
     assert!(fact(&report, "Stopped afterwards").contains("nothing was taken back"));
-    assert_eq!(bench.stands(), runs("v0"));
+    assert_eq!(bench.stands(), runs("v1"));
     assert_eq!(bench.log.all()[1].outcome, Some(DeploymentOutcome::Succeeded));
     let records = bench.environments.records();
     assert_eq!(records[1].2, [RecordStatus::Running, RecordStatus::Success]);

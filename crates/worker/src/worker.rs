@@ -242,7 +242,7 @@ impl Worker {
             full = claimed.as_ref().is_none_or(|claimed| claimed.full);
             next_look = Instant::now() + claimed.map_or(self.config.poll, |claimed| claimed.pause);
             // More waits than was taken, and slots are free, if too few for a claim at once: no task need end for them.
-            if full && self.free(running) > 0 {
+            if full && !in_doubt && self.free(running) > 0 {
                 linger = Some(Instant::now() + LINGER);
             }
         }

@@ -143,6 +143,13 @@ need_prometheus() {
         install Prometheus 'tests ask a real one for measurements' 'brew install prometheus' prometheus
 }
 
+# Only the program is wanted, and no service of that name.
+need_registry() {
+    have docker-registry && return
+    install 'CNCF Distribution' 'tests ask a real registry for images' 'go install github.com/distribution/distribution/v3/cmd/registry' docker-registry
+    ! have systemctl || as_root systemctl disable --quiet --now docker-registry >/dev/null 2>&1 || true
+}
+
 need_etcd() {
     { have etcd || [ -x /usr/local/bin/etcd ] || [ -x "${KUBEBUILDER_ASSETS:-}/etcd" ]; } && return
     install etcd 'tests run a Kubernetes of their own on it' 'brew install etcd' etcd-server

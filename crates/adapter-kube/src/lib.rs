@@ -14,10 +14,12 @@ mod fleet;
 mod image;
 mod names;
 mod refusal;
+mod registry;
 mod router;
 
 pub use check::Checked;
 pub use config::KubeConfig;
 pub use connection::Connection;
 pub use fleet::KubeFleet;
+pub use registry::{Registries, RegistryConfig};
 pub use router::KubeRouter;

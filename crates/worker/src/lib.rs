@@ -3,6 +3,7 @@
 
 mod background;
 mod backoff;
+mod claiming;
 mod config;
 mod cron;
 mod finisher;

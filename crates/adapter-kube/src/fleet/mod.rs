@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::connection::{Connection, Op};
 use crate::image;
 use crate::names::Name;
+use crate::registry::Registries;
 use deployment::{Deployment, container, without_hash};
 use progress::{Following, newest, owned_by};
 
@@ -26,6 +27,7 @@ const TRIES: u32 = 10;
 #[derive(Clone, Debug)]
 pub struct KubeFleet {
     connection: Connection,
+    registries: Registries,
 }
 
 /// What a write finds that it has to do.
@@ -39,7 +41,13 @@ impl KubeFleet {
     pub fn new(connection: &Connection) -> Self {
         Self {
             connection: connection.clone(),
+            registries: Registries::default(),
         }
+    }
+
+    /// Versions that never ran here must be in their registry, where it is one of these.
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { registries, ..self }
     }
 
     fn name(&self, at: &WorkloadRef) -> Result<Name> {
@@ -240,17 +248,24 @@ fn last_writer(object: &Value) -> Option<String> {
 impl Fleet for KubeFleet {
     async fn resolve(&self, at: &WorkloadRef, version: &str) -> Result<String> {
         let name = self.name(at)?;
-        let template = match self.deployment(&name, Side::Stable).await? {
+        let found = self.deployment(&name, Side::Stable).await?;
+        let template = match &found {
             Some(found) => found.template().clone(),
             None => self.pod_template(&name).await?["template"].clone(),
         };
         let (_, present) = container(&template, at.container.as_deref(), &name)?;
-        image::named(present, version).ok_or_else(|| {
+        let image = image::named(present, version).ok_or_else(|| {
             Error::not_found(format!(
                 "there is no version `{version}` of {name}: no image can have that name"
             ))
             .next("Name a tag (v1.4.2), a digest (sha256:…) or a whole image (registry.example/shop:v1.4.2)")
-        })
+        })?;
+        // The way back must not wait for a registry.
+        let ran = self.revisions(at).await?;
+        if !ran.iter().any(|revision| revision.version == image) {
+            self.registries.has(&image).await?;
+        }
+        Ok(image)
     }
 
     async fn observe(&self, at: &WorkloadRef, side: Side) -> Result<Option<Group>> {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_kube::{Checked, KubeFleet};
+use adapter_kube::{Checked, KubeFleet, Registries, RegistryConfig};
 use domain::ErrorKind;
 use ports::conformance::Scene;
 use ports::{Fleet, RollOut, Side, WorkloadRef};
 use serde_json::json;
+use testkit::Registry;
 use testkit::cluster::Cluster;
 use testkit::peer::{Fault, When};
 
@@ -18,6 +19,7 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
         names_may_leave_out_what_is_plain
         every_refusal_says_what_happened_and_what_to_do
         a_check_says_what_may_not_be_done
+        a_version_that_its_registry_does_not_have_is_refused_and_the_way_back_asks_nobody
     )
 }
 
@@ -148,4 +150,41 @@ async fn a_check_says_what_may_not_be_done(site: Site) {
     assert!(error.to_string().contains("docs/kubernetes.md"), "{error}");
     let nowhere: Checked = site.connection.check(Some("elsewhere")).await.expect("answers");
     assert_eq!(nowhere.missing.len(), 9, "{nowhere:?}");
+}
+
+async fn a_version_that_its_registry_does_not_have_is_refused_and_the_way_back_asks_nobody(site: Site) {
+    let registry = Registry::start().await;
+    registry.push("shop/web", "v1").await;
+    let image = |tag: &str| format!("{}/shop/web:{tag}", registry.host());
+    site.make("checkout", "v1", 1).await;
+    let seen = site.group("checkout", Side::Stable).await.expect("stands").mark;
+    let ours = RegistryConfig {
+        host: registry.host(),
+        login: Some((Registry::USER.to_owned(), Registry::PASSWORD.into())),
+        ca_file: Some(registry.certificate.certificate.clone()),
+        plain_http: false,
+        timeout: Duration::from_secs(10),
+    };
+    let registries = Registries::new([ours]).expect("is usable");
+    let fleet = KubeFleet::new(&site.connection).with_registries(registries);
+    let named = fleet.resolve(&site.at(), &image("v1")).await;
+    assert_eq!(named, Ok(image("v1")));
+    let error = fleet
+        .resolve(&site.at(), &image("v2"))
+        .await
+        .expect_err("is not there");
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    let to = RollOut {
+        version: image("v1"),
+        replicas: 1,
+        pace: None,
+    };
+    let rolled = fleet.roll_out(&site.at(), &to, Some(&seen), &idem()).await;
+    rolled.expect("rolls out");
+    site.complete("checkout").await;
+    let (v1, v2) = (image("v1"), image("v2"));
+    drop(registry);
+    assert_eq!(fleet.resolve(&site.at(), &v1).await, Ok(v1.clone()));
+    let error = fleet.resolve(&site.at(), &v2).await.expect_err("nobody says");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
 }

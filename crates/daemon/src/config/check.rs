@@ -1,5 +1,7 @@
 //! What no single value shows: settings that contradict each other or cannot work.
 
+use std::collections::BTreeMap;
+
 use adapter_host::HostConfig;
 use pipelines::diagnose::Class;
 
@@ -108,6 +110,28 @@ fn outside(found: &mut Found<'_>) {
                 format!("has the name of `hosts.{name}`; targets are told apart by their names"),
             );
         }
+    }
+    let mut hosts = BTreeMap::new();
+    for (name, registry) in &settings.registries {
+        let key = super::join("registries", name);
+        if registry.host.is_empty() || registry.host.contains(['/', '@', ' ']) {
+            found.add(
+                &format!("{key}.host"),
+                "is no name of a registry; write it like \"registry.example:5000\"",
+            );
+        } else if let Some(other) = hosts.insert(&registry.host, name) {
+            found.add(
+                &format!("{key}.host"),
+                format!("is the same as of `registries.{other}`; one login is enough"),
+            );
+        }
+        if registry.password.as_ref().is_some_and(Secret::is_blank) {
+            found.add(&key, "holds a blank secret; leave it out where there is none");
+        } else if registry.username.is_some() != registry.password.is_some() {
+            found.add(&key, "has one of `username` and `password`; set both");
+        }
+        found.lasting(&format!("{key}.timeout"), registry.timeout);
+        found.no_longer(&format!("{key}.timeout"), registry.timeout, LONGEST_WAIT);
     }
     for (name, command) in &settings.checks.commands {
         let key = super::join("checks.commands", name);

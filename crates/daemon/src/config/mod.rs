@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use domain::nearest;
 pub use environment::Environment;
 pub use layers::{Origin, variable};
-pub use outside::{CheckCommand, MetricsStore, StoreKind};
+pub use outside::{CheckCommand, MetricsStore, Registry, StoreKind};
 pub use schema::schema;
 pub use settings::{LogFormat, Settings};
 pub use values::{DatabaseUrlError, Secret, Span, WebUrl};

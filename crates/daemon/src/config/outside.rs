@@ -50,6 +50,28 @@ fn thirty() -> Span {
     Span::seconds(30)
 }
 
+/// A registry of container images, asked whether it has a version before anything is touched.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// What stands before the first `/` in the names of its images; Docker Hub is `docker.io`.
+    pub host: String,
+    /// Of one who may pull, with `password`; nobody's asks for what everybody may pull.
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Without TLS.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// How long one question and its answer may take.
+    #[serde(default = "thirty")]
+    pub timeout: Span,
+}
+
 /// A project whose feature flags are rolled out.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

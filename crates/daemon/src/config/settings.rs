@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::outside::{Checks, FlagProject, MetricsStore};
+use super::outside::{Checks, FlagProject, MetricsStore, Registry};
 use super::values::{DatabaseUrl, Secret, Span};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,7 @@ pub struct Settings {
     pub fix_build: FixBuildConfig,
     pub hosts: BTreeMap<String, HostConfig>,
     pub clusters: BTreeMap<String, KubeConfig>,
+    pub registries: BTreeMap<String, Registry>,
     pub metrics: BTreeMap<String, MetricsStore>,
     pub checks: Checks,
     pub flags: BTreeMap<String, FlagProject>,

@@ -319,6 +319,18 @@ fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
             "`metrics.default` has one of `username` and `password`; set both",
         ),
         (
+            "[registries.main]\nhost = \"https://r.example/\"".to_owned(),
+            "`registries.main.host` is no name of a registry; write it like \"registry.example:5000\"",
+        ),
+        (
+            "[registries.main]\nhost = \"r.example\"\nusername = \"ada\"".to_owned(),
+            "`registries.main` has one of `username` and `password`; set both",
+        ),
+        (
+            "[registries.one]\nhost = \"r.example\"\n[registries.two]\nhost = \"r.example\"".to_owned(),
+            "`registries.two.host` is the same as of `registries.one`; one login is enough",
+        ),
+        (
             "[flags.shop]\nproject = \"\"".to_owned(),
             "`flags.shop` names no project; write it like \"shop/checkout\"",
         ),

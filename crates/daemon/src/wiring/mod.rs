@@ -16,7 +16,7 @@ use store::{Listen, Store};
 use crate::config::{Settings, WebUrl};
 use crate::exit::Failure;
 
-pub use outside::{Reach, keeper, metrics};
+pub use outside::{Reach, keeper, metrics, registries};
 
 /// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
 const LIVE_CHECK: Duration = Duration::from_secs(15);
@@ -129,6 +129,11 @@ pub fn install_redaction(settings: &Settings) {
         secrets.extend(own.chain(store.headers.values()).map(|secret| secret.secret()));
         secrets.extend(store.proxy.as_ref().and_then(WebUrl::password));
     }
+    let passwords = settings
+        .registries
+        .values()
+        .filter_map(|registry| registry.password.as_ref());
+    secrets.extend(passwords.map(|password| password.secret()));
     for command in settings.checks.commands.values() {
         secrets.extend(command.env.values().map(|secret| secret.secret()));
     }

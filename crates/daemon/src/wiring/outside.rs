@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adapter_forge::{ForgeFlags, Forges};
 use adapter_host::{HaproxyRouter, HostConfig, HostFleet, KeeperCommand};
-use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter};
+use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter, Registries, RegistryConfig};
 use adapter_monitor::{CommandConfig, Metrics, ProbeConfig, Probes, StoreConfig};
 use deploy::{Outside, Target};
 use domain::{Error, RepoRef};
@@ -15,7 +15,7 @@ use ports::TrafficRouter;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CheckCommand, MetricsStore, Settings, StoreKind, WebUrl};
+use crate::config::{CheckCommand, MetricsStore, Registry, Settings, StoreKind, WebUrl};
 
 /// How soon a keeper that died is replaced.
 const KEEP_EVERY: Duration = Duration::from_secs(15);
@@ -41,8 +41,9 @@ impl Reach {
             };
             targets.insert(name.clone(), target);
         }
+        let registries = registries(settings)?;
         for (name, config) in &settings.clusters {
-            targets.insert(name.clone(), cluster(name, config).await?);
+            targets.insert(name.clone(), cluster(name, config, &registries).await?);
         }
         let flags = settings.flags.iter().map(|(name, project)| {
             let at = RepoRef {
@@ -103,11 +104,25 @@ fn host(name: &str, config: &HostConfig) -> Result<(HostFleet, Option<Arc<dyn Tr
     Ok((fleet, router))
 }
 
-async fn cluster(name: &str, config: &KubeConfig) -> Result<Target, Error> {
+pub fn registries(settings: &Settings) -> Result<Registries, Error> {
+    let registry = |given: &Registry| RegistryConfig {
+        host: given.host.clone(),
+        login: match (&given.username, &given.password) {
+            (Some(username), Some(password)) => Some((username.clone(), password.secret())),
+            _ => None,
+        },
+        ca_file: given.ca_file.clone(),
+        plain_http: given.plain_http,
+        timeout: given.timeout.0,
+    };
+    Registries::new(settings.registries.values().map(registry))
+}
+
+async fn cluster(name: &str, config: &KubeConfig, registries: &Registries) -> Result<Target, Error> {
     let within = |error: Error| error.context(format!("`clusters.{name}` cannot be used"));
     let connection = Connection::open(config).await.map_err(within)?;
     Ok(Target {
-        fleet: Arc::new(KubeFleet::new(&connection)),
+        fleet: Arc::new(KubeFleet::new(&connection).with_registries(registries.clone())),
         router: Some(Arc::new(KubeRouter::new(&connection))),
     })
 }

@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use crate::peer::Peer;
 use gate::Gate;
 use kubelet::Kubelet;
-use programs::{Programs, Running, free_port};
+use programs::Programs;
+pub(crate) use programs::{Running, free_port};
 pub use rest::Rest;
 
 const START: Duration = Duration::from_secs(90);

@@ -85,7 +85,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 /// A running program. Dropping it kills it, and so does the end of this process, however it comes.
-pub(super) struct Running {
+pub(crate) struct Running {
     shell: Child,
     log: PathBuf,
 }
@@ -142,7 +142,7 @@ impl Drop for Running {
     }
 }
 
-pub(super) fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     let probe = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(probe.local_addr()?.port())
 }

@@ -30,7 +30,24 @@ pub async fn look(settings: &Settings, found: &mut Findings) {
             "Describe one under [hosts] or [clusters]; docs/hosts.md and docs/kubernetes.md show how. Nothing, if this worker deploys nothing",
         );
     }
+    registries(settings, found).await;
     metrics(settings, found).await;
+}
+
+async fn registries(settings: &Settings, found: &mut Findings) {
+    let all = match wiring::registries(settings) {
+        Ok(all) => all,
+        Err(error) => {
+            found.error("registries", &error, "Correct it under [registries]");
+            return;
+        }
+    };
+    for registry in settings.registries.values() {
+        match all.check(&registry.host).await {
+            Ok(()) => found.ok("registries", format!("{} answers", registry.host)),
+            Err(error) => found.error("registries", &error, "Are its address and login right?"),
+        }
+    }
 }
 
 async fn host(name: &str, config: &HostConfig, found: &mut Findings) {

@@ -308,7 +308,8 @@ impl<'a> Carrier<'a> {
                     pace: *pace,
                 };
                 let mark = fleet.roll_out(at, &wanted, marks.stable.as_ref(), idem).await?;
-                marks.stable = Some(mark);
+                // Who paused it by hand, and then said to go on, wants it to go on.
+                marks.stable = Some(fleet.pause(at, false, &mark, idem).await?);
             }
             Act::Undo { to, .. } => {
                 let seen = seen(&marks.stable, Side::Stable, at)?;

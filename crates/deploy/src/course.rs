@@ -1,12 +1,12 @@
 //! From a strategy and what stands to the acts that bring a version out; pure.
 
 use domain::{Error, Span};
-use ports::{Granularity, Side};
+use ports::{Granularity, Group, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
 use crate::carry::TOLERANCE;
-use crate::look::Look;
+use crate::look::{Look, is_well};
 use crate::ratio::Split;
 use crate::settings::{Environment, Switch};
 use crate::strategy::{Step, Strategy};
@@ -62,6 +62,12 @@ pub(crate) fn chart(
     };
     if stable.version == version {
         return Ok(there(environment, look));
+    }
+    if stable.paused {
+        return Err(
+            Error::rejected(format!("{name} is paused, so no version replaces another there"))
+                .next("Resume it and deploy again, or ask who paused it"),
+        );
     }
     let resumed = beside.is_some();
     let mut acts = match strategy {
@@ -120,10 +126,24 @@ fn well_enough(look: &Look, workload: &str, strategy: &str) -> Result<(), Error>
         .as_ref()
         .map(crate::progress::so_far)
         .unwrap_or_default();
+    if look.stable.as_ref().is_some_and(is_between) {
+        return Err(Error::unavailable(format!(
+            "somebody changed what serves of {workload} just now, and the target has not taken that up yet"
+        )));
+    }
     Err(Error::rejected(format!(
         "what serves of {workload} is not well ({so_far}), so {strategy} has nothing to compare with or to fall back to"
     ))
     .next("Bring it in order first, or deploy the new version with rolling"))
+}
+
+/// It was well before a change that the target has not taken up yet: in a moment it is known whether it still is.
+fn is_between(stable: &Group) -> bool {
+    let observed = Group {
+        observed: true,
+        ..stable.clone()
+    };
+    !stable.observed && is_well(&observed)
 }
 
 /// What comes after the new version has everything.

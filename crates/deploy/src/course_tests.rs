@@ -291,9 +291,26 @@ fn what_cannot_be_done_there_is_told() {
         charted(&rolling(), &unwell).is_ok(),
         "a fix may be rolled out over what is broken"
     );
+    let mut paused = group("v1", 4);
+    paused.paused = true;
+    let error = charted(&rolling(), &look(Some(paused), None, 0)).unwrap_err();
+    assert!(error.contains("shop is paused"), "{error}");
     let gone = look(None, Some(group("v2", 1)), 10);
     let error = charted(&canary(&[10]), &gone).unwrap_err();
     assert!(error.contains("the stable side of shop is gone"), "{error}");
+}
+
+#[test]
+fn what_was_changed_just_now_is_looked_at_again() {
+    let mut between = group("v1", 4);
+    between.observed = false;
+    let chart = |stable: &Group| {
+        let look = look(Some(stable.clone()), None, 0);
+        chart(&environment(), &canary(&[10]), "v2", &look).unwrap_err()
+    };
+    assert!(chart(&between).is_transient());
+    between.ready = 3;
+    assert!(!chart(&between).is_transient(), "that was not well before either");
 }
 
 #[test]

@@ -23,6 +23,7 @@
 //! | a rollback is asked for | every deployment on its way there is cancelled, and undoes itself first; then it goes before all that wait |
 //! | one service of a group fails | those before it are taken back, last first |
 //! | somebody changes something by hand | held: a yes goes on from what is there, a no leaves it as it is |
+//! | the workload is paused | nothing; the error says so |
 //! | the stable side is gone or unwell | held: nothing falls back to it until it is in order |
 //! | too little to judge by | it waits longer, and then asks a person |
 

@@ -11,14 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::postgres::{Database, Row, Session};
 use testkit::{Haproxy, end_kept};
-use tokio::sync::Mutex;
 
 use crate::bench::LONG;
+use crate::stage::Stage;
 use crate::worker::{Process, binary};
-
-const GATE: &str = "4712";
 
 const BACKENDS: &str = "backend shop
   balance roundrobin
@@ -28,9 +25,7 @@ const BACKENDS: &str = "backend shop
 
 /// A database, a HAProxy and a shop in two versions.
 struct Site {
-    database: Database,
-    control: Mutex<Session>,
-    gate: Mutex<Session>,
+    stage: Stage,
     haproxy: Haproxy,
     host: Value,
     folder: tempfile::TempDir,
@@ -60,9 +55,8 @@ impl Site {
                 "backend": "shop",
             }},
         });
-        let database = testkit::postgres::database().await;
-        let mut control = database.session().await;
-        let settings = json!({ "environments": { "production": {
+        let stage = Stage::new().await;
+        let production = json!({
             "target": "web",
             "workload": "shop",
             "router": "shop",
@@ -72,18 +66,10 @@ impl Site {
                 { "set_weight": 20 }, { "pause": "1s" }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} },
             ]},
             "freeze": { "windows": [] },
-        }}});
-        control
-            .sql(&format!(
-                "INSERT INTO repos (id, name, gitlab_url, gitlab_project_id, autonomy_mode, settings)
-                 VALUES ('shop', 'shop', 'https://git.invalid', 'group/shop', 'full', '{settings}')"
-            ))
-            .await;
-        let gate = database.session().await;
+        });
+        stage.add_repo("https://git.invalid", &production).await;
         Self {
-            database,
-            control: Mutex::new(control),
-            gate: Mutex::new(gate),
+            stage,
             haproxy,
             host,
             folder,
@@ -98,7 +84,7 @@ impl Site {
     fn worker(&self) -> Process {
         let host = self.host.to_string();
         let env = [
-            ("DATABASE_URL", self.database.url()),
+            ("DATABASE_URL", self.stage.database.url()),
             ("LONGSHORE_HOSTS_WEB", &host),
             ("LONGSHORE_WORKER_LEASE", LONG),
             ("LONGSHORE_WORKER_MAX_CRASHES", "1000"),
@@ -106,98 +92,9 @@ impl Site {
         Process::start(&["worker"], &env)
     }
 
-    async fn sql(&self, text: &str) -> Vec<Row> {
-        self.control.lock().await.sql(text).await
-    }
-
-    async fn value(&self, text: &str) -> String {
-        let mut rows = self.sql(text).await;
-        assert_eq!(rows.len(), 1, "one row was expected of: {text}");
-        rows.remove(0).into_iter().next().flatten().unwrap_or_default()
-    }
-
-    /// A task, and its id.
     async fn deploy(&self, version: &str, strategy: &str) -> String {
-        self.value(&format!(
-            "INSERT INTO tasks (task_type, repo_id, assigned_to, payload) VALUES ('deploy', 'shop', 'devops',
-                 '{{\"version\": \"{version}\", \"environment\": \"production\", \"strategy\": \"{strategy}\"}}')
-             RETURNING id"
-        ))
-        .await
-    }
-
-    async fn is_over(&self, task: &str) -> bool {
-        let status = self
-            .value(&format!("SELECT status FROM tasks WHERE id = '{task}'"))
-            .await;
-        matches!(status.as_str(), "completed" | "failed" | "cancelled")
-    }
-
-    async fn result(&self, task: &str) -> Value {
-        let text = self
-            .value(&format!("SELECT result FROM tasks WHERE id = '{task}'"))
-            .await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
-    }
-
-    async fn until(&self, what: &str, worker: &Process, so: impl AsyncFn() -> bool) {
-        let asked = Instant::now();
-        while !so().await {
-            assert!(
-                asked.elapsed() < Duration::from_secs(30),
-                "waited in vain until {what}; tasks: {:?}; the worker:\n{}",
-                self.sql("SELECT id, status, attempt, wait, error FROM tasks")
-                    .await,
-                worker.said()
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// From now on a worker that writes a step waits at the gate, unless one died there before.
-    async fn gate_every_write(&self) {
-        self.sql(&format!(
-            "CREATE TABLE test_killed (what text PRIMARY KEY);
-             CREATE FUNCTION test_point() RETURNS trigger LANGUAGE plpgsql AS $$
-             DECLARE name text := left(concat_ws(' ', 'at', NEW.scope, NEW.key, lower(TG_OP)), 63);
-             BEGIN
-                 IF current_setting('application_name') = 'longshore-worker'
-                    AND NOT EXISTS (SELECT FROM test_killed WHERE what = name) THEN
-                     PERFORM set_config('application_name', name, false);
-                     PERFORM pg_advisory_xact_lock({GATE});
-                 END IF;
-                 RETURN NULL;
-             END $$;
-             CREATE TRIGGER test_point AFTER INSERT OR UPDATE ON longshore.task_steps
-                 FOR EACH ROW EXECUTE FUNCTION test_point();"
-        ))
-        .await;
-        let shut = format!("SELECT pg_advisory_lock({GATE})");
-        self.gate.lock().await.sql(&shut).await;
-    }
-
-    /// Who waits at the gate, and where.
-    async fn at_the_gate(&self) -> Option<String> {
-        let waiting = "SELECT max(application_name) FROM pg_stat_activity
-                        WHERE datname = current_database() AND application_name LIKE 'at %' AND wait_event = 'advisory'";
-        Some(self.value(waiting).await).filter(|name| !name.is_empty())
-    }
-
-    /// Clears away what a dead worker left on the server, and ends its lease.
-    async fn bury(&self, at: &str) {
-        let sessions = "FROM pg_stat_activity WHERE datname = current_database()
-                         AND (application_name = 'longshore-worker' OR application_name LIKE 'at %')";
-        self.sql(&format!("SELECT pg_terminate_backend(pid) {sessions}"))
-            .await;
-        while self.value(&format!("SELECT count(*) {sessions}")).await != "0" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.sql(&format!(
-            "INSERT INTO test_killed VALUES ('{}');
-             UPDATE longshore.workers SET lease_until = clock_timestamp()",
-            at.replace('\'', "''")
-        ))
-        .await;
+        let payload = json!({ "version": version, "environment": "production", "strategy": strategy });
+        self.stage.add_task("deploy", &payload).await
     }
 
     /// `NAME: ADDRESS STATE WEIGHT` of every server, as HAProxy has it.
@@ -301,35 +198,21 @@ async fn a_canary_whose_worker_is_killed_at_every_step_ends_as_if_nothing_had_ha
     let site = Site::start().await;
     let mut worker = site.worker();
     let first = site.deploy("v1", "rolling").await;
-    site.until("the first version serves", &worker, async || {
-        site.is_over(&first).await
-    })
-    .await;
-    assert_eq!(site.result(&first).await["verdict"], "succeeded");
+    let stage = &site.stage;
+    stage
+        .until("the first version serves", &worker, || async {
+            stage.is_over(&first).await
+        })
+        .await;
+    assert_eq!(stage.result(&first).await["verdict"], "succeeded");
     worker.kill();
 
     let over = Arc::new(AtomicBool::new(false));
     let clients = clients(site.haproxy.port(), &over);
-    site.gate_every_write().await;
-    // What the dead one had asked for may still be carried out: it would claim the next task, and nobody do it.
-    site.bury("none").await;
+    stage.gate_every_write().await;
     let task = site.deploy("v2", "canary").await;
     let begun = Instant::now();
-    let mut killed = Vec::new();
-    loop {
-        let mut worker = site.worker();
-        site.until("the worker writes a step, or is done", &worker, async || {
-            site.at_the_gate().await.is_some() || site.is_over(&task).await
-        })
-        .await;
-        let Some(at) = site.at_the_gate().await else {
-            break;
-        };
-        worker.kill();
-        site.bury(&at).await;
-        assert!(!killed.contains(&at), "{at} was written twice: {killed:#?}");
-        killed.push(at);
-    }
+    let (killed, _last) = stage.kill_at_every_write(&task, || site.worker()).await;
     println!(
         "killed {} times in {:.1?}: {killed:#?}",
         killed.len(),
@@ -344,7 +227,7 @@ async fn a_canary_whose_worker_is_killed_at_every_step_ends_as_if_nothing_had_ha
     let failed: Vec<&String> = seen.iter().flat_map(|(_, failed)| failed).collect();
     println!("{asked} requests, {} failed", failed.len());
 
-    let result = site.result(&task).await;
+    let result = stage.result(&task).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
     assert_eq!(result["version"], "v2");
     assert!(killed.len() > 30, "{killed:#?}");
@@ -361,17 +244,7 @@ async fn a_canary_whose_worker_is_killed_at_every_step_ends_as_if_nothing_had_ha
     let mut answer = ask_for_body(site.haproxy.port());
     answer.truncate(7);
     assert_eq!(answer, "shop v2");
-    let log = site
-        .sql("SELECT version, outcome, previous FROM longshore.deployments ORDER BY seq")
-        .await;
-    let row = |words: [Option<&str>; 3]| words.map(|word| word.map(str::to_owned)).to_vec();
-    assert_eq!(
-        log,
-        [
-            row([Some("v1"), Some("succeeded"), None]),
-            row([Some("v2"), Some("succeeded"), Some("v1")])
-        ]
-    );
+    assert_eq!(stage.deployments().await, ["v1 succeeded", "v2 succeeded v1"]);
 }
 
 fn ask_for_body(port: u16) -> String {

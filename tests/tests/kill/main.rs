@@ -4,10 +4,12 @@
 
 mod bench;
 mod canary;
+mod cluster;
 mod kills;
 mod pauses;
 mod points;
 mod previous;
+mod stage;
 mod stops;
 mod takeover;
 mod worker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_kube::{Checked, KubeFleet, Registries, RegistryConfig};
+use adapter_kube::{Checked, Connection, KubeConfig, KubeFleet, Registries, RegistryConfig};
 use domain::ErrorKind;
 use ports::conformance::Scene;
 use ports::{Fleet, RollOut, Side, WorkloadRef};
@@ -12,11 +12,12 @@ use testkit::Registry;
 use testkit::cluster::Cluster;
 use testkit::peer::{Fault, When};
 
-use crate::site::{Site, idem};
+use crate::site::{Site, idem, image};
 
 pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
     crate::site::scenes!(cluster,
         names_may_leave_out_what_is_plain
+        targets_of_one_kubeconfig_differ_by_context
         every_refusal_says_what_happened_and_what_to_do
         a_check_says_what_may_not_be_done
         a_version_that_its_registry_does_not_have_is_refused_and_the_way_back_asks_nobody
@@ -57,6 +58,51 @@ async fn names_may_leave_out_what_is_plain(site: Site) {
         .await
         .expect_err("none of that name");
     assert!(error.to_string().ends_with("Did you mean only?"), "{error}");
+}
+
+async fn targets_of_one_kubeconfig_differ_by_context(site: Site) {
+    site.make("checkout", "v1", 1).await;
+    let elsewhere = format!("{}-elsewhere", site.namespace);
+    site.cluster.make_namespace(&elsewhere).await;
+    let stranger = site.cluster.token(&elsewhere, "longshore").await;
+    let context = |name: &str, namespace: &str| json!({ "name": name, "context": { "cluster": "gate", "user": name, "namespace": namespace } });
+    let user = |name: &str, token: &str| json!({ "name": name, "user": { "token": token } });
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "gate", "cluster": { "server": site.gate().url() } }],
+        "users": [user("production", &site.token), user("staging", &stranger)],
+        "contexts": [context("production", &site.namespace), context("staging", &elsewhere)],
+        "current-context": "staging",
+    });
+    let path = site.cluster.dir().join(format!("{elsewhere}.kubeconfig"));
+    std::fs::write(&path, kubeconfig.to_string()).expect("writes a kubeconfig");
+    let fleet = |context: Option<&str>| {
+        let config = KubeConfig {
+            kubeconfig: Some(path.clone()),
+            context: context.map(str::to_owned),
+            ..KubeConfig::default()
+        };
+        async move { KubeFleet::new(&Connection::open(&config).await.expect("is usable")) }
+    };
+    // Names are in the context's own namespace.
+    let at = WorkloadRef {
+        name: "checkout".to_owned(),
+        ..site.at()
+    };
+    let found = fleet(Some("production")).await.observe(&at, Side::Stable).await;
+    assert_eq!(found.expect("observes").expect("stands").version, image("v1"));
+    for other in [Some("staging"), None] {
+        let error = fleet(other).await.observe(&at, Side::Stable).await;
+        let error = error.expect_err("that user has no role there");
+        assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("in the namespace \"{elsewhere}\"")),
+            "{error}"
+        );
+    }
 }
 
 async fn every_refusal_says_what_happened_and_what_to_do(site: Site) {

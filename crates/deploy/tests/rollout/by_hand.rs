@@ -1,8 +1,8 @@
 //! What somebody changes by hand during a rollout is noticed, held and shown.
 
-use domain::{TaskId, TaskStatus, Verdict};
+use domain::{Idem, TaskId, TaskStatus, Verdict};
 use ports::fake::Behaviour;
-use ports::{DeploymentOutcome, Share, Side};
+use ports::{DeploymentOutcome, Fleet, Share, Side};
 use serde_json::json;
 
 use crate::bench::{Bench, route, runs, workload};
@@ -59,6 +59,33 @@ async fn traffic_that_was_parted_by_hand_is_held_and_gone_on_from_on_a_yes() {
         "{report:#?}"
     );
     assert_eq!(bench.shares(), [10.0, 50.0, 100.0, 0.0]);
+    assert_eq!(bench.stands(), runs("v2"));
+}
+
+#[tokio::test]
+async fn a_workload_that_is_paused_by_hand_is_held_and_resumed_on_a_yes() {
+    let bench = Bench::new();
+    let id = half_out(&bench).await;
+    let stable = bench.fleet.observe(&workload(), Side::Stable).await;
+    let mark = stable.unwrap().unwrap().mark;
+    let by_hand = Idem::new("by hand".to_owned());
+    bench
+        .fleet
+        .pause(&workload(), true, &mark, &by_hand)
+        .await
+        .unwrap();
+    bench.answer(&id, "approved").await;
+    assert_eq!(
+        bench.waits_for(&id),
+        ["approval/going on after a change by hand (staging, step 5)"]
+    );
+    bench.answer(&id, "approved").await;
+    let (status, report) = bench.report(&id);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Completed, Verdict::Succeeded),
+        "{report:#?}"
+    );
     assert_eq!(bench.stands(), runs("v2"));
 }
 

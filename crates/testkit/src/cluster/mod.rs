@@ -2,6 +2,7 @@
 //!
 //! It takes some seconds and half a gigabyte to start one: a test plays its scenes in namespaces of one cluster.
 
+mod audit;
 mod custom;
 mod gate;
 mod kubelet;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::peer::Peer;
+pub use audit::Write;
 use gate::Gate;
 use kubelet::Kubelet;
 use programs::Programs;
@@ -128,6 +130,11 @@ impl Cluster {
         self.api = Some(api);
     }
 
+    /// What service accounts asked to change in a namespace so far, in the API server's own account of it.
+    pub fn writes(&self, namespace: &str) -> Vec<Write> {
+        audit::read(self.dir.path(), namespace)
+    }
+
     /// What a user may do, as the API server has it now.
     pub async fn may(&self, token: &str, namespace: &str, verb: &str, group: &str, resource: &str) -> bool {
         let review = json!({ "spec": { "resourceAttributes": {
@@ -182,7 +189,7 @@ fn start_etcd(programs: &Programs, dir: &Path, port: u16) -> Running {
 
 fn start_api(programs: &Programs, dir: &Path, port: u16, etcd_port: u16) -> Running {
     let key = dir.join("service-accounts.key");
-    let args = [
+    let mut args = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--secure-port={port}"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -199,6 +206,7 @@ fn start_api(programs: &Programs, dir: &Path, port: u16, etcd_port: u16) -> Runn
         // Pods need no account of their own here.
         "--disable-admission-plugins=ServiceAccount".to_owned(),
     ];
+    args.extend(audit::args(dir));
     Running::start(&programs.api_server, &args, &dir.join("api.log"))
 }
 

@@ -96,6 +96,13 @@ impl Rest {
             .await
     }
 
+    /// The same for what may not be there, or not be what it was; whether it was changed.
+    pub async fn try_merge_by_name(&self, path: &str, change: &Value) -> bool {
+        let kind = "application/strategic-merge-patch+json";
+        let (status, _) = self.ask(Method::PATCH, path, kind, &change.to_string()).await;
+        status.is_success()
+    }
+
     async fn patch(&self, path: &str, kind: &str, change: &Value) -> Value {
         let (status, body) = self.ask(Method::PATCH, path, kind, &change.to_string()).await;
         expected(status, body, path)

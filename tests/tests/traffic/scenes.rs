@@ -17,8 +17,9 @@ const REQUESTS: usize = 50_000;
 const COUNTED: [&str; 5] = [ERRORS, "econ", "eresp", "wretr", "wredis"];
 const ERRORS: &str = "hrsp_5xx";
 
-/// Clients who keep their connections, and clients who make a new one each time: about a thousand requests a second.
-const KEPT: usize = 96;
+/// Clients who keep their connections, and clients who make a new one each time. They make some 1100 requests a second; a
+/// machine that has time for a third of that still gives the judge a hundred of the candidate's for each of its points.
+const KEPT: usize = 112;
 const FRESH: usize = 16;
 
 const VERSIONS: [Manners; 7] = [
@@ -64,21 +65,20 @@ async fn good_versions_are_promoted_and_bad_ones_taken_back_and_nobody_loses_a_r
     let seen = scene("A good canary", 2, task).ends("succeeded", 2).await;
     assert!(seen.both(1, 2), "{:?}", seen.answers);
 
-    let task = site.deploy(3, json!("canary")).await;
-    let bad = scene(
-        "A canary that answers one request in twenty with an error",
-        3,
-        task.clone(),
-    );
-    let seen = bad.ends("rolled_back", 2).await;
-    assert!(seen.of(3).1 > 0, "it did no harm: {:?}", seen.answers);
-    back_in_time("the failed judgement", site.judged(&task).await, &seen, 3);
-
-    let task = site.deploy(4, json!("canary")).await;
-    let slow = scene("A canary that is 200 ms slower", 4, task.clone());
-    let seen = slow.ends("rolled_back", 2).await;
-    assert!(seen.both(2, 4), "{:?}", seen.answers);
-    back_in_time("the failed judgement", site.judged(&task).await, &seen, 4);
+    for (version, title, metric) in [
+        (
+            3,
+            "A canary that answers one request in twenty with an error",
+            "error_rate",
+        ),
+        (4, "A canary that is 200 ms slower", "latency_p95"),
+    ] {
+        let task = site.deploy(version, json!("canary")).await;
+        let seen = scene(title, version, task.clone()).ends("rolled_back", 2).await;
+        let (failed, why) = site.judged(&task).await;
+        assert!(why.starts_with(&format!("{metric}: ")), "{why}");
+        back_in_time("the failed judgement", failed, &seen, version);
+    }
 
     let task = site
         .deploy(5, json!({ "name": "blue_green", "keep_warm": "10m" }))
@@ -107,13 +107,13 @@ async fn good_versions_are_promoted_and_bad_ones_taken_back_and_nobody_loses_a_r
     scene("A good blue-green", 6, task).ends("succeeded", 6).await;
 
     // A machine that has little time for the clients has more deployments instead.
-    let mut others = [7, 6].into_iter().cycle();
-    while load.since(begun).all < REQUESTS || others.clone().next() == Some(7) {
-        let version = others.next().unwrap_or_default();
+    for version in [7, 6].into_iter().cycle() {
         let task = site.deploy(version, json!("rolling")).await;
-        scene("A rolling deployment", version, task)
-            .ends("succeeded", version)
-            .await;
+        let title = "A rolling deployment";
+        scene(title, version, task).ends("succeeded", version).await;
+        if load.since(begun).all >= REQUESTS {
+            break;
+        }
     }
 
     load.end().await;
@@ -157,12 +157,8 @@ impl Scene<'_> {
         assert_eq!(result["verdict"], verdict, "{result:#}\n{}", self.site.said());
         assert_eq!(seen.lost, [""; 0]);
         for (version, (_, bad)) in &seen.answers {
-            let manners = VERSIONS[usize::from(*version) - 1];
-            assert!(
-                manners.error_every > 0 || *bad == 0,
-                "v{version}: {:?}",
-                seen.answers
-            );
+            let errs = VERSIONS[usize::from(*version) - 1].error_every > 0;
+            assert!(errs == (*bad > 0), "v{version}: {:?}", seen.answers);
         }
         let served: Vec<_> = after.answers.keys().collect();
         assert_eq!(served, [&serves]);
@@ -172,7 +168,7 @@ impl Scene<'_> {
 
 /// Since `what`, at that time, the version that went answers nobody.
 fn back_in_time(what: &str, at: f64, seen: &Tally, went: Version) {
-    let back = seen.last.get(&went).map_or(0.0, |last| last - at);
+    let back = seen.last.get(&went).expect("it was reached") - at;
     println!("  back       {back:.2} s after {what} v{went} answered for the last time");
     assert!(back < BACK_WITHIN_S, "{back} s");
 }

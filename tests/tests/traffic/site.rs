@@ -131,10 +131,15 @@ impl Site {
         text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// When its last judgement was made.
-    pub async fn judged(&self, task: &str) -> f64 {
-        let of = format!("longshore.task_steps WHERE task_id = '{task}' AND key LIKE 'judge/%'");
-        self.time("max(done_at)", &of).await
+    /// When its last judgement was made, and what it says.
+    pub async fn judged(&self, task: &str) -> (f64, String) {
+        let of = format!(
+            "longshore.task_steps WHERE task_id = '{task}' AND key LIKE 'judge/%' ORDER BY done_at DESC LIMIT 1"
+        );
+        let why = self.value(&format!(
+            "SELECT outcome #>> '{{ok,judged,judgement,why}}' FROM {of}"
+        ));
+        (self.time("done_at", &of).await, why.await)
     }
 
     /// When a worker first took it.
@@ -263,7 +268,7 @@ fn settings(front: u16) -> Value {
         "router": "shop",
         "replicas": 2,
         "health": [{ "url": format!("http://127.0.0.1:{front}/"), "contains": "shop v" }],
-        "canary": { "steps": [{ "set_weight": 20 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} }] },
+        "canary": { "steps": [{ "set_weight": 25 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} }] },
         "analysis": {
             "scrape_interval": SCRAPE,
             "at_least": "25s",

@@ -105,7 +105,8 @@ impl Site {
         // One that was killed may have left its shop running.
         end(&fleet).await?;
         let config = folder.path().join("prometheus.yml");
-        std::fs::write(&config, prometheus_config(exporter)).map_err(|error| broken("Prometheus", &error))?;
+        let text = prometheus_config(exporter, replicas);
+        std::fs::write(&config, text).map_err(|error| broken("Prometheus", &error))?;
         let listen = format!("--web.listen-address=127.0.0.1:{measures}");
         let storage = format!("--storage.tsdb.path={}", folder.path().join("measures").display());
         let args = [listen.as_str(), storage.as_str(), "--config.file"];
@@ -278,10 +279,17 @@ backend {WORKLOAD}
     )
 }
 
-fn prometheus_config(exporter: u16) -> String {
+/// Of HAProxy, and of every replica of the shop that there may be: one that is not there is only not collected.
+fn prometheus_config(exporter: u16, replicas: (u16, u16)) -> String {
+    let shops: Vec<String> = (replicas.0..=replicas.1)
+        .map(|port| format!("'127.0.0.1:{port}'"))
+        .collect();
+    let shops = shops.join(", ");
     format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs: [{{job_name: haproxy, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}]
+scrape_configs:
+- {{job_name: haproxy, static_configs: [{{targets: ['127.0.0.1:{exporter}']}}]}}
+- {{job_name: shop, static_configs: [{{targets: [{shops}]}}]}}
 "
     )
 }

@@ -157,6 +157,23 @@ async fn a_keeper_that_dies_is_started_again_by_systemd_alone() {
     assert_eq!(site.processes(), processes);
 }
 
+/// As after a restart of the machine, or of its user's systemd.
+#[tokio::test]
+async fn what_is_gone_with_all_units_is_begun_anew() {
+    let site = Site::start_by(Way::Units);
+    site.roll_out("v1", 2).await;
+    site.complete().await;
+    let (keeper, processes) = (site.keeper_pid().await, site.processes());
+    site.systemd().ask(&["stop", "longshore.slice"]);
+    assert_eq!((site.running_here(), units(&site)), (0, Vec::new()));
+    assert!(!lives(keeper));
+    site.fleet.revive().await.expect("revives");
+    site.complete().await;
+    let now = site.processes();
+    assert_eq!((now.len(), site.ask().0.as_str()), (2, "v1"));
+    assert!(now.iter().all(|pid| is_unit(*pid) && !processes.contains(pid)));
+}
+
 /// It leaves its process group and its session, and not its control group.
 #[tokio::test]
 async fn what_hides_from_its_group_is_ended_too() {

@@ -193,6 +193,7 @@ fn systemd_accepts_what_processes_add_to_the_unit() {
             "ProtectSystem=strict makes /tmp read-only",
         ),
         ("RemoveIPC", "no", "shared memory of what runs is removed"),
+        ("ProtectHome", "read-only", "nobody gets from here to hosts.conf"),
         ("OOMPolicy", "continue", "one replica's hunger ends the worker"),
         (
             "ProcSubset",

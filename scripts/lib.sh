@@ -188,9 +188,10 @@ need_openssl() {
     have openssl || install OpenSSL 'tests make certificates with it' 'brew install openssl' openssl
 }
 
-need_systemd_analyze() {
-    have systemd-analyze ||
-        install systemd-analyze 'a test checks the service unit with it' 'use a Linux machine with systemd' systemd
+# The tests start one of their own, whatever this machine's first process is.
+need_systemd() {
+    { have systemd-analyze && have systemd-run && [ -x /lib/systemd/systemd ]; } ||
+        install systemd 'tests run versions as its units, and check the service unit' 'use a Linux machine with systemd' systemd
 }
 
 # A Python of our own with the test clients and linters, at the versions in scripts/test-requirements.txt.

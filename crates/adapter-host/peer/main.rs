@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use adapter_host::{HostConfig, HostFleet, KeeperCommand};
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -19,6 +21,25 @@ fn main() {
             if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder))) {
                 eprintln!("{error}");
                 std::process::exit(1);
+            }
+        }
+        // What a worker does of itself: sees to it that what is wished for is kept.
+        ["work", test, config, runtime_dir] => {
+            end_with(test);
+            let config = std::fs::read(config).expect("the configuration");
+            let config: HostConfig = serde_json::from_slice(&config).expect("is one");
+            let keeper = KeeperCommand {
+                program: std::env::current_exe().expect("this program"),
+                args: vec!["keep".to_owned(), test.to_owned()],
+                runtime_dir: runtime_dir.into(),
+            };
+            let fleet = HostFleet::new(&config, keeper).expect("usable");
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            loop {
+                runtime
+                    .block_on(fleet.revive())
+                    .expect("keeps what is wished for");
+                std::thread::sleep(Duration::from_millis(50));
             }
         }
         ["serve", test, port, version] => {
@@ -39,7 +60,7 @@ fn main() {
                 std::thread::spawn(move || _ = answer(&stream, &version));
             }
         }
-        _ => panic!("keep TEST FOLDER, or serve TEST PORT VERSION"),
+        _ => panic!("keep TEST FOLDER, work TEST CONFIG RUNTIME-DIR, or serve TEST PORT VERSION"),
     }
 }
 

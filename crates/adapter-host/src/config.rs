@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::haproxy::{Address, HaproxyConfig, name};
+use crate::systemd::Systemd;
 
 /// Workloads that run as processes on this host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,11 +17,28 @@ use crate::haproxy::{Address, HaproxyConfig, name};
 pub struct HostConfig {
     /// Where wishes, states and logs are kept: a whole path, made when absent. It must outlive restarts of the machine.
     pub state: PathBuf,
+    /// Who starts what runs, and its keepers.
+    #[serde(default)]
+    pub supervisor: Supervisor,
     /// The HAProxy in front of the workloads that name a `backend`.
     #[serde(default)]
     pub haproxy: Option<HaproxyConfig>,
     /// By name.
     pub workloads: BTreeMap<String, WorkloadConfig>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supervisor {
+    /// Where systemd runs, it: the machine's own when we are root, that of our user where there is one. Else `process`.
+    #[default]
+    Auto,
+    /// The machine's systemd, which only root may have start anything.
+    Systemd,
+    /// The systemd of our user.
+    SystemdUser,
+    /// Longshore itself.
+    Process,
 }
 
 /// One workload. In `command` and `env`, `{version}`, `{folder}` (the version's own), `{port}`, `{address}` and
@@ -82,6 +100,8 @@ pub enum Ready {
 pub struct KeeperCommand {
     pub program: PathBuf,
     pub args: Vec<String>,
+    /// Where our user's own systemd is: `XDG_RUNTIME_DIR`.
+    pub runtime_dir: PathBuf,
 }
 
 /// Everything that a workload's keeper is told of the configuration.
@@ -90,6 +110,9 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) workload: WorkloadConfig,
     pub(crate) haproxy: Option<HaproxyConfig>,
+    /// Who starts replicas and their keeper; none when they start them themselves.
+    #[serde(default)]
+    pub(crate) systemd: Option<Systemd>,
 }
 
 impl HostConfig {

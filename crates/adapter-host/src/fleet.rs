@@ -1,17 +1,17 @@
 use std::fs;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{Error, Idem, Result};
 use ports::{Fleet, Group, Launch, Mark, Revision, RevisionId, RollOut, Side, WorkloadRef};
-use tokio::process::Command;
 
+use crate::begin;
 use crate::config::{HostConfig, KeeperCommand, Settings, WorkloadConfig};
 use crate::files::{self, Folder, broken};
 use crate::logs;
 use crate::status::Status;
+use crate::systemd::Systemd;
 use crate::wishes::Wishes;
 
 /// Versions as processes on this host, each workload's kept by a process of its own.
@@ -160,6 +160,7 @@ impl HostFleet {
             name: name.to_owned(),
             workload: workload.clone(),
             haproxy: self.config.haproxy.clone(),
+            systemd: Systemd::of(self.config.supervisor, &self.keeper.runtime_dir),
         };
         // What cannot be read is written anew: nothing in it is anybody's but ours.
         if files::read::<Settings>(&folder.settings())
@@ -174,46 +175,31 @@ impl HostFleet {
         if idle || folder.is_kept()? {
             return Ok(());
         }
-        self.start_keeper(folder).await
-    }
-
-    async fn start_keeper(&self, folder: &Folder) -> Result<()> {
-        // The shell ends at once and leaves the keeper to the system: the worker has no child to wait for.
-        const LEAVE_ALONE: &str = r#"log=$1; shift; "$@" </dev/null >>"$log" 2>&1 &"#;
-        let mut shell = Command::new("/bin/sh");
-        shell
-            .args(["-c", LEAVE_ALONE, "longshore-keeper"])
-            .arg(folder.keeper_log())
-            .arg(&self.keeper.program)
-            .args(&self.keeper.args)
-            .arg(folder.path())
-            // Our environment holds secrets that no replica should get.
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let failed = |why: String| {
-            Error::unavailable(format!(
-                "the keeper of {} could not be started: {why}",
+        let failed = |error: Error| {
+            error.context(format!(
+                "the keeper of {} could not be started",
                 folder.path().display()
             ))
-            .next(format!("See {}", folder.keeper_log().display()))
         };
+        self.start_keeper(folder, &settings).await.map_err(failed)
+    }
+
+    async fn start_keeper(&self, folder: &Folder, settings: &Settings) -> Result<()> {
         let said_before = logs::length(&folder.keeper_log());
-        let ended = shell.status().await.map_err(|error| failed(error.to_string()))?;
-        if !ended.success() {
-            return Err(failed(ended.to_string()));
+        match &settings.systemd {
+            None => begin::alone(&self.keeper, folder).await?,
+            Some(systemd) => begin::as_unit(systemd, &self.keeper, folder, &settings.name).await?,
         }
         let deadline = Instant::now() + BEGIN;
         while !folder.is_kept()? {
             if Instant::now() > deadline {
                 let said = logs::last_words(&folder.keeper_log(), said_before);
                 let said = said.map_or(String::new(), |line| format!(", and last said: {line}"));
-                return Err(failed(format!(
+                return Err(Error::unavailable(format!(
                     "it is not at work after {} s{said}",
                     BEGIN.as_secs()
-                )));
+                ))
+                .next(format!("See {}", folder.keeper_log().display())));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

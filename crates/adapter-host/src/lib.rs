@@ -1,10 +1,12 @@
 //! Plain hosts behind the ports: HAProxy parts the traffic, and processes on this host are what runs.
 //!
 //! Of each workload a keeper keeps the processes: a process of its own, so that what runs outlives the worker. The fleet
-//! writes down what is wished for and reads what the keeper writes down; nothing else passes between the two.
+//! writes down what is wished for and reads what the keeper writes down; nothing else passes between the two. Where systemd
+//! runs, keepers and replicas are units of it.
 //!
 //! Nothing here chooses a strategy or tries a task again.
 
+mod begin;
 mod config;
 mod files;
 mod fleet;
@@ -12,9 +14,11 @@ mod haproxy;
 mod keeper;
 mod logs;
 mod status;
+mod systemd;
 mod wishes;
 
-pub use config::{HostConfig, KeeperCommand, Ready, WorkloadConfig};
+pub use config::{HostConfig, KeeperCommand, Ready, Supervisor, WorkloadConfig};
 pub use fleet::HostFleet;
 pub use haproxy::{Address, HaproxyConfig, HaproxyRouter};
 pub use keeper::keep;
+pub use systemd::{Supervision, runtime_dir};

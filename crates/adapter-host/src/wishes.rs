@@ -40,12 +40,15 @@ impl Wish {
             "{} {} {} {:?}",
             self.version, self.replicas, self.paused, self.pace
         );
-        // FNV-1a, which is the same on every machine and in every release.
-        let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-            (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Mark(format!("{}-{sum:016x}", self.made))
+        Mark(format!("{}-{:016x}", self.made, sum(text.as_bytes())))
     }
+}
+
+/// FNV-1a, which is the same on every machine and in every release.
+pub(crate) fn sum(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Wishes {

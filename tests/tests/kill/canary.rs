@@ -46,6 +46,7 @@ impl Site {
         let (ports, first) = ports();
         let host = json!({
             "state": folder.path().join("state"),
+            "supervisor": "process",
             "haproxy": { "socket": haproxy.socket("admin") },
             "workloads": { "shop": {
                 "versions": versions,

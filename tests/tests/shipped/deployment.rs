@@ -140,14 +140,39 @@ fn systemd_accepts_the_unit_and_finds_it_well_confined() {
     );
 }
 
-#[test]
-fn systemd_accepts_what_hosts_add_to_the_unit() {
+/// The unit with an addition of ours at its end.
+fn with_addition(name: &str) -> String {
+    let addition = root()
+        .join("deploy/systemd/longshore-worker.service.d")
+        .join(name);
+    let both =
+        unit().replace("/usr/local/bin/longshore", "/bin/true") + &fs::read_to_string(addition).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longshore-worker.service");
-    let hosts = root().join("deploy/systemd/longshore-worker.service.d/hosts.conf");
-    let both = unit().replace("/usr/local/bin/longshore", "/bin/true") + &fs::read_to_string(hosts).unwrap();
     fs::write(&path, &both).unwrap();
     verify(&path);
+    both
+}
+
+/// What is kept is in no unit of the worker's, so that one is confined as it is without hosts.
+#[test]
+fn systemd_accepts_what_hosts_add_to_the_unit_and_that_is_little() {
+    let both = with_addition("hosts.conf");
+    let (_, added) = both.rsplit_once("[Service]\n").unwrap();
+    let added: Vec<_> = added.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        added,
+        [
+            "DynamicUser=no",
+            "StateDirectory=longshore",
+            "ProtectHome=read-only"
+        ]
+    );
+}
+
+#[test]
+fn systemd_accepts_what_processes_add_to_the_unit() {
+    let both = with_addition("processes.conf");
     // Of a setting that stands twice the last counts.
     let last = |key: &str| {
         let settings = both.lines().filter_map(|line| line.split_once('='));
@@ -168,6 +193,7 @@ fn systemd_accepts_what_hosts_add_to_the_unit() {
             "ProtectSystem=strict makes /tmp read-only",
         ),
         ("RemoveIPC", "no", "shared memory of what runs is removed"),
+        ("ProtectHome", "read-only", "nobody gets from here to hosts.conf"),
         ("OOMPolicy", "continue", "one replica's hunger ends the worker"),
         (
             "ProcSubset",

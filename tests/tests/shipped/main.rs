@@ -6,6 +6,7 @@ mod deployment;
 mod documented;
 mod gate;
 mod howto;
+mod machine;
 mod peers;
 mod scripts;
 mod wrappers;

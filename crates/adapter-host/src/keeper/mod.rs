@@ -42,11 +42,17 @@ pub async fn keep(folder: &Path) -> Result<()> {
     let mut keeper = Keeper::take_over(folder.clone(), status);
     // What cannot be read now, half written by a hand, is as it was before.
     let (mut wishes, mut settings): (Option<Wishes>, Option<Settings>) = (None, None);
+    let mut begun_by = None;
     loop {
         let mut trouble = Vec::new();
         remember(&mut wishes, files::read(&folder.wishes()), &mut trouble);
         remember(&mut settings, files::read(&folder.settings()), &mut trouble);
         if let (Some(wishes), Some(settings)) = (&wishes, &settings) {
+            // Who was started another way than what is started from now on would end at another time than that. What runs
+            // goes on, and the next look at the workload starts a keeper the new way.
+            if begun_by.get_or_insert_with(|| settings.systemd.clone()) != &settings.systemd {
+                return Ok(());
+            }
             let busy = keeper
                 .tend(wishes, settings, trouble)
                 .await

@@ -2,13 +2,17 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use domain::{Error, Result};
 use rustix::process::{Pid, Signal, getpid, kill_process_group, test_kill_process};
 
-use crate::files::broken;
+use crate::config::Settings;
+use crate::files::{Folder, broken};
+use crate::status::Replica;
+use crate::systemd::{PATH, Systemd, Unit, unit_name};
 
 /// A replica's process, started by this keeper or by one before it.
 #[derive(Debug)]
@@ -17,6 +21,15 @@ pub(super) struct Process {
     /// Where it was started by this keeper.
     child: Option<Child>,
     began: Began,
+    unit: Option<InUnit>,
+}
+
+/// The main process of a unit. Systemd ends the others of it when that has ended, and writes down how it did.
+#[derive(Debug)]
+struct InUnit {
+    how: PathBuf,
+    /// Since when the process is seen to have ended.
+    ended: Option<Instant>,
 }
 
 /// When a process began, counted from the start of the host: two processes of one number differ in it.
@@ -39,15 +52,73 @@ const CLAIM_AND_RUN: &str = r#"
     /bin/mkdir "$run/claimed" || exit 75
     exec "$@""#;
 
+/// What a child of ours is given by us, in a unit: its log and its folder.
+const AS_A_CHILD: &str = r#"
+    run=$1 log=$2 folder=$3; shift 3
+    exec >>"$log" 2>&1 && cd "$folder" || exit 75
+    set -- "$run" "$@""#;
+/// Systemd runs it in the run's folder when the unit's processes have ended.
+const TELL_HOW: &str = r#"ExecStopPost=/bin/sh -c "echo $EXIT_CODE $EXIT_STATUS >ended""#;
+
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// As long may a unit take to claim its run, and systemd to tell how it ended: some hundredths of a second, as a rule.
+const BEGIN: Duration = Duration::from_secs(5);
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// In a run's folder: that somebody has it, the unit that its process is in, and how that ended.
+const CLAIMED: &str = "claimed";
+const UNIT: &str = "unit";
+const ENDED: &str = "ended";
 
 pub(super) struct Start<'a> {
-    pub(super) command: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    pub(super) folder: &'a Path,
-    pub(super) run: &'a Path,
-    pub(super) log: &'a Path,
+    command: Vec<String>,
+    env: Vec<(String, String)>,
+    folder: PathBuf,
+    run: PathBuf,
+    log: PathBuf,
+    unit: Option<StartUnit<'a>>,
+}
+
+struct StartUnit<'a> {
+    systemd: &'a Systemd,
+    name: String,
+    description: String,
+    stop_grace: Duration,
+}
+
+impl<'a> Start<'a> {
+    /// The run that a replica has now.
+    pub(super) fn of(replica: &Replica, settings: &'a Settings, folder: &Folder) -> Self {
+        let workload = &settings.workload;
+        let fill = |text: &String| workload.fill(text, &settings.name, &replica.version, replica.port);
+        let port = ("PORT".to_owned(), replica.port.to_string());
+        let env = workload
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), fill(value)));
+        let unit = settings.systemd.as_ref().map(|systemd| StartUnit {
+            systemd,
+            name: unit_name(
+                &settings.name,
+                &format!("{}-{}", replica.version, replica.run),
+                folder.path(),
+            ),
+            description: format!(
+                "longshore: replica {} of {} {}",
+                replica.id, settings.name, replica.version
+            ),
+            stop_grace: workload.stop_grace.0,
+        });
+        Self {
+            command: workload.command.iter().map(fill).collect(),
+            env: std::iter::once(port).chain(env).collect(),
+            folder: workload.versions.join(&replica.version),
+            run: folder.run(replica.run),
+            log: folder.log(&replica.version),
+            unit,
+        }
+    }
 }
 
 /// Whether a process can be told from a later one of its number here. Without, none may be kept: what is signalled or
@@ -57,27 +128,80 @@ pub(super) fn can_be_told_apart() -> Result<()> {
         Error::unavailable(format!(
             "no process can be told from a later one of its number here: {BOOT} or /proc/PID/stat cannot be read"
         ))
-        .next("Let it see all of /proc: ProcSubset=all in its systemd unit, as hosts.conf has it")
+        .next("Let it see all of /proc: ProcSubset=all in its systemd unit, as processes.conf has it")
     })
 }
 
 impl Process {
-    pub(super) fn start(start: &Start<'_>) -> Result<Self> {
-        fs::create_dir_all(start.run).map_err(|error| broken("make", start.run, &error))?;
-        let log = OpenOptions::new().create(true).append(true).open(start.log);
-        let log = log.map_err(|error| broken("open", start.log, &error))?;
+    pub(super) async fn start(start: &Start<'_>) -> Result<Self> {
+        fs::create_dir_all(&start.run).map_err(|error| broken("make", &start.run, &error))?;
+        match &start.unit {
+            Some(unit) => Self::start_unit(start, unit).await,
+            None => Self::start_child(start),
+        }
+    }
+
+    async fn start_unit(start: &Start<'_>, unit: &StartUnit<'_>) -> Result<Self> {
+        let noted = start.run.join(UNIT);
+        fs::write(&noted, &unit.name).map_err(|error| broken("write", &noted, &error))?;
+        let path = ("PATH".to_owned(), PATH.to_owned());
+        let env: Vec<_> = std::iter::once(path).chain(start.env.iter().cloned()).collect();
+        let script = format!("{AS_A_CHILD}\n{CLAIM_AND_RUN}");
+        let mut command = ["/bin/sh", "-c", &script, "longshore-replica"]
+            .map(str::to_owned)
+            .to_vec();
+        let paths = [&start.run, &start.log, &start.folder];
+        command.extend(paths.map(|path| path.to_string_lossy().into_owned()));
+        command.extend(start.command.iter().cloned());
+        // None at all would be read as no end.
+        let grace = unit.stop_grace.max(Duration::from_millis(1)).as_millis();
+        let started = unit
+            .systemd
+            .start(&Unit {
+                name: &unit.name,
+                description: unit.description.clone(),
+                properties: vec![TELL_HOW.to_owned(), format!("TimeoutStopSec={grace}ms")],
+                folder: &start.run,
+                env: &env,
+                command,
+            })
+            .await;
+        let claimed = start.run.join(CLAIMED);
+        let ended = start.run.join(ENDED);
+        let deadline = Instant::now() + BEGIN;
+        while started.is_ok() && !claimed.exists() && !ended.exists() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // Whatever was heard of it: either it has claimed its run, or from here on it never will.
+        let process = fs::create_dir(&claimed)
+            .err()
+            .and_then(|_| Self::noted(&start.run));
+        process.ok_or_else(|| {
+            let ended = || match how_it_ended(&ended) {
+                Some(how) => format!("{} ended with {how} before it had begun", unit.name),
+                None => format!("{} has not begun", unit.name),
+            };
+            let unclaimed =
+                || Error::unavailable(ended()).next(format!("{} may tell why", start.log.display()));
+            started.err().unwrap_or_else(unclaimed)
+        })
+    }
+
+    fn start_child(start: &Start<'_>) -> Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(&start.log);
+        let log = log.map_err(|error| broken("open", &start.log, &error))?;
         let said = log
             .try_clone()
-            .map_err(|error| broken("open", start.log, &error))?;
+            .map_err(|error| broken("open", &start.log, &error))?;
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", CLAIM_AND_RUN, "longshore-replica"])
-            .arg(start.run)
+            .arg(&start.run)
             .args(&start.command)
             .env_clear()
             .env("PATH", PATH)
             .envs(start.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(start.folder)
+            .current_dir(&start.folder)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(said)
@@ -102,27 +226,17 @@ impl Process {
             pid,
             child: Some(child),
             began,
+            unit: None,
         })
     }
 
     /// The process of a run that an earlier keeper started; none when it has ended or never began. What one that has
     /// ended left behind is ended too.
     pub(super) fn find(run: &Path) -> Option<Self> {
-        if fs::create_dir(run.join("claimed")).is_ok() {
+        if fs::create_dir(run.join(CLAIMED)).is_ok() {
             return None;
         }
-        let text = fs::read_to_string(run.join("pid")).ok()?;
-        let mut lines = text.lines();
-        let pid = lines.next()?.parse().ok().and_then(Pid::from_raw)?;
-        let (boot, stat) = lines.next().zip(lines.next())?;
-        let found = Self {
-            pid,
-            child: None,
-            began: Began {
-                boot: boot.to_owned(),
-                at: started(stat)?,
-            },
-        };
+        let found = Self::noted(run)?;
         if !found.runs() {
             found.signal(Signal::KILL);
             return None;
@@ -130,16 +244,50 @@ impl Process {
         Some(found)
     }
 
-    /// None as long as it runs; else how it ended, where that can be known.
-    pub(super) fn ended(&mut self) -> Option<Option<ExitStatus>> {
-        match &mut self.child {
-            Some(child) => match child.try_wait() {
-                Ok(None) => None,
-                Ok(Some(status)) => Some(Some(status)),
-                Err(_) => Some(None),
+    /// The process that claimed a run, whether or not it still runs.
+    fn noted(run: &Path) -> Option<Self> {
+        let text = fs::read_to_string(run.join("pid")).ok()?;
+        let mut lines = text.lines();
+        let pid = lines.next()?.parse().ok().and_then(Pid::from_raw)?;
+        let (boot, stat) = lines.next().zip(lines.next())?;
+        let unit = run.join(UNIT).exists().then(|| InUnit {
+            how: run.join(ENDED),
+            ended: None,
+        });
+        Some(Self {
+            pid,
+            child: None,
+            began: Began {
+                boot: boot.to_owned(),
+                at: started(stat)?,
             },
-            None => (!self.runs()).then_some(None),
+            unit,
+        })
+    }
+
+    /// None as long as it runs; else how it ended, where that can be known.
+    pub(super) fn ended(&mut self) -> Option<Option<String>> {
+        if let Some(child) = &mut self.child {
+            return match child.try_wait() {
+                Ok(None) => None,
+                Ok(Some(status)) => Some(Some(status.to_string())),
+                Err(_) => Some(None),
+            };
         }
+        if self.runs() {
+            return None;
+        }
+        let Some(unit) = &mut self.unit else {
+            return Some(None);
+        };
+        let since = *unit.ended.get_or_insert_with(Instant::now);
+        let how = how_it_ended(&unit.how);
+        (how.is_some() || since.elapsed() > MOMENT).then_some(how)
+    }
+
+    /// It was seen to have ended, however that was.
+    pub(super) fn is_gone(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.ended.is_some())
     }
 
     /// To the process and all that it started, also when itself has gone. A later process of its number hears nothing.
@@ -157,6 +305,17 @@ impl Process {
     fn runs(&self) -> bool {
         began(self.pid).as_ref() == Some(&self.began) && !is_zombie(self.pid)
     }
+}
+
+/// What [`TELL_HOW`] wrote down: `exited` and a status, or `killed` or `dumped` and a signal.
+fn how_it_ended(told: &Path) -> Option<String> {
+    let told = fs::read_to_string(told).ok()?;
+    let (how, which) = told.strip_suffix('\n')?.split_once(' ')?;
+    Some(match how {
+        "exited" => format!("exit status: {which}"),
+        "dumped" => format!("signal: SIG{which} (core dumped)"),
+        _ => format!("signal: SIG{which}"),
+    })
 }
 
 fn exists(pid: Pid) -> bool {
@@ -193,20 +352,22 @@ mod tests {
     use super::*;
 
     fn start(dir: &Path, script: &str, env: &[(&str, &str)]) -> Process {
-        let started = Process::start(&Start {
+        fs::create_dir_all(dir.join("run")).expect("makes");
+        let started = Process::start_child(&Start {
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: env
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            folder: dir,
-            run: &dir.join("run"),
-            log: &dir.join("log"),
+            folder: dir.to_owned(),
+            run: dir.join("run"),
+            log: dir.join("log"),
+            unit: None,
         });
         started.expect("starts")
     }
 
-    fn end(process: &mut Process) -> ExitStatus {
+    fn end(process: &mut Process) -> std::process::ExitStatus {
         process.child.as_mut().expect("a child").wait().expect("ends")
     }
 

@@ -125,7 +125,10 @@ impl Keeper {
         self.status.candidate = wishes.candidate.as_ref().map(|wish| wish.mark());
         // Before anything is started under their numbers, they are written down. When they cannot be, on a full disk,
         // nothing is started; what runs is still kept from requests that it cannot answer.
-        let begun = self.write().and_then(|()| self.start(settings));
+        let begun = match self.write() {
+            Ok(()) => self.start(settings).await,
+            Err(error) => Err(error),
+        };
         let launch = wishes.candidate.as_ref().map(|wish| wish.since);
         if let Err(error) = router::follow(&mut self.status, settings, launch).await {
             trouble.push(error.to_string());
@@ -169,6 +172,8 @@ impl Keeper {
                 None => Some(None),
             };
             let Some(status) = ended else {
+                // It gets no more requests while systemd has yet to tell how it ended.
+                replica.healthy &= !known.process.as_ref().is_some_and(Process::is_gone);
                 return true;
             };
             let began = known.process.is_some();
@@ -322,7 +327,7 @@ impl Keeper {
     }
 
     /// Starts what is due: the new at once, the crashed after their pause.
-    fn start(&mut self, settings: &Settings) -> Result<()> {
+    async fn start(&mut self, settings: &Settings) -> Result<()> {
         let workload = &settings.workload;
         let before = self.status.clone();
         let mut ports = self.ports();
@@ -362,23 +367,7 @@ impl Keeper {
             return Err(error);
         }
         for replica in self.status.replicas.iter_mut().filter(|r| due.contains(&r.id)) {
-            let fill = |text: &String| workload.fill(text, &settings.name, &replica.version, replica.port);
-            let port = ("PORT".to_owned(), replica.port.to_string());
-            let env = workload
-                .env
-                .iter()
-                .map(|(name, value)| (name.clone(), fill(value)));
-            let (folder, run) = (
-                workload.versions.join(&replica.version),
-                self.folder.run(replica.run),
-            );
-            let started = Process::start(&Start {
-                command: workload.command.iter().map(fill).collect(),
-                env: std::iter::once(port).chain(env).collect(),
-                folder: &folder,
-                run: &run,
-                log: &self.folder.log(&replica.version),
-            });
+            let started = Process::start(&Start::of(replica, settings, &self.folder)).await;
             let known = self.live.entry(replica.id).or_default();
             known.now_since();
             (known.checked, known.checking, known.failed_checks) = (None, None, 0);

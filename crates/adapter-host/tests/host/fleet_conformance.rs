@@ -1,4 +1,4 @@
-//! Supervised processes pass the suite of the fleet port.
+//! Supervised processes, and units of systemd, pass the suite of the fleet port.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,14 +9,16 @@ use ports::conformance::fleet::{FleetWorld, Versions};
 use ports::{Fleet, Launch, RollOut, Side, WorkloadRef};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use crate::peers::{Site, idem, until};
+use crate::peers::{Site, Way, idem, until};
 
 struct World {
     site: Site,
 }
 
-fn start() -> World {
-    World { site: Site::start() }
+fn start(way: Way) -> World {
+    World {
+        site: Site::start_by(way),
+    }
 }
 
 #[async_trait]
@@ -122,5 +124,9 @@ impl FleetWorld for World {
 }
 
 mod processes {
-    ports::fleet_conformance!(local super::start());
+    ports::fleet_conformance!(local super::start(super::Way::Processes));
+}
+
+mod units {
+    ports::fleet_conformance!(local super::start(super::Way::Units));
 }

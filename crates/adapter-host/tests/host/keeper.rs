@@ -5,11 +5,20 @@ use std::os::unix::net::UnixStream;
 use ports::{Fleet, Side};
 use rustix::process::Signal;
 
-use crate::peers::{Site, idem, lives, signal, until};
+use crate::peers::{Site, Way, both_ways, idem, lives, signal, until};
 
-#[tokio::test]
-async fn a_crashed_replica_is_started_again_and_counted() {
-    let site = Site::start();
+both_ways! {
+    a_crashed_replica_is_started_again_and_counted
+    what_crashes_says_how_and_what_it_last_said
+    processes_outlive_their_keeper_and_are_taken_over
+    a_keeper_that_is_killed_at_any_moment_leaves_nothing_that_nobody_knows
+    a_second_keeper_leaves
+    what_is_removed_is_gone_and_its_keeper_with_it
+    who_does_not_end_is_ended
+}
+
+async fn a_crashed_replica_is_started_again_and_counted(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 2).await;
     site.complete().await;
     let before = site.processes();
@@ -30,9 +39,8 @@ async fn a_crashed_replica_is_started_again_and_counted() {
     );
 }
 
-#[tokio::test]
-async fn what_crashes_says_how_and_what_it_last_said() {
-    let site = Site::start();
+async fn what_crashes_says_how_and_what_it_last_said(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("crashing", 1).await;
     until("it is told", || async { !site.stable().await.trouble.is_empty() }).await;
     let group = site.stable().await;
@@ -43,9 +51,8 @@ async fn what_crashes_says_how_and_what_it_last_said() {
     assert_eq!((group.ready, group.available), (0, 0));
 }
 
-#[tokio::test]
-async fn processes_outlive_their_keeper_and_are_taken_over() {
-    let site = Site::start();
+async fn processes_outlive_their_keeper_and_are_taken_over(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 2).await;
     site.complete().await;
     let (processes, keeper) = (site.processes(), site.keeper_pid().await);
@@ -76,9 +83,8 @@ async fn processes_outlive_their_keeper_and_are_taken_over() {
 }
 
 /// The keeper is killed again and again while it rolls out; what then runs is what was wished for, and nothing else.
-#[tokio::test]
-async fn a_keeper_that_is_killed_at_any_moment_leaves_nothing_that_nobody_knows() {
-    let site = Site::start();
+async fn a_keeper_that_is_killed_at_any_moment_leaves_nothing_that_nobody_knows(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 3).await;
     site.complete().await;
     let mut kills = 0;
@@ -102,9 +108,8 @@ async fn a_keeper_that_is_killed_at_any_moment_leaves_nothing_that_nobody_knows(
     assert_eq!(kills, 24);
 }
 
-#[tokio::test]
-async fn a_second_keeper_leaves() {
-    let site = Site::start();
+async fn a_second_keeper_leaves(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 1).await;
     site.complete().await;
     let (keeper, processes) = (site.keeper_pid().await, site.processes());
@@ -116,9 +121,8 @@ async fn a_second_keeper_leaves() {
     assert_eq!((site.keeper_pid().await, site.processes()), (keeper, processes));
 }
 
-#[tokio::test]
-async fn what_is_removed_is_gone_and_its_keeper_with_it() {
-    let site = Site::start();
+async fn what_is_removed_is_gone_and_its_keeper_with_it(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 2).await;
     site.launch("v2", 1).await;
     site.complete().await;
@@ -134,15 +138,14 @@ async fn what_is_removed_is_gone_and_its_keeper_with_it() {
     assert_eq!(site.ask().0, "v3");
 }
 
-#[tokio::test]
-async fn who_does_not_end_is_ended() {
+async fn who_does_not_end_is_ended(way: Way) {
     let deaf = |workload: &mut adapter_host::WorkloadConfig| {
         let serve = workload.command.join(" ");
         let deaf = format!("trap '' TERM; exec {serve}");
         workload.command = ["/bin/sh", "-c", &deaf].map(str::to_owned).to_vec();
         workload.stop_grace = domain::Span(std::time::Duration::from_millis(300));
     };
-    let site = Site::with(crate::peers::BACKENDS, deaf);
+    let site = Site::with_by(way, crate::peers::BACKENDS, deaf);
     site.roll_out("v1", 1).await;
     site.complete().await;
     let deaf = site.processes()[0];

@@ -1,4 +1,4 @@
-//! The adapters against a real HAProxy and real processes.
+//! The adapters against a real HAProxy, real processes and a real systemd.
 
 mod fleet;
 mod fleet_conformance;
@@ -9,3 +9,4 @@ mod router_conformance;
 mod shares;
 mod traffic;
 mod trouble;
+mod units;

@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 
 use ports::TrafficRouter;
 
-use crate::peers::{Client, Site, idem, lives, until};
+use crate::peers::{Client, Site, Way, both_ways, idem, lives, until};
+
+both_ways! {
+    a_canary_is_promoted_and_no_request_fails
+    a_replica_ends_when_its_last_request_has_its_answer
+}
 
 /// What clients saw.
 #[derive(Default)]
@@ -83,10 +88,9 @@ fn percent(answers: &BTreeMap<String, u64>, version: &str) -> f64 {
     answers.get(version).copied().unwrap_or_default() as f64 * 100.0 / all as f64
 }
 
-#[tokio::test]
-async fn a_canary_is_promoted_and_no_request_fails() {
+async fn a_canary_is_promoted_and_no_request_fails(way: Way) {
     const AT_LEAST: u64 = 50_000;
-    let site = Site::start();
+    let site = Site::start_by(way);
     site.roll_out("v1", 2).await;
     site.complete().await;
     let begun = Instant::now();
@@ -167,9 +171,8 @@ async fn is_under_way(site: &Site) {
     .await;
 }
 
-#[tokio::test]
-async fn a_replica_ends_when_its_last_request_has_its_answer() {
-    let site = Site::start();
+async fn a_replica_ends_when_its_last_request_has_its_answer(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 1).await;
     site.complete().await;
     let old = site.processes()[0];

@@ -11,11 +11,18 @@ use domain::Span;
 use ports::{Fleet, Side};
 use rustix::process::Signal;
 
-use crate::peers::{BACKENDS, NAME, Site, lives, signal, until};
+use crate::peers::{BACKENDS, NAME, Site, Way, both_ways, lives, signal, until};
 
-#[tokio::test]
-async fn what_died_gets_no_requests_though_nothing_can_be_written_down() {
-    let site = Site::start();
+both_ways! {
+    what_died_gets_no_requests_though_nothing_can_be_written_down
+    a_log_is_kept_short_while_its_replica_runs
+    what_a_process_left_behind_between_two_keepers_is_ended
+    a_crashed_replica_whose_port_is_taken_gets_another
+    a_check_that_hangs_holds_up_nobody
+}
+
+async fn what_died_gets_no_requests_though_nothing_can_be_written_down(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 2).await;
     site.complete().await;
     let dying = site.processes()[0];
@@ -45,9 +52,8 @@ async fn what_died_gets_no_requests_though_nothing_can_be_written_down() {
     assert_eq!(site.running_here(), 2);
 }
 
-#[tokio::test]
-async fn a_log_is_kept_short_while_its_replica_runs() {
-    let site = Site::start();
+async fn a_log_is_kept_short_while_its_replica_runs(way: Way) {
+    let site = Site::start_by(way);
     site.roll_out("v1", 1).await;
     site.complete().await;
     let log = site.folder().join("logs/v1.log");
@@ -68,9 +74,8 @@ async fn a_log_is_kept_short_while_its_replica_runs() {
     assert_eq!(site.processes(), processes);
 }
 
-#[tokio::test]
-async fn what_a_process_left_behind_between_two_keepers_is_ended() {
-    let site = Site::with(BACKENDS, |workload| {
+async fn what_a_process_left_behind_between_two_keepers_is_ended(way: Way) {
+    let site = Site::with_by(way, BACKENDS, |workload| {
         let serve = workload.command.join(" ");
         let script = format!("sleep 1000 & exec {serve}");
         workload.command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
@@ -82,7 +87,8 @@ async fn what_a_process_left_behind_between_two_keepers_is_ended() {
     site.kill_keeper().await;
     signal(main, Signal::KILL);
     until("it is gone", || async { !lives(main) }).await;
-    assert!(lives(left));
+    // Systemd waits for no keeper.
+    assert!(way == Way::Units || lives(left));
     until("another took its place", || async {
         site.stable().await.restarts == 1
     })
@@ -92,9 +98,11 @@ async fn what_a_process_left_behind_between_two_keepers_is_ended() {
     assert_eq!(site.running_here(), 2);
 }
 
-#[tokio::test]
-async fn a_crashed_replica_whose_port_is_taken_gets_another() {
-    let site = Site::start();
+async fn a_crashed_replica_whose_port_is_taken_gets_another(way: Way) {
+    // Longer than it takes to take the port.
+    let site = Site::with_by(way, BACKENDS, |workload| {
+        workload.restart_pause = Span::seconds(2)
+    });
     site.roll_out("v1", 1).await;
     site.complete().await;
     let port = site.server("shop", "stable1").port;
@@ -164,10 +172,9 @@ async fn what_haproxy_itself_finds_down_is_not_available() {
     assert_eq!(site.stable().await.trouble, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_check_that_hangs_holds_up_nobody() {
+async fn a_check_that_hangs_holds_up_nobody(way: Way) {
     const INTERVAL: Duration = Duration::from_secs(20);
-    let site = Site::with(BACKENDS, |workload| workload.ready_interval = Span(INTERVAL));
+    let site = Site::with_by(way, BACKENDS, |workload| workload.ready_interval = Span(INTERVAL));
     site.roll_out("v1", 2).await;
     site.complete().await;
     let begun = Instant::now();

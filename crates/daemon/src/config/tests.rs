@@ -295,6 +295,11 @@ fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
              `candidate`, `timeout`; did you mean \"socket\"?",
         ),
         (
+            host.replace("[hosts.web]\n", "[hosts.web]\nsupervisor = \"systemd_user\"\n"),
+            "`hosts.web.supervisor` cannot be used: unknown variant `systemd_user`, expected one of `auto`, `systemd`, \
+             `systemd-user`, `process`; did you mean \"systemd-user\"?",
+        ),
+        (
             host.replace("[8000, 8019]", "[8019, 8000]"),
             "`hosts.web` cannot be used: the workload shop cannot be kept as configured: `ports` is not a first and a last port",
         ),

@@ -16,7 +16,7 @@ use store::{Listen, Store};
 use crate::config::{Settings, WebUrl};
 use crate::exit::Failure;
 
-pub use outside::{Reach, keeper, metrics, registries};
+pub use outside::{Reach, keeper, metrics, registries, runtime_dir};
 
 /// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
 const LIVE_CHECK: Duration = Duration::from_secs(15);

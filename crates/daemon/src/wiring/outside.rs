@@ -136,7 +136,13 @@ pub fn keeper() -> Result<KeeperCommand, Error> {
     Ok(KeeperCommand {
         program: replaced.filter(|path| Path::exists(path)).unwrap_or(own),
         args: vec!["keep-host".to_owned()],
+        runtime_dir: runtime_dir(),
     })
+}
+
+/// Of our user, as a session told us; a service is told nothing.
+pub fn runtime_dir() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(adapter_host::runtime_dir, PathBuf::from)
 }
 
 pub fn metrics(settings: &Settings) -> Result<Metrics, Error> {

@@ -76,7 +76,7 @@ async fn the_doctor_tells_what_is_well_what_to_look_at_and_what_to_fix() {
            INSERT INTO repos (id, name, gitlab_project_id, settings) VALUES ('r1', 'shop', 'group/shop', '{"fix_build": {"retris": 1}}')"#,
     )
     .await;
-    // A forge that nobody answers for, nor a HAProxy, nor a Prometheus; and an environment that means another target.
+    // A forge that nobody answers for, nor a HAProxy, nor a systemd, nor a Prometheus; and an environment that means another target.
     db.sql(
         r#"INSERT INTO repos (id, name, gitlab_project_id, settings) VALUES ('r2', 'blog', 'group/blog',
              '{"environments": {"production": {"target": "wev", "workload": "shop"}}}')"#,
@@ -89,10 +89,11 @@ async fn the_doctor_tells_what_is_well_what_to_look_at_and_what_to_fix() {
         .env(
             "LONGSHORE_HOSTS_WEB",
             format!(
-                r#"{{"state": "{here}/state", "haproxy": {{"socket": "{here}/none.sock"}}, "workloads": {{"shop":
+                r#"{{"state": "{here}/state", "supervisor": "systemd-user", "haproxy": {{"socket": "{here}/none.sock"}}, "workloads": {{"shop":
                    {{"versions": "{here}", "command": ["./server"], "ports": [8000, 8001], "backend": "shop"}}}}}}"#
             ),
         )
+        .env("XDG_RUNTIME_DIR", folder.path())
         .env("LONGSHORE_METRICS_DEFAULT", r#"{"url": "http://127.0.0.1:9"}"#)
         .env("GITLAB_TOKEN", "glpat-0123456789abcdef")
         .env("GITLAB_URL", "http://127.0.0.1:9");
@@ -113,6 +114,9 @@ async fn the_doctor_tells_what_is_well_what_to_look_at_and_what_to_fix() {
             .contains(r#"its environment \"production\" names the target \"wev\""#),
         "{told}"
     );
+    // Its systemd is asked where the environment says.
+    let runtime_dir = format!("for the worker's user), and does the worker see {here}?");
+    assert!(told.to_string().contains(&runtime_dir), "{told}");
     assert!(
         told.to_string().contains("retris") && !told.to_string().contains("glpat-0123"),
         "{told}"

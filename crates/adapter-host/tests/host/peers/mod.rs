@@ -9,7 +9,30 @@ use std::time::{Duration, Instant};
 
 pub use gate::Gate;
 pub use http::{Client, Origin};
-pub use site::{BACKENDS, NAME, Site, idem, lives, signal};
+pub use site::{BACKENDS, NAME, Site, Way, idem, lives, signal};
+
+/// Each of these holds whoever starts what runs.
+macro_rules! both_ways {
+    ($($test:ident)*) => {
+        mod processes {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(crate::peers::Way::Processes).await;
+                }
+            )*
+        }
+        mod units {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(crate::peers::Way::Units).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use both_ways;
 
 /// Looks until something is so.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {

@@ -5,20 +5,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adapter_host::{
-    Address, HaproxyConfig, HaproxyRouter, HostConfig, HostFleet, KeeperCommand, Ready, WorkloadConfig,
+    Address, HaproxyConfig, HaproxyRouter, HostConfig, HostFleet, KeeperCommand, Ready, Supervisor,
+    WorkloadConfig,
 };
 use domain::{Idem, Span};
 use ports::{Fleet, Group, Launch, Mark, Pace, Portion, RollOut, RouteRef, Side, WorkloadRef};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{Haproxy, end_kept, kept_processes};
+use testkit::{Haproxy, Systemd, end_kept, kept_processes};
 
 use super::{Client, until};
+
+/// Who starts what runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Processes,
+    Units,
+}
 
 /// A host of the test's own: versions, a HAProxy, keepers. All of it ends with this value.
 pub struct Site {
     pub haproxy: Haproxy,
     pub config: HostConfig,
     pub fleet: HostFleet,
+    pub keeper: KeeperCommand,
+    systemd: Option<Systemd>,
     dir: tempfile::TempDir,
     /// Keeps the ports for this test alone.
     _ports: File,
@@ -49,10 +59,19 @@ backend other
 
 impl Site {
     pub fn start() -> Self {
-        Self::with(BACKENDS, |_| {})
+        Self::start_by(Way::Processes)
+    }
+
+    pub fn start_by(way: Way) -> Self {
+        Self::with_by(way, BACKENDS, |_| {})
     }
 
     pub fn with(backends: &str, change: impl FnOnce(&mut WorkloadConfig)) -> Self {
+        Self::with_by(Way::Processes, backends, change)
+    }
+
+    pub fn with_by(way: Way, backends: &str, change: impl FnOnce(&mut WorkloadConfig)) -> Self {
+        let systemd = (way == Way::Units).then(Systemd::start);
         let haproxy = Haproxy::start(backends);
         let dir = tempfile::Builder::new()
             .prefix("site-")
@@ -89,11 +108,21 @@ impl Site {
         change(&mut workload);
         let config = HostConfig {
             state: dir.path().join("state"),
+            supervisor: match way {
+                Way::Processes => Supervisor::Process,
+                Way::Units => Supervisor::SystemdUser,
+            },
             haproxy: Some(HaproxyConfig::new(Address::Unix(haproxy.socket("admin")))),
             workloads: BTreeMap::from([(NAME.to_owned(), workload)]),
         };
+        let mut keeper = Self::keeper();
+        if let Some(systemd) = &systemd {
+            keeper.runtime_dir = systemd.runtime_dir();
+        }
         Self {
-            fleet: HostFleet::new(&config, Self::keeper()).expect("usable"),
+            fleet: HostFleet::new(&config, keeper.clone()).expect("usable"),
+            keeper,
+            systemd,
             haproxy,
             config,
             dir,
@@ -106,7 +135,12 @@ impl Site {
         KeeperCommand {
             program: env!("CARGO_BIN_EXE_adapter-host-peer").into(),
             args: vec!["keep".to_owned(), std::process::id().to_string()],
+            runtime_dir: "/nowhere".into(),
         }
+    }
+
+    pub fn systemd(&self) -> &Systemd {
+        self.systemd.as_ref().expect("it runs units")
     }
 
     pub fn at(&self) -> WorkloadRef {
@@ -210,10 +244,13 @@ impl Site {
     pub async fn kill_keeper(&self) {
         let pid = self.keeper_pid().await;
         signal(pid, Signal::KILL);
-        // Its other threads may outlive the first by a moment, and its lock with them.
-        let lock = File::open(self.folder().join("keeper.lock")).expect("is there");
+        // Its other threads may outlive the first by a moment, and its lock with them. Where systemd sees to it, another
+        // may hold it already.
+        let path = self.folder().join("keeper.lock");
+        let lock = File::open(&path).expect("is there");
         until("the keeper is gone", || async {
-            !lives(pid) && lock.try_lock_shared().is_ok()
+            let another = || fs::read_to_string(&path).is_ok_and(|now| now != pid.to_string());
+            !lives(pid) && (lock.try_lock_shared().is_ok() || another())
         })
         .await;
     }
@@ -259,6 +296,8 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        // It would start again what is ended.
+        drop(self.systemd.take());
         _ = fs::set_permissions(self.folder(), fs::Permissions::from_mode(0o755));
         end_kept(&self.folder());
     }

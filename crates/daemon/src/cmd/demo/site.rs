@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adapter_host::{Address, HaproxyConfig, HostConfig, HostFleet, Ready, WorkloadConfig};
+use adapter_host::{Address, HaproxyConfig, HostConfig, HostFleet, Ready, Supervisor, WorkloadConfig};
 use domain::{Error, Span};
 use ports::{Fleet, Pace, Portion, Side, WorkloadRef};
 use tokio::process::{Child, Command};
@@ -250,6 +250,7 @@ fn host(state: PathBuf, versions: PathBuf, socket: Address, ports: (u16, u16)) -
     };
     Ok(HostConfig {
         state,
+        supervisor: Supervisor::Process,
         haproxy: Some(HaproxyConfig::new(socket)),
         workloads: BTreeMap::from([(WORKLOAD.to_owned(), shop)]),
     })

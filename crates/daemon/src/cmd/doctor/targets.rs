@@ -76,6 +76,19 @@ async fn host(name: &str, config: &HostConfig, found: &mut Findings) {
             "Make the folder and give it to the worker's user, on a disk that outlives restarts",
         );
     }
+    match config.supervision(&wiring::runtime_dir()).await {
+        Ok(supervision) => {
+            found.ok("targets", format!("{name}: versions run as {}", supervision.by));
+            if let Some((what, next)) = supervision.warning {
+                found.warn("targets", format!("{name}: {what}"), next);
+            }
+        }
+        Err(error) => found.error(
+            "targets",
+            &error.context(name.to_owned()),
+            "docs/hosts.md tells what `supervisor` needs",
+        ),
+    }
     let Some(haproxy) = &config.haproxy else {
         found.ok(
             "targets",

@@ -1,12 +1,13 @@
 //! Plain hosts behind the ports: HAProxy parts the traffic, and processes on this host are what runs.
 //!
 //! Of each workload a keeper keeps the processes: a process of its own, so that what runs outlives the worker. The fleet
-//! writes down what is wished for and reads what the keeper writes down; nothing else passes between the two.
+//! writes down what is wished for and reads what the keeper writes down; nothing else passes between the two. Feature flags stand in a file that flagd reads.
 //!
 //! Nothing here chooses a strategy or tries a task again.
 
 mod config;
 mod files;
+mod flags;
 mod fleet;
 mod haproxy;
 mod keeper;
@@ -15,6 +16,7 @@ mod status;
 mod wishes;
 
 pub use config::{HostConfig, KeeperCommand, Ready, WorkloadConfig};
+pub use flags::FlagFile;
 pub use fleet::HostFleet;
 pub use haproxy::{Address, HaproxyConfig, HaproxyRouter};
 pub use keeper::keep;

@@ -1,5 +1,6 @@
 //! The adapters against a real HAProxy and real processes.
 
+mod flags;
 mod fleet;
 mod fleet_conformance;
 mod keeper;

@@ -1,6 +1,5 @@
 //! GitLab's feature flags against the fake, over real HTTP: the port's suite, and what is special to GitLab's rules.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use adapter_forge::{Config, ForgeFlags, Forges, HostConfig, Provider};
@@ -31,9 +30,8 @@ fn start(kind: &'static str) -> World {
     host.requests_per_minute = 100_000;
     let hosts = vec![host];
     let forges = Forges::new(&Config { hosts, local: None }).expect("a usable configuration");
-    let stores = BTreeMap::from([("app".to_owned(), fake.repo(PROJECT))]);
     World {
-        flags: ForgeFlags::new(forges, stores),
+        flags: ForgeFlags::new(forges, fake.repo(PROJECT)),
         fake,
         made: AtomicUsize::new(0),
         kind,
@@ -218,15 +216,4 @@ async fn a_flag_that_is_off_is_switched_on_only_if_that_touches_no_other_environ
         .expect_err("staging would go on");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
     assert_eq!(world.changes().await, changes);
-}
-
-#[tokio::test]
-async fn a_store_that_nobody_configured_is_named_with_the_nearest_one() {
-    let world = start("flexibleRollout");
-    let mut at = at("any");
-    at.store = "ap".to_owned();
-    let error = world.flags.read(&at).await.expect_err("is unknown");
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.to_string().ends_with("Did you mean `app`?"), "{error}");
-    assert!(world.fake.requests().is_empty());
 }

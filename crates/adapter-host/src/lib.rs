@@ -2,13 +2,14 @@
 //!
 //! Of each workload a keeper keeps the processes: a process of its own, so that what runs outlives the worker. The fleet
 //! writes down what is wished for and reads what the keeper writes down; nothing else passes between the two. Where systemd
-//! runs, keepers and replicas are units of it.
+//! runs, keepers and replicas are units of it. Feature flags stand in a file that flagd reads.
 //!
 //! Nothing here chooses a strategy or tries a task again.
 
 mod begin;
 mod config;
 mod files;
+mod flags;
 mod fleet;
 mod haproxy;
 mod keeper;
@@ -18,6 +19,7 @@ mod systemd;
 mod wishes;
 
 pub use config::{HostConfig, KeeperCommand, Ready, Supervisor, WorkloadConfig};
+pub use flags::FlagFile;
 pub use fleet::HostFleet;
 pub use haproxy::{Address, HaproxyConfig, HaproxyRouter};
 pub use keeper::keep;

@@ -41,22 +41,26 @@ impl Connection {
             .to_owned();
         let mut missing = Vec::new();
         for (verb, group, resource) in NEEDED {
-            let question = json!({
-                "apiVersion": "authorization.k8s.io/v1",
-                "kind": "SelfSubjectAccessReview",
-                "spec": { "resourceAttributes": {
-                    "namespace": namespace, "verb": verb, "group": group, "resource": resource,
-                } },
-            });
-            let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-            let answer = self
-                .review(path, &question, "ask the cluster what we may do")
-                .await?;
-            if answer["status"]["allowed"] != true {
+            if !self.may(namespace, verb, group, resource).await? {
                 missing.push(format!("may not {verb} {resource} in {namespace}"));
             }
         }
         Ok(Checked { version, missing })
+    }
+
+    /// Whether we may do that there.
+    pub(crate) async fn may(&self, namespace: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
+        let question = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "namespace": namespace, "verb": verb, "group": group, "resource": resource,
+            } },
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let doing = "ask the cluster what we may do";
+        let answer = self.review(path, &question, doing).await?;
+        Ok(answer["status"]["allowed"] == true)
     }
 }
 

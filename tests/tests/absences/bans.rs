@@ -21,6 +21,7 @@ const SERVING: &[&str] = &[
     "adapter-host",
     "adapter-kube",
     "adapter-monitor",
+    "flagd",
     "api",
     "daemon",
 ];

@@ -1,5 +1,6 @@
 //! The adapters against a real HAProxy, real processes and a real systemd.
 
+mod flags;
 mod fleet;
 mod fleet_conformance;
 mod keeper;

@@ -4,6 +4,7 @@
 //! scene in a namespace of its own and as the service account that deploy/kubernetes/role.yaml describes.
 
 mod connection;
+mod flags;
 mod fleet;
 mod fleet_conformance;
 mod refusals;
@@ -21,12 +22,16 @@ use testkit::cluster::Cluster;
 const AT_ONCE: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deployments_behind_the_fleet_port() {
+async fn deployments_behind_the_fleet_port_and_flags_behind_theirs() {
     let cluster = Arc::new(Cluster::start().await);
     let scenes = fleet_conformance::scenes(&cluster);
-    let more = [fleet::scenes(&cluster), refusals::scenes(&cluster)]
-        .into_iter()
-        .flatten();
+    let more = [
+        fleet::scenes(&cluster),
+        refusals::scenes(&cluster),
+        flags::scenes(&cluster),
+    ]
+    .into_iter()
+    .flatten();
     play(scenes.into_iter().chain(more), AT_ONCE).await;
     let cluster = Arc::into_inner(cluster).expect("all scenes are over");
     connection::an_api_server_that_comes_and_goes(cluster).await;

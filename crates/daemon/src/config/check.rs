@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adapter_host::HostConfig;
 use pipelines::diagnose::Class;
 
-use super::{Loaded, Problem, Secret, Span};
+use super::{FlagPlace, Loaded, Problem, Secret, Span};
 
 /// Beyond these a number is a slip of the pen: Postgres takes far fewer connections, and a time limit of a statement only up
 /// to 24 days.
@@ -174,10 +174,22 @@ fn outside(found: &mut Found<'_>) {
             }
         }
     }
-    for (name, project) in &settings.flags {
-        if project.project.trim().is_empty() {
-            let key = super::join("flags", name);
-            found.add(&key, "names no project; write it like \"shop/checkout\"");
+    for (name, source) in &settings.flags {
+        let key = super::join("flags", name);
+        match source.place() {
+            Err(wrong) => found.add(&key, wrong),
+            Ok(FlagPlace::ConfigMap { cluster, .. }) if !settings.clusters.contains_key(cluster) => {
+                let known = settings.clusters.keys().map(String::as_str);
+                let next = super::nearest(cluster, known).map_or_else(
+                    || "describe it under `clusters`".to_owned(),
+                    |near| format!("did you mean {near:?}?"),
+                );
+                found.add(
+                    &key,
+                    format!("names the cluster {cluster:?}, which is not configured; {next}"),
+                );
+            }
+            Ok(_) => {}
         }
     }
 }

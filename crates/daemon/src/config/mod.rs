@@ -3,6 +3,7 @@
 
 mod check;
 mod environment;
+mod flags;
 mod keys;
 mod layers;
 mod outside;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use domain::nearest;
 pub use environment::Environment;
+pub use flags::FlagPlace;
 pub use layers::{Origin, variable};
 pub use outside::{CheckCommand, MetricsStore, Registry, StoreKind};
 pub use schema::schema;

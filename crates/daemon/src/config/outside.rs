@@ -1,4 +1,4 @@
-//! Where measurements and feature flags are, and how checks are made. Where workloads run is told by their adapters.
+//! Where measurements are, and how checks are made. Where workloads run is told by their adapters.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,24 +70,6 @@ pub struct Registry {
     /// How long one question and its answer may take.
     #[serde(default = "thirty")]
     pub timeout: Span,
-}
-
-/// A project whose feature flags are rolled out.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FlagProject {
-    /// `gitlab`, which has flags that are rolled out by percentage.
-    #[serde(default = "gitlab")]
-    pub provider: String,
-    /// The forge's web address; as configured for it when left out.
-    #[serde(default)]
-    pub url: String,
-    /// Its number or path there.
-    pub project: String,
-}
-
-fn gitlab() -> String {
-    "gitlab".to_owned()
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

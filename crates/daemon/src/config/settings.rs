@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::outside::{Checks, FlagProject, MetricsStore, Registry};
+use super::flags::FlagSource;
+use super::outside::{Checks, MetricsStore, Registry};
 use super::values::{DatabaseUrl, Secret, Span};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +32,7 @@ pub struct Settings {
     pub registries: BTreeMap<String, Registry>,
     pub metrics: BTreeMap<String, MetricsStore>,
     pub checks: Checks,
-    pub flags: BTreeMap<String, FlagProject>,
+    pub flags: BTreeMap<String, FlagSource>,
     pub log: Log,
 }
 

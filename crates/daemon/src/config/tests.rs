@@ -339,6 +339,26 @@ fn a_target_and_what_is_wrong_in_it_are_told_by_their_place() {
             "[flags.shop]\nproject = \"\"".to_owned(),
             "`flags.shop` names no project; write it like \"shop/checkout\"",
         ),
+        (
+            "[flags.shop]\nfile = \"/etc/flagd/flags.json\"".to_owned(),
+            "`flags.shop` holds what is flagd's; add `provider = \"flagd\"`, or leave that out",
+        ),
+        (
+            "[flags.shop]\nprovider = \"flagd\"\nfile = \"flags.json\"".to_owned(),
+            "`flags.shop` needs the whole path of its `file`",
+        ),
+        (
+            "[flags.shop]\nprovider = \"flagd\"\nfile = \"/f.json\"\nproject = \"shop/checkout\"".to_owned(),
+            "`flags.shop` holds `url` or `project`, which are GitLab's; flagd's flags are in a `file` or a `config_map`",
+        ),
+        (
+            "[flags.shop]\nprovider = \"flagd\"\ncluster = \"a\"".to_owned(),
+            "`flags.shop` names no one place; give it a `file`, or a `cluster` and a `config_map`",
+        ),
+        (
+            "[clusters.prod]\nin_cluster = true\n[flags.shop]\nprovider = \"flagd\"\ncluster = \"prd\"\nconfig_map = \"f\"".to_owned(),
+            "`flags.shop` names the cluster \"prd\", which is not configured; did you mean \"prod\"?",
+        ),
     ] {
         let told = problems(&text, &[]);
         assert!(told.len() == 1 && told[0].ends_with(says), "{text}: {told:#?}");

@@ -1,5 +1,6 @@
 //! From the configuration to what each crate wants to be told.
 
+mod flags;
 mod outside;
 
 use std::collections::BTreeMap;

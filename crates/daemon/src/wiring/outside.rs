@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_forge::{ForgeFlags, Forges};
+use adapter_forge::Forges;
 use adapter_host::{HaproxyRouter, HostConfig, HostFleet, KeeperCommand};
 use adapter_kube::{Connection, KubeConfig, KubeFleet, KubeRouter, Registries, RegistryConfig};
 use adapter_monitor::{CommandConfig, Metrics, ProbeConfig, Probes, StoreConfig};
 use deploy::{Outside, Target};
-use domain::{Error, RepoRef};
+use domain::Error;
 use ports::TrafficRouter;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use super::flags::Flags;
 use crate::config::{CheckCommand, MetricsStore, Registry, Settings, StoreKind, WebUrl};
 
 /// How soon a keeper that died is replaced.
@@ -41,23 +42,17 @@ impl Reach {
             };
             targets.insert(name.clone(), target);
         }
-        let registries = registries(settings)?;
+        let (registries, mut clusters) = (registries(settings)?, BTreeMap::new());
         for (name, config) in &settings.clusters {
-            targets.insert(name.clone(), cluster(name, config, &registries).await?);
+            let connection = cluster(name, config).await?;
+            targets.insert(name.clone(), target(&connection, &registries));
+            clusters.insert(name.clone(), connection);
         }
-        let flags = settings.flags.iter().map(|(name, project)| {
-            let at = RepoRef {
-                provider: project.provider.clone(),
-                url: project.url.clone(),
-                project: project.project.clone(),
-            };
-            (name.clone(), at)
-        });
         let outside = Outside {
             targets,
             metrics: Arc::new(metrics(settings)?),
             probe: Arc::new(probes(settings)?),
-            flags: Arc::new(ForgeFlags::new(Forges::clone(forges), flags.collect())),
+            flags: Arc::new(Flags::new(settings, forges, &clusters)?),
             forge: forges.clone(),
             environments: forges.clone(),
             log: memory.clone(),
@@ -118,13 +113,16 @@ pub fn registries(settings: &Settings) -> Result<Registries, Error> {
     Registries::new(settings.registries.values().map(registry))
 }
 
-async fn cluster(name: &str, config: &KubeConfig, registries: &Registries) -> Result<Target, Error> {
+async fn cluster(name: &str, config: &KubeConfig) -> Result<Connection, Error> {
     let within = |error: Error| error.context(format!("`clusters.{name}` cannot be used"));
-    let connection = Connection::open(config).await.map_err(within)?;
-    Ok(Target {
-        fleet: Arc::new(KubeFleet::new(&connection).with_registries(registries.clone())),
-        router: Some(Arc::new(KubeRouter::new(&connection))),
-    })
+    Connection::open(config).await.map_err(within)
+}
+
+fn target(connection: &Connection, registries: &Registries) -> Target {
+    Target {
+        fleet: Arc::new(KubeFleet::new(connection).with_registries(registries.clone())),
+        router: Some(Arc::new(KubeRouter::new(connection))),
+    }
 }
 
 /// This very program, as it is now: one that was replaced while we run is found under its name.

@@ -23,17 +23,35 @@ pub trait FlagWorld: Send + Sync {
     async fn break_next(&self, breakage: Breakage);
 }
 
-/// Makes a test of every function of the suite.
+/// Makes a test of every function of the suite; `local`, for flags that no connection is between; `scenes`, to be played in
+/// one test.
 #[macro_export]
 macro_rules! flags_conformance {
+    (local $world:expr) => {
+        $crate::flags_conformance!(@each tests $world;);
+    };
+    (scenes $world:expr) => {
+        $crate::flags_conformance!(@each scenes $world; a_cut_connection_is_in_doubt_and_mended_by_asking_again)
+    };
     ($world:expr) => {
-        $crate::flags_conformance!(@tests $world;
+        $crate::flags_conformance!(@each tests $world; a_cut_connection_is_in_doubt_and_mended_by_asking_again);
+    };
+    (@each $kind:ident $world:expr; $($more:ident)*) => {
+        $crate::flags_conformance!{ @$kind $world;
             a_flag_is_rolled_out_and_read_back
             a_repeated_percentage_is_set_once
             what_somebody_else_set_is_a_conflict
             wrong_flags_and_percentages_are_told
             a_flag_without_the_right_to_write_is_denied
-            a_cut_connection_is_in_doubt_and_mended_by_asking_again);
+            $($more)* }
+    };
+    (@scenes $world:expr; $($test:ident)+) => {
+        vec![$(
+            $crate::conformance::Scene::new(stringify!($test), {
+                let world = $world;
+                async move { $crate::conformance::flags::$test(&world.await).await }
+            })
+        ),+]
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(

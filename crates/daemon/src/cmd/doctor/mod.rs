@@ -1,6 +1,7 @@
 //! `longshore doctor`: is everything there that longshore needs, and what is to be fixed?
 
 mod database;
+mod flags;
 mod forges;
 mod repos;
 mod targets;
@@ -81,6 +82,7 @@ pub async fn run(settings: &Settings, out: Output) -> Outcome {
     let store = database::look(settings, &mut found).await;
     forges::look(settings, &mut found).await;
     targets::look(settings, &mut found).await;
+    flags::look(settings, &mut found).await;
     if let Some(store) = store {
         repos::look(settings, &store, &mut found).await;
         store.close().await;

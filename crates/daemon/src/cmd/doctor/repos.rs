@@ -132,10 +132,17 @@ fn fault(settings: &Settings, forges: &Forges, repo: &Repo) -> Option<(String, S
 
 /// What the environments name and the configuration does not have.
 fn unmet(settings: &Settings, all: &Environments) -> Option<(String, String)> {
-    let known = |kind: &str, table: &str, name: &str, names: Vec<&String>| {
+    let known = |kind: &str, tables: &[&str], name: &str, names: Vec<&String>| {
         let next = match nearest(name, names.iter().map(|name| name.as_str())) {
             Some(near) => format!("Did you mean {near:?}?"),
-            None => format!("Describe it under [{table}], or name another in the repository's settings"),
+            None => {
+                let tables = tables
+                    .iter()
+                    .map(|table| format!("[{table}]"))
+                    .collect::<Vec<_>>();
+                let tables = tables.join(" or ");
+                format!("Describe it under {tables}, or name another in the repository's settings")
+            }
         };
         let what = format!("names the {kind} {name:?}, which the configuration does not have");
         (!names.iter().any(|known| *known == name)).then_some((what, next))
@@ -145,20 +152,20 @@ fn unmet(settings: &Settings, all: &Environments) -> Option<(String, String)> {
         let missing = [
             known(
                 "target",
-                "hosts] or [clusters",
+                &["hosts", "clusters"],
                 &of.target,
                 settings.hosts.keys().chain(settings.clusters.keys()).collect(),
             ),
             measured
                 .then(|| {
                     let stores = settings.metrics.keys().collect();
-                    known("store of measurements", "metrics", &of.analysis.source, stores)
+                    known("store of measurements", &["metrics"], &of.analysis.source, stores)
                 })
                 .flatten(),
             of.flag.as_ref().and_then(|flag| {
                 known(
                     "store of flags",
-                    "flags",
+                    &["flags"],
                     &flag.store,
                     settings.flags.keys().collect(),
                 )

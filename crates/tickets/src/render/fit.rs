@@ -78,10 +78,10 @@ pub fn moment(subject: &Subject<'_>, number: u32, living_url: Option<&str>, limi
         blocks.extend(page::next_steps(report, room));
         match living_url {
             None => blocks.extend(page::follow_ons(report, room)),
-            Some(url) => {
-                let what = "facts, evidence and history: this task's comment";
-                blocks.push(format!("The whole story, with {}.", link(what, url)));
-            }
+            Some(url) => blocks.push(format!(
+                "The whole story, with facts, evidence and history: {}.",
+                link("this task's comment", url)
+            )),
         }
         blocks.push(page::footer(subject));
         blocks

@@ -20,6 +20,7 @@ mod many;
 mod metrics;
 mod origin;
 mod page;
+mod pause;
 mod query;
 mod queue;
 mod report;

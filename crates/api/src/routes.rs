@@ -20,8 +20,8 @@ use crate::document::{answer, complete, may_be_wrong, may_fail, may_fail_as_page
 use crate::error::ErrorBody;
 use crate::server::Api;
 use crate::{
-    PAYLOAD_BYTES, approve, auth, detail, health, live, many, page, query, queue, rules, schedules, tasks,
-    webhook,
+    PAYLOAD_BYTES, approve, auth, detail, health, live, many, page, pause, query, queue, rules, schedules,
+    tasks, webhook,
 };
 
 /// Room around a payload for the other fields and for JSON written less tightly than Postgres writes it.
@@ -45,6 +45,8 @@ fn guarded() -> Vec<(Role, &'static str, Route)> {
         (Enqueue, "tasks_retry", routes!(tasks::retry)),
         (Approve, "tasks_approve", routes!(approve::approve)),
         (Approve, "tasks_reject", routes!(approve::reject)),
+        (Approve, "tasks_pause", routes!(pause::pause)),
+        (Approve, "tasks_resume", routes!(pause::resume)),
         (Enqueue, "tasks_cancel_many", routes!(queue::cancel)),
         (Enqueue, "tasks_retry_many", routes!(queue::retry)),
         (Read, "tasks_dead", routes!(queue::dead)),

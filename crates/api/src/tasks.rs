@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use domain::{Error, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Made, State as TaskState, TaskFilter};
+use store::{Made, State as TaskState, TaskFilter, TaskRow};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
@@ -193,6 +193,14 @@ pub struct Changed {
     task: TaskView,
 }
 
+impl From<&TaskRow> for Changed {
+    fn from(task: &TaskRow) -> Self {
+        Self {
+            task: TaskView::from(task),
+        }
+    }
+}
+
 /// Cancel a task
 ///
 /// One that never began ends at once. Any other is told to, undoes what it did, and is `cancelling` until then. Cancelling
@@ -208,9 +216,7 @@ pub async fn cancel(
 ) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
     let task = api.store.by(&caller.name).cancel_task(&id).await?;
-    Ok(Json(Changed {
-        task: TaskView::from(&task),
-    }))
+    Ok(Json(Changed::from(&task)))
 }
 
 /// Retry a task
@@ -227,9 +233,7 @@ pub async fn retry(
 ) -> ApiResult<Json<Changed>> {
     let id = task_id(id)?;
     let task = api.store.by(&caller.name).retry_task(&id).await?;
-    Ok(Json(Changed {
-        task: TaskView::from(&task),
-    }))
+    Ok(Json(Changed::from(&task)))
 }
 
 pub fn task_id(id: Result<Path<String>, PathRejection>) -> ApiResult<TaskId> {

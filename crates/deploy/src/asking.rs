@@ -176,6 +176,7 @@ pub(crate) async fn to_undo_again(cx: &TaskCx, place: &Place, round: u32, why: &
         turn: None,
     };
     let told = report::question(place, Verdict::Held, &format!("Held, not rolled back: {why}"))
+        .fact(report::DECISION, "hold: a person decides")
         .why("Falling back to something that is not well would make it worse.")
         .next_step("Bring the stable side in order, then approve: it is looked at anew and rolled back")
         .next_step("Reject to leave everything as it is");

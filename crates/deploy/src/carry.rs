@@ -37,6 +37,8 @@ pub(crate) struct Carrier<'a> {
     all_out: bool,
     /// It is written down that users may get the new version.
     reaches: bool,
+    /// The stable side was told to stop in the middle.
+    pub(crate) halted: bool,
     /// Since when traffic is parted as it is.
     pub(crate) since: Option<DateTime<Utc>>,
     /// How often each side's replicas had been started again when they were ready.
@@ -89,6 +91,7 @@ impl<'a> Carrier<'a> {
             marks: look.marks(),
             all_out: false,
             reaches: false,
+            halted: false,
             since: None,
             restarts: look.restarts(),
             judged: Vec::new(),
@@ -313,7 +316,8 @@ impl<'a> Carrier<'a> {
             }
             Act::Undo { to, .. } => {
                 let seen = seen(&marks.stable, Side::Stable, at)?;
-                marks.stable = Some(fleet.undo(at, to, seen, idem).await?);
+                let mark = fleet.undo(at, to, seen, idem).await?;
+                marks.stable = Some(self.let_go(&mark, idem).await?);
             }
             Act::Launch { version, replicas } => {
                 let wanted = Launch {
@@ -325,7 +329,11 @@ impl<'a> Carrier<'a> {
             }
             Act::Scale { side, replicas } => {
                 let mark = seen(marks.side(*side), *side, at)?.clone();
-                *marks.side(*side) = Some(fleet.scale(at, *side, *replicas, &mark, idem).await?);
+                let mut mark = fleet.scale(at, *side, *replicas, &mark, idem).await?;
+                if *side == Side::Stable {
+                    mark = self.let_go(&mark, idem).await?;
+                }
+                *marks.side(*side) = Some(mark);
             }
             Act::Retire => {
                 fleet.retire(at, marks.candidate.as_ref(), idem).await?;
@@ -334,6 +342,15 @@ impl<'a> Carrier<'a> {
             _ => {}
         }
         Ok(marks)
+    }
+
+    /// What a person paused in the middle is not so for who goes back from there: it would never get there.
+    async fn let_go(&self, seen: &Mark, idem: &Idem) -> Result<Mark, Error> {
+        if self.is_forward() && !self.halted {
+            return Ok(seen.clone());
+        }
+        let at = &self.place.workload;
+        self.outside.fleet(at)?.pause(at, false, seen, idem).await
     }
 
     /// Nobody else has changed either side since it was last seen.

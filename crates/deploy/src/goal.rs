@@ -107,9 +107,8 @@ impl Rollback {
             true => (target::aim_at_flag(&newest), Ok(vec![Act::Flag { percent: 0 }])),
             false => {
                 let aim = target::aim(wanted, &look, &newest);
-                let workload = &place.environment.workload;
                 let acts = match &aim.version {
-                    Some(version) => target::toward(&look, version, workload),
+                    Some(version) => target::toward(&look, version, &place.environment),
                     None => Ok(Vec::new()),
                 };
                 (aim, acts)
@@ -215,7 +214,9 @@ async fn ask(cx: &TaskCx, place: &Place, goal: &Goal, seen: &mut Vec<String>) ->
 
 pub(crate) fn with_aim(report: domain::Report, aim: &Aim) -> domain::Report {
     match &aim.version {
-        Some(version) => report.fact("Why to this one", format!("{version}: {}", aim.why)),
+        Some(version) => report
+            .fact(report::DECISION, format!("rollback to {version}"))
+            .fact("Why to this one", format!("{version}: {}", aim.why)),
         None => report,
     }
 }

@@ -12,7 +12,7 @@ use crate::analysis::{Judged, Of, Reader, Seen};
 use crate::carry::Carrier;
 use crate::checks::{About, CheckSettings};
 use crate::judge::{self, Decision};
-use crate::{asking, progress};
+use crate::{asking, progress, turn};
 
 /// How often what users reach is looked at before it is held to be unwell, and how long lies between.
 const LOOKS: u32 = 3;
@@ -192,7 +192,7 @@ impl Carrier<'_> {
         let rest = (span.readable_at(analysis.scrape()) - until)
             .to_std()
             .unwrap_or_default();
-        let why = format!("for {} of measurements", domain::Span(rest));
+        let why = format!("for {} of measurements", turn::whole(rest));
         self.cx.sleep_for(("collect", tag, round), &why, rest).await?;
         Ok(span)
     }

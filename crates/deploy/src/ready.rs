@@ -73,7 +73,7 @@ impl Carrier<'_> {
         }
     }
 
-    async fn complete(&self, tag: &str, side: Side) -> Result<(Group, DateTime<Utc>), Stop> {
+    async fn complete(&mut self, tag: &str, side: Side) -> Result<(Group, DateTime<Utc>), Stop> {
         let (at, outside) = (&self.place.workload, self.outside);
         let deadline = self.place.environment.progress_deadline.0;
         let (mut before, mut last, mut still) = (None, None, Duration::ZERO);
@@ -116,13 +116,38 @@ impl Carrier<'_> {
                 None => self.cx.nap(key, &why, pause).await?,
                 Some(turn) => {
                     if !turn.napped(key, &why, pause).await? {
-                        turn.still_ours(&format!("{tag}-ready-{}", looks - 1)).await?;
+                        let before = format!("{tag}-ready-{}", looks - 1);
+                        if let Some(paused) = turn.paused(&before).await? {
+                            self.halt(&before, side, true).await?;
+                            turn.stand_still(&before, paused).await?;
+                            self.halt(&before, side, false).await?;
+                        }
                         continue;
                     }
                 }
             }
             still += pause;
         }
+    }
+
+    /// Stops the stable side's replacement of its replicas in the middle, or lets it go on.
+    async fn halt(&mut self, before: &str, side: Side, paused: bool) -> Result<(), Stop> {
+        let (Side::Stable, Some(seen)) = (side, &self.marks.stable) else {
+            return Ok(());
+        };
+        let (at, outside) = (&self.place.workload, self.outside);
+        // From here on whoever writes that side next lets it go on.
+        self.halted = true;
+        let key = if paused { "halt" } else { "let-go" };
+        let mark = self
+            .cx
+            .step((key, before), |idem| async move {
+                outside.fleet(at)?.pause(at, paused, seen, &idem).await
+            })
+            .await?;
+        self.marks.stable = Some(mark);
+        self.halted = paused;
+        Ok(())
     }
 
     /// Waits until what was taken away has answered its last request: until then the next deployment has no place. What

@@ -12,6 +12,9 @@ use crate::look::Look;
 use crate::plan::{Place, Plan};
 use crate::revert::Opened;
 
+/// What was decided where a version does not do well: to roll it back, to hold for a person, or to have it mended.
+pub(crate) const DECISION: &str = "Decision";
+
 fn report(place: &Place, version: &str, verdict: Verdict, summary: String) -> Report {
     let mut report = Report::new(verdict, summary);
     report.environment = Some(place.name.clone());
@@ -286,6 +289,13 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
         ),
     };
     let mut report = report(place, &plan.version, verdict, summary);
+    if verdict == Verdict::RolledBack {
+        let to = plan.from().map_or_else(
+            || "rollback to nothing: nothing ran before that could serve".to_owned(),
+            |from| format!("rollback to {from}: it served before, and can take the traffic"),
+        );
+        report = report.fact(DECISION, to);
+    }
     report = beside(report, told);
     if !undone.is_empty() {
         report.evidence.push(Evidence {
@@ -315,6 +325,7 @@ pub(crate) fn left(place: &Place, plan: &Plan, stands: &str, why: &str) -> Repor
         whose(place)
     );
     let mut report = report(place, &plan.version, Verdict::Failed, summary)
+        .fact(DECISION, "hold: nobody undoes what somebody else did")
         .fact("Stands now", stands)
         .next_step(format!(
             "Deploy {} again to go on from there, or roll {} back",

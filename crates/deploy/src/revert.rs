@@ -2,7 +2,7 @@
 
 use domain::{Error, TaskId};
 use durable::{Stop, TaskCx};
-use ports::{Deployment, NewRevert, Revert};
+use ports::{NewRevert, Revert};
 use sha2::{Digest, Sha256};
 
 use crate::ledger;
@@ -21,8 +21,8 @@ pub(crate) enum Opened {
 /// What is taken back, and why.
 pub(crate) struct Bad<'a> {
     pub(crate) version: Option<&'a str>,
-    /// Its deployment, where the log knows it.
-    pub(crate) deployment: Option<&'a Deployment>,
+    /// The commit that it was made of, where that is known.
+    pub(crate) sha: Option<&'a str>,
     /// What is run in its place, and the commit of that.
     pub(crate) target: &'a str,
     pub(crate) target_sha: Option<&'a str>,
@@ -49,9 +49,8 @@ pub(crate) async fn open(
 }
 
 async fn wanted(cx: &TaskCx, outside: &Outside, place: &Place, bad: &Bad<'_>) -> Result<NewRevert, Error> {
-    let known = bad.deployment.and_then(|bad| bad.what.sha.clone());
-    let sha = match (known, bad.version) {
-        (Some(sha), _) => Some(sha),
+    let sha = match (bad.sha, bad.version) {
+        (Some(sha), _) => Some(sha.to_owned()),
         (None, Some(version)) => {
             let found = plan::commit(outside, &place.repo, None, version).await?;
             found.map(|found| found.sha)

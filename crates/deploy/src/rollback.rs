@@ -238,7 +238,7 @@ impl Rollback {
         }
         let bad = Bad {
             version: aim.bad.as_deref(),
-            deployment: begun.bad.as_ref(),
+            sha: begun.bad.as_ref().and_then(|bad| bad.what.sha.as_deref()),
             target: &plan.version,
             target_sha: commit.map(|commit| commit.sha.as_str()),
             reason: &settled.reason,
@@ -309,7 +309,7 @@ impl Rollback {
         for round in 0_u32.. {
             let toward = |look: &Look| match place.only_flag {
                 true => Ok(vec![Act::Flag { percent: 0 }]),
-                false => target::toward(look, version, &place.environment.workload),
+                false => target::toward(look, version, &place.environment),
             };
             let (look, acts) = patience::look(cx, &self.outside, place, ("look", round), toward).await?;
             let error = match acts {
@@ -333,11 +333,37 @@ impl Rollback {
         Ok(Vec::new())
     }
 
+    /// What is known of the version that has to be mended, for whoever mends it.
+    async fn evidence(&self, cx: &TaskCx, settled: &Settled, bad: Option<&str>) -> Result<Value, Stop> {
+        cx.step("evidence", |_| async move {
+            let place = &settled.place;
+            let newest = self.newest(place).await?;
+            let brought = target::blamed(bad, &newest);
+            let failures = brought.map(|known| {
+                known
+                    .failures
+                    .iter()
+                    .map(|failure| failure.cause.as_str())
+                    .collect()
+            });
+            let failures: Vec<&str> = failures.unwrap_or_default();
+            Ok(json!({
+                "stands": report::stands(&place.look(&self.outside).await?),
+                "deployed_by": brought.map(|known| &known.what.task_id),
+                "commit": brought.and_then(|known| known.what.sha.as_deref()),
+                "ended_because": brought.and_then(|known| known.cause.as_deref()),
+                "failures": failures,
+            }))
+        })
+        .await
+    }
+
     /// Nothing to go back to: whoever mends code gets it. A first deployment that is on its way is stopped: its own undoing
     /// leaves nothing running.
     async fn nowhere(&self, cx: &TaskCx, settled: &Settled, goal: &Goal) -> Result<Report, Stop> {
         let (place, aim) = (&settled.place, &goal.aim);
-        let mut told = report::nowhere(place, &aim.why);
+        let mut told =
+            report::nowhere(place, &aim.why).fact(report::DECISION, format!("hotfix task: {}", aim.why));
         if let Some(stopped) = &aim.stops {
             self.stop_others(cx, place).await?;
             // It holds it until it is undone.
@@ -355,6 +381,8 @@ impl Rollback {
             ),
             "environment": place.name,
             "version": aim.bad,
+            "reason": settled.reason,
+            "evidence": self.evidence(cx, settled, aim.bad.as_deref()).await?,
         });
         if let (Some(payload), Some(given)) = (payload.as_object_mut(), task.payload.as_object()) {
             for inherited in ["repo_id", "project", "issue", "issue_iid", "merge_request"] {

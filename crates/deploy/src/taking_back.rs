@@ -13,9 +13,11 @@ use crate::deploy::Deploy;
 use crate::judging::Looked as Judging;
 use crate::look::Look;
 use crate::part::{self, Looked, Part, Scopes};
-use crate::plan::Plan;
+use crate::plan::{self, Place, Plan};
 use crate::report::{self, Told};
-use crate::{asking, group, ledger, patience, turn, undoing};
+use crate::revert::{self, Bad, Opened};
+use crate::settings::Revert;
+use crate::{asking, group, ledger, patience, target, turn, undoing};
 
 /// Why it is taken back, as far as that decides what is done.
 struct Why<'a> {
@@ -143,10 +145,70 @@ impl Deploy {
             let (scope, record) = (scopes.at(at), records[at].as_ref());
             ledger::update(scope, &self.outside, &part.place, "record-end", record, status).await?;
         }
+        if let (Some((at, error)), false) = (blamed, left.is_some())
+            && let Some(opened) = self
+                .revert(scopes.at(at), &parts[at], begun[at].as_ref(), error)
+                .await?
+        {
+            reports[at] = report::with_revert(reports[at].clone(), Some(&opened));
+        }
         let is_left = left.is_some();
         Ok(part::together(parts, reports, |reports| {
             group::taken_back(reports, last, is_left, cause)
         }))
+    }
+
+    /// Takes the code back as well, where the environment's settings want that. It comes last of all: nothing waits for it.
+    async fn revert(
+        &self,
+        cx: &TaskCx,
+        part: &Part,
+        begun: Option<&Looked>,
+        error: &Error,
+    ) -> Result<Option<Opened>, Stop> {
+        let place = &part.place;
+        let wanted = place.environment.rollback.revert == Revert::MergeRequest && !place.only_flag;
+        let plan = begun.map(|begun| &begun.plan);
+        // What failed although it had served before is not the code's fault.
+        let Some((plan, from)) = plan
+            .and_then(|plan| Some((plan, plan.from()?)))
+            .filter(|_| wanted)
+        else {
+            return Ok(None);
+        };
+        if plan.kind == Kind::There {
+            return Ok(None);
+        }
+        let reason = report::told_once(error);
+        let served = self.served(cx, place, from).await?;
+        let bad = Bad {
+            version: Some(&part.version),
+            sha: part.commit.as_ref().map(|commit| commit.sha.as_str()),
+            target: from,
+            target_sha: served.as_deref(),
+            reason: &reason,
+        };
+        revert::open(cx, &self.outside, place, &bad).await.map(Some)
+    }
+
+    /// The commit of what serves again, as far as that is known.
+    async fn served(&self, cx: &TaskCx, place: &Place, version: &str) -> Result<Option<String>, Stop> {
+        let (log, forge) = (&self.outside.log, &self.outside);
+        let known: Option<String> = cx
+            .step("served", |_| async move {
+                let newest = log
+                    .newest(&place.repo_id, &place.name, ledger::LOOKED_THROUGH)
+                    .await?;
+                Ok(target::made_from(version, &newest).map(|commit| commit.sha))
+            })
+            .await?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = ledger::at_the_forge(cx, "served-commit", |_| {
+            plan::commit(forge, &place.repo, None, version)
+        });
+        Ok(found.await?.ok().flatten().map(|commit| commit.sha))
     }
 
     async fn records(&self, scopes: &Scopes<'_>, parts: &[Part]) -> Result<Vec<Option<RecordRef>>, Stop> {

@@ -8,6 +8,7 @@ use crate::act::{Act, short};
 use crate::look::{Look, can_carry};
 use crate::plan::{self, Place};
 use crate::progress;
+use crate::settings::Environment;
 use crate::strategy::StrategyName;
 use crate::undoing::going_back;
 
@@ -170,7 +171,8 @@ pub(crate) fn aim(wanted: Option<&str>, look: &Look, newest_first: &[Deployment]
 }
 
 /// The acts that bring an environment to a version that it ran before; the error says why a person must look.
-pub(crate) fn toward(look: &Look, version: &str, workload: &str) -> Result<Vec<Act>, String> {
+pub(crate) fn toward(look: &Look, version: &str, environment: &Environment) -> Result<Vec<Act>, String> {
+    let workload = &environment.workload;
     let Some(stable) = &look.stable else {
         return Err(format!(
             "the stable side of {workload} is gone, so there is nothing to bring {version} to"
@@ -195,10 +197,10 @@ pub(crate) fn toward(look: &Look, version: &str, workload: &str) -> Result<Vec<A
         ));
     }
     let beside = look.candidate.as_ref();
-    if let Some(beside) = beside.filter(|_| !look.by_router()) {
+    if beside.is_some() && !look.by_router() {
         acts.push(Act::Scale {
             side: Side::Stable,
-            replicas: stable.wanted + beside.wanted,
+            replicas: look.whole(environment),
         });
     }
     let back = look.granularity.and_then(|can| can.nearest(0));

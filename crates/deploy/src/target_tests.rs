@@ -1,5 +1,5 @@
 use super::*;
-use crate::course::tests::{group, look};
+use crate::course::tests::{environment, group, look};
 use crate::turn::tests::deployment;
 use ports::{Deployment, Failure, Revision, RevisionId};
 
@@ -105,7 +105,7 @@ fn who_began_before_another_that_is_over_is_not_running_any_more() {
 #[test]
 fn a_candidate_that_is_out_of_rotation_gives_its_weight_back() {
     let out = look(Some(group("v1", 4)), Some(group("v2", 1)), 0);
-    let acts = toward(&out, "v1", "shop").unwrap();
+    let acts = toward(&out, "v1", &environment()).unwrap();
     assert!(matches!(acts[0], Act::Weight { percent: 0, .. }), "{acts:?}");
 }
 
@@ -128,7 +128,7 @@ fn where_the_log_is_silent_the_revision_before_does() {
 #[test]
 fn it_goes_straight_there_and_the_traffic_last() {
     let words = |look: &Look, version: &str| -> Vec<String> {
-        toward(look, version, "shop")
+        toward(look, version, &environment())
             .unwrap()
             .iter()
             .map(Act::what)
@@ -155,16 +155,27 @@ fn it_goes_straight_there_and_the_traffic_last() {
             "take away what stands beside the stable side"
         ]
     );
+    // The one more that a split had made is none of those that there are to be.
+    by_replicas.stable = Some(group("v1", 3));
+    assert_eq!(
+        words(&by_replicas, "v1")[0],
+        "bring the stable side to 3 replicas"
+    );
 }
 
 #[test]
 fn nothing_falls_back_to_what_is_not_well() {
     let mut unwell = group("v1", 4);
     unwell.ready = 1;
-    let why = toward(&look(Some(unwell), Some(group("v2", 4)), 50), "v1", "shop").unwrap_err();
+    let why = toward(
+        &look(Some(unwell), Some(group("v2", 4)), 50),
+        "v1",
+        &environment(),
+    )
+    .unwrap_err();
     assert!(why.contains("is not well (1 of 4 ready)"), "{why}");
     assert!(
-        toward(&look(None, None, 0), "v1", "shop")
+        toward(&look(None, None, 0), "v1", &environment())
             .unwrap_err()
             .contains("is gone")
     );
@@ -180,7 +191,7 @@ fn the_deployment_that_brought_it_out_is_blamed() {
 #[test]
 fn a_workload_without_replicas_is_not_rolled_back_to_nothing() {
     let none = look(Some(group("v2", 0)), None, 0);
-    let why = toward(&none, "v1", "shop").unwrap_err();
+    let why = toward(&none, "v1", &environment()).unwrap_err();
     assert!(
         why.contains("has no replicas") && why.contains("deploy it"),
         "{why}"

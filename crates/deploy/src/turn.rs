@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::Error;
+use domain::{Error, Report, Span, Verdict};
 use durable::{StepKey, Stop, TaskCx};
-use ports::{Deployment, DeploymentKind};
+use ports::{Deployment, DeploymentKind, PAUSE_CHANGED, Paused};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::outside::Outside;
@@ -18,6 +19,19 @@ pub(crate) const SUPERSEDED: &str = "superseded by";
 
 /// By which signal a deployment that waits hears of a newer one. It says no more than that: the log says whether it counts.
 pub(crate) const NEWER: &str = "newer";
+
+/// What ends a wait early, on the way out.
+const HEARD: &[&str] = &[NEWER, PAUSE_CHANGED];
+
+/// What goes before the next change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Ahead {
+    /// Somebody wants something newer, in words.
+    Newer(String),
+    /// A person wants it to stop where it is.
+    Paused(Paused),
+}
 
 /// How many of an environment's deployments are looked through.
 const LOOKED_THROUGH: u32 = 100;
@@ -51,13 +65,77 @@ impl<'a> Turn<'a> {
         Self { only_watched, ..self }
     }
 
-    /// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so.
-    pub(crate) async fn still_ours(&self, before: &str) -> Result<(), Stop> {
-        let newer: Option<String> = self.cx.step(("turn", before), |_| self.newer()).await?;
-        match newer {
-            None => Ok(()),
-            Some(newer) => Err(Stop::Fail(Error::rejected(format!("{SUPERSEDED} {newer}")))),
+    /// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so, and stands still
+    /// as long as a person has paused it: the answer says for how long that was.
+    pub(crate) async fn still_ours(&self, before: &str) -> Result<Duration, Stop> {
+        match self.paused(before).await? {
+            None => Ok(Duration::ZERO),
+            Some(paused) => self.stand_still(before, paused).await,
         }
+    }
+
+    /// The same, and leaves it to the caller to stand still.
+    pub(crate) async fn paused(&self, before: &str) -> Result<Option<Paused>, Stop> {
+        let ahead: Option<Ahead> = self.cx.step(("turn", before), |_| self.ahead()).await?;
+        unless_newer(ahead)
+    }
+
+    /// Until somebody lets it go on. Also then what goes before it does.
+    pub(crate) async fn stand_still(&self, before: &str, mut paused: Paused) -> Result<Duration, Stop> {
+        let log = &self.outside.log;
+        let from: DateTime<Utc> = self.cx.step(("paused", before), |_| log.now()).await?;
+        for number in 0_u32.. {
+            let words = words_of(&paused);
+            self.cx
+                .tell(("told-paused", before, number), &self.told(Some(&paused), &words))
+                .await?;
+            let why = format!("for somebody to let it go on: {words}");
+            self.cx
+                .wait_for_any(("stands-still", before, number), &why, HEARD)
+                .await?;
+            let ahead: Option<Ahead> = self.cx.step(("turn", before, number), |_| self.ahead()).await?;
+            match unless_newer(ahead)? {
+                Some(still) => paused = still,
+                None => break,
+            }
+        }
+        let to: DateTime<Utc> = self.cx.step(("goes-on", before), |_| log.now()).await?;
+        let stood = (to - from).to_std().unwrap_or_default();
+        let words = format!("goes on after a pause of {}", whole(stood));
+        self.cx
+            .tell(("told-goes-on", before), &self.told(None, &words))
+            .await?;
+        Ok(stood)
+    }
+
+    fn told(&self, paused: Option<&Paused>, words: &str) -> Report {
+        let verdict = paused.map_or(Verdict::Running, |_| Verdict::Waiting);
+        let places: Vec<String> = self.parts.iter().map(|part| part.place.label()).collect();
+        let mut told = Report::new(verdict, format!("{}: {words}", places.join(", ")));
+        if verdict == Verdict::Waiting {
+            let id = &self.cx.task().id;
+            told = told
+                .next_step(format!("`longshore tasks resume {id}` lets it go on"))
+                .next_step(format!(
+                    "`longshore tasks cancel {id}` takes back what was done so far"
+                ));
+        }
+        if let Some(paused) = paused {
+            told.who = Some(paused.by.clone());
+        }
+        if let [part] = self.parts {
+            told.environment = Some(part.place.name.clone());
+            told.version = Some(part.version.clone());
+        }
+        told
+    }
+
+    async fn ahead(&self) -> Result<Option<Ahead>, Error> {
+        if let Some(newer) = self.newer().await? {
+            return Ok(Some(Ahead::Newer(newer)));
+        }
+        let paused = self.outside.cancels.paused(&self.cx.task().id).await?;
+        Ok(paused.map(Ahead::Paused))
     }
 
     async fn newer(&self) -> Result<Option<String>, Error> {
@@ -100,29 +178,31 @@ impl<'a> Turn<'a> {
         told.await.map(|_| ())
     }
 
-    /// Lets a time pass, unless something newer that goes before it ends it at once.
+    /// Lets a time pass, unless something newer that goes before it ends it at once. A person's pause stops the clock.
     pub(crate) async fn rest(&self, tag: &str, why: &str, span: Duration, quiet: bool) -> Result<(), Stop> {
         if span.is_zero() {
             return Ok(());
         }
         let log = &self.outside.log;
         let from: DateTime<Utc> = self.cx.step(("from", tag), |_| log.now()).await?;
-        let mut left = span;
+        let (mut left, mut stood) = (span, Duration::ZERO);
         for number in 0_u32.. {
             if left.is_zero() {
                 break;
             }
             let key = ("pause", tag, number);
             let woken = match quiet {
-                true => self.cx.nap_or(key, why, left, &[NEWER]).await?,
-                false => self.cx.sleep_or(key, why, left, &[NEWER]).await?,
+                true => self.cx.nap_or(key, why, left, HEARD).await?,
+                false => self.cx.sleep_or(key, why, left, HEARD).await?,
             };
             if woken.is_none() {
                 break;
             }
-            self.still_ours(&format!("{tag}-{number}")).await?;
+            stood += self.still_ours(&format!("{tag}-{number}")).await?;
             let now: DateTime<Utc> = self.cx.step(("rest", tag, number), |_| log.now()).await?;
-            left = span.saturating_sub((now - from).to_std().unwrap_or_default());
+            let passed = (now - from).to_std().unwrap_or_default();
+            // What it stood still does not count.
+            left = span.saturating_sub(passed.saturating_sub(stood));
         }
         Ok(())
     }
@@ -134,8 +214,28 @@ impl<'a> Turn<'a> {
         why: &str,
         span: Duration,
     ) -> Result<bool, Stop> {
-        Ok(self.cx.nap_or(key, why, span, &[NEWER]).await?.is_none())
+        Ok(self.cx.nap_or(key, why, span, HEARD).await?.is_none())
     }
+}
+
+fn unless_newer(ahead: Option<Ahead>) -> Result<Option<Paused>, Stop> {
+    match ahead {
+        None => Ok(None),
+        Some(Ahead::Paused(paused)) => Ok(Some(paused)),
+        Some(Ahead::Newer(newer)) => Err(Stop::Fail(Error::rejected(format!("{SUPERSEDED} {newer}")))),
+    }
+}
+
+fn words_of(paused: &Paused) -> String {
+    match &paused.why {
+        Some(why) => format!("paused by {}: {why}", paused.by),
+        None => format!("paused by {}", paused.by),
+    }
+}
+
+/// In whole seconds, the begun one with it.
+pub(crate) fn whole(span: Duration) -> Span {
+    Span::seconds(span.as_secs() + u64::from(span.subsec_nanos() > 0))
 }
 
 /// What was asked for before `ours` and is not over.

@@ -120,6 +120,32 @@ impl TaskCx {
         .await
     }
 
+    /// Waits until one of these signals comes, however long that is.
+    pub async fn wait_for_any(
+        &self,
+        key: impl Into<StepKey>,
+        why: &str,
+        signals: &[&str],
+    ) -> Result<Heard, Stop> {
+        let key = key.into();
+        let wake = |_| Wake {
+            why: why.to_owned(),
+            ..Wake::default()
+        };
+        match self.any_signal(&key, None, signals, wake).await? {
+            Waited::Interrupted(heard) => Ok(heard),
+            Waited::Got(value) => Ok(Heard {
+                signal: key.as_str().to_owned(),
+                value,
+            }),
+            // Without a limit there is no end of the time.
+            Waited::TimedOut => Err(Stop::Hold(format!(
+                "the wait {:?} without a limit came to its end",
+                key.as_str()
+            ))),
+        }
+    }
+
     /// [`TaskCx::sleep_for`] that a signal ends early: which one did, or none when the time passed.
     pub async fn sleep_or(
         &self,

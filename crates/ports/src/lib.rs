@@ -21,7 +21,7 @@ mod repos;
 mod tickets;
 mod traffic;
 
-pub use cancels::Cancels;
+pub use cancels::{Cancels, PAUSE_CHANGED, Paused};
 pub use deployments::{
     Deployment, DeploymentKind, DeploymentLog, DeploymentOutcome, Failure, LogEntry, NewDeployment,
 };

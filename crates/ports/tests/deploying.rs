@@ -1,6 +1,6 @@
 //! The fakes of the ports for deployments pass the suites that the real adapters pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,7 +24,8 @@ use ports::fake::{
 };
 use ports::{
     Cancels, Commit, DeploymentLog, Environments, FlagRef, FlagStore, Fleet, Granularity, MetricQuery,
-    MetricQuestion, Probe, RecordStatus, RouteRef, Sample, Series, Share, Side, TrafficRouter, WorkloadRef,
+    MetricQuestion, PAUSE_CHANGED, Paused, Probe, RecordStatus, RouteRef, Sample, Series, Share, Side,
+    TrafficRouter, WorkloadRef,
 };
 
 fn fault(breakage: Breakage) -> Fault {
@@ -406,6 +407,7 @@ type Table = Arc<Mutex<BTreeMap<TaskId, (TaskStatus, Vec<String>)>>>;
 struct Tasks {
     fake: FakeCancels,
     table: Table,
+    paused: Arc<Mutex<HashMap<TaskId, Paused>>>,
 }
 
 impl Tasks {
@@ -424,8 +426,11 @@ impl Tasks {
                 signals.push(name.to_owned());
             }
         };
-        let fake = FakeCancels::over(cancel, signal);
-        Self { fake, table }
+        let paused = Arc::new(Mutex::new(HashMap::<TaskId, Paused>::new()));
+        let wishes = Arc::clone(&paused);
+        let look = move |task: &TaskId| wishes.lock().expect("no panic").get(task).cloned();
+        let fake = FakeCancels::over(cancel, signal, look);
+        Self { fake, table, paused }
     }
 
     fn add(&self, status: TaskStatus) -> TaskId {
@@ -457,6 +462,18 @@ impl CancelWorld for Tasks {
             .get(task)
             .map(|(_, signals)| signals.clone())
             .unwrap_or_default()
+    }
+    async fn pause(&self, task: &TaskId, why: Option<&str>) {
+        let wish = why.map(|why| Paused {
+            by: "ada".to_owned(),
+            why: Some(why.to_owned()),
+            at: DateTime::UNIX_EPOCH,
+        });
+        match wish {
+            None => _ = self.paused.lock().expect("no panic").remove(task),
+            Some(wish) => _ = self.paused.lock().expect("no panic").insert(task.clone(), wish),
+        }
+        self.fake.signal(task, PAUSE_CHANGED).await.expect("sends it");
     }
 }
 

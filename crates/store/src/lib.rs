@@ -19,6 +19,7 @@ mod memory;
 mod migrate;
 mod news;
 pub mod outbox;
+mod pauses;
 mod pool;
 mod repos;
 mod retention;

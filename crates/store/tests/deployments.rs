@@ -114,6 +114,13 @@ impl CancelWorld for Real {
         let names = names.split(',').filter(|name| !name.is_empty());
         names.map(str::to_owned).collect()
     }
+    async fn pause(&self, task: &TaskId, why: Option<&str>) {
+        let done = match why {
+            Some(_) => self.store.by("ada").pause_task(task, why).await,
+            None => self.store.by("ada").resume_task(task).await,
+        };
+        done.expect("is changed");
+    }
 }
 
 mod cancels {

@@ -7,6 +7,7 @@ mod live;
 mod many;
 mod openapi;
 mod page;
+mod pause;
 mod queue;
 mod refusals;
 mod rules;

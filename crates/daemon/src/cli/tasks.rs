@@ -75,6 +75,19 @@ pub enum TasksCommand {
     Approve(Decide),
     /// Reject what a task asks; its handler decides what follows
     Reject(Decide),
+    /// Stop a deployment before its next change, a rolling update also in the middle; it stands still until it is resumed
+    Pause {
+        #[arg(value_name = "TASK")]
+        id: String,
+        /// Why; shown on its ticket
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let a paused deployment go on
+    Resume {
+        #[arg(value_name = "TASK")]
+        id: String,
+    },
     /// Run failed, cancelled or held tasks again
     ///
     /// Names tasks, or says by filter which; by filter what failed or is held unless --status says otherwise.

@@ -28,6 +28,19 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
         TasksCommand::Watch(wanted) => watch::run(&store, &wanted, out).await,
         TasksCommand::Approve(said) => decide::run(&store, Decision::Approved, &said, who, out).await,
         TasksCommand::Reject(said) => decide::run(&store, Decision::Rejected, &said, who, out).await,
+        TasksCommand::Pause { id, reason } => {
+            let id = TaskId::from(id);
+            let paused = store.pause_task(&id, reason.as_deref()).await;
+            told(
+                paused,
+                out,
+                "is paused: it stops before its next change, until `longshore tasks resume`",
+            )
+        }
+        TasksCommand::Resume { id } => {
+            let resumed = store.resume_task(&TaskId::from(id)).await;
+            told(resumed, out, "goes on")
+        }
         TasksCommand::Cancel(which) if !which.ids.is_empty() => {
             each(&which.ids, out, async |id| store.cancel_task(id).await).await
         }
@@ -44,6 +57,12 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
     }
     store.close().await;
     outcome
+}
+
+fn told(changed: Result<TaskRow, Error>, out: Output, done: &str) -> Outcome {
+    let view = TaskView::from(&changed?);
+    out.answer(&view, |_| format!("{} {done}.", harmless(&view.id)))?;
+    Ok(Exit::Done)
 }
 
 async fn list(store: &Store, wanted: ListTasks, out: Output) -> Outcome {

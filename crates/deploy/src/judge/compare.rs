@@ -240,6 +240,11 @@ fn fill(evidence: &mut Evidence, compare: &Compare, found: &Difference, flipped:
 
 fn unscaled(compare: &Compare, effect: Estimate) -> Estimate {
     match compare.scale {
+        Scale::Difference if compare.kind == Kind::Rate => Estimate {
+            value: of_a_share(effect.value),
+            low: of_a_share(effect.low),
+            high: of_a_share(effect.high),
+        },
         Scale::Difference => effect,
         Scale::Ratio => Estimate {
             value: effect.value.exp(),
@@ -259,11 +264,16 @@ fn worse_by(compare: &Compare, effect: Estimate) -> String {
     )
 }
 
+/// Two shares are at most the whole apart, however little is known of them.
+fn of_a_share(difference: f64) -> f64 {
+    difference.clamp(-1.0, 1.0)
+}
+
 /// An effect for people: shares and quotients in percent.
 fn say(compare: &Compare, effect: f64) -> String {
     match (compare.scale, compare.kind) {
         (Scale::Ratio, _) => format!("{:+.1} %", (effect.exp() - 1.0) * 100.0),
-        (Scale::Difference, Kind::Rate) => format!("{:+.2} points", effect * 100.0),
+        (Scale::Difference, Kind::Rate) => format!("{:+.2} points", of_a_share(effect) * 100.0),
         (Scale::Difference, _) => format!("{effect:+.4}"),
     }
 }

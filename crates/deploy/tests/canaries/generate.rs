@@ -32,6 +32,10 @@ pub struct Service {
     pub name: &'static str,
     /// Of the logarithm of latency.
     pub sigma: f64,
+    /// In its place: latency falls off as a power of this (Pareto), which has far heavier tails.
+    pub power: Option<f64>,
+    /// The chance that in an interval, for all requests of that side or of both, errors are so many times as frequent.
+    pub bursts: Option<Bursts>,
     /// Requests of the canary in one interval, drawn once for each canary, evenly on the logarithm's scale.
     pub requests: (f64, f64),
     /// How many times as many the baseline gets.
@@ -54,9 +58,19 @@ pub struct Service {
     pub spikes: f64,
 }
 
+/// Errors that come in bursts, of a dependency that both sides have (`shared`) or of each side alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Bursts {
+    pub chance: f64,
+    pub times: f64,
+    pub shared: bool,
+}
+
 pub const PLAIN: Service = Service {
     name: "plain",
     sigma: 0.5,
+    power: None,
+    bursts: None,
     requests: (100.0, 500.0),
     baseline_share: 1.0,
     shifts: false,
@@ -137,6 +151,19 @@ impl<'a> Course<'a> {
             *noise = correlation * *noise + fresh;
         }
         let grown = part.min(1.0);
+        let bursts = service.bursts.map(|bursts| {
+            let mut drawn = [(); 2].map(|()| {
+                if self.rng.random::<f64>() < bursts.chance {
+                    bursts.times
+                } else {
+                    1.0
+                }
+            });
+            if bursts.shared {
+                drawn[1] = drawn[0];
+            }
+            drawn
+        });
         let unix = at(self.made).timestamp();
         for canary in [true, false] {
             let ill = if canary { self.ill } else { Ill::Nothing };
@@ -156,7 +183,8 @@ impl<'a> Course<'a> {
                 }
                 _ => 0.0,
             };
-            let chance = (BASE_ERRORS * (wave + self.noise[side]).exp() + more).min(1.0);
+            let burst = bursts.map_or(1.0, |drawn| drawn[side]);
+            let chance = (BASE_ERRORS * burst * (wave + self.noise[side]).exp() + more).min(1.0);
             let slower = match ill {
                 Ill::Latency | Ill::Tail => 1.2,
                 Ill::SlowLatency => 1.2_f64.powf(grown),
@@ -164,7 +192,11 @@ impl<'a> Course<'a> {
             };
             let gap = self.rng.random::<f64>() < service.gaps || requests < 1.0;
             let failed = binomial(self.rng, requests, chance);
-            let mut p95 = quantile_of(self.rng, requests, 0.95, service.sigma) * slower;
+            let drawn = match service.power {
+                None => quantile_of(self.rng, requests, 0.95, service.sigma),
+                Some(power) => (1.0 - level_of(self.rng, requests, 0.95)).powf(-1.0 / power),
+            };
+            let mut p95 = drawn * slower;
             p95 *= 100.0 * (wave * 0.5 + self.noise[2 + side]).exp();
             if self.rng.random::<f64>() < service.spikes {
                 p95 *= 5.0;
@@ -218,9 +250,14 @@ fn poisson(rng: &mut ChaCha8Rng, mean: f64) -> f64 {
 
 /// A sample quantile (nearest rank) of `n` lognormal latencies of median 1: drawn as the order statistic that it is.
 pub fn quantile_of(rng: &mut ChaCha8Rng, n: f64, q: f64, sigma: f64) -> f64 {
+    (sigma * Normal::standard().inverse_cdf(level_of(rng, n, q))).exp()
+}
+
+/// Which quantile of all requests the sample quantile of `n` of them is.
+fn level_of(rng: &mut ChaCha8Rng, n: f64, q: f64) -> f64 {
     let rank = (n * q).ceil().max(1.0);
     let (below, above) = (gamma(rng, rank), gamma(rng, (n + 1.0 - rank).max(1.0)));
-    (sigma * Normal::standard().inverse_cdf(below / (below + above))).exp()
+    below / (below + above)
 }
 
 /// Marsaglia and Tsang (2000), for shapes of 1 and more.

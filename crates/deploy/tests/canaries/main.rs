@@ -6,7 +6,7 @@
 mod generate;
 
 use deploy::judge::{Analysis, Check, Decision, Direction, Judgement, Ranks, Window, judge, wilson};
-use generate::{Course, Ill, PLAIN, Service, quantile_of};
+use generate::{Bursts, Course, Ill, PLAIN, Service, quantile_of};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -326,6 +326,74 @@ fn other_courses_err_as_seldom() {
             name: "20 windows of 20 points",
             points: 20,
             steps: 20,
+            ..PLAIN
+        },
+    ]);
+}
+
+/// Tails far heavier than lognormal ones, errors in bursts, a canary with a small share of little traffic, and all at once.
+#[test]
+fn harder_services_err_as_seldom() {
+    let bursts = |chance, times, shared| {
+        Some(Bursts {
+            chance,
+            times,
+            shared,
+        })
+    };
+    let small = Service {
+        baseline_share: 9.0,
+        requests: (20.0, 60.0),
+        ..PLAIN
+    };
+    each_errs_as_seldom(&[
+        Service {
+            name: "latency as a power of 2.5",
+            power: Some(2.5),
+            ..PLAIN
+        },
+        Service {
+            name: "latency as a power of 1.2",
+            power: Some(1.2),
+            ..PLAIN
+        },
+        Service {
+            name: "bursts of errors on both sides at once",
+            bursts: bursts(0.05, 10.0, true),
+            ..PLAIN
+        },
+        Service {
+            name: "bursts of errors on each side alone",
+            bursts: bursts(0.05, 10.0, false),
+            ..PLAIN
+        },
+        Service {
+            name: "20 to 60 requests beside nine times as many",
+            ..small
+        },
+        Service {
+            name: "of these a wave, noise 10 % (0.3), power 2.5, shared bursts",
+            wave: 0.7,
+            noise: (0.1, 0.3),
+            power: Some(2.5),
+            bursts: bursts(0.05, 10.0, true),
+            ..small
+        },
+        Service {
+            name: "a wave, noise 10 % (0.5), gaps, spikes, bursts alone",
+            wave: 0.7,
+            noise: (0.1, 0.5),
+            gaps: 0.1,
+            spikes: 0.05,
+            bursts: bursts(0.03, 5.0, false),
+            baseline_share: 9.0,
+            ..PLAIN
+        },
+        Service {
+            name: "10 windows of 5 points, noise 10 % (0.5)",
+            points: 5,
+            steps: 10,
+            noise: (0.1, 0.5),
             ..PLAIN
         },
     ]);

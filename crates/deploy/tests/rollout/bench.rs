@@ -12,7 +12,9 @@ use ports::fake::{
     Answer, Behaviour, FakeCancels, FakeDeployments, FakeEnvironments, FakeFlags, FakeFleet, FakeForge,
     FakeMetrics, FakeProbe, FakeRepos, FakeRouter,
 };
-use ports::{Commit, FlagRef, Granularity, JobStatus, Pipeline, RouteRef, Side, WorkloadRef};
+use ports::{
+    Commit, FlagRef, Granularity, JobStatus, PAUSE_CHANGED, Paused, Pipeline, RouteRef, Side, WorkloadRef,
+};
 use serde_json::{Value, json};
 
 pub const HEALTH: &str = "http://shop.example/health";
@@ -88,7 +90,11 @@ pub struct Bench {
     pub log: FakeDeployments,
     /// Other repositories than the shop's own.
     pub repos: FakeRepos,
+    paused: Arc<Mutex<Box<Pauses>>>,
 }
+
+/// Whether ada wants a task to stand still that has done these steps.
+type Pauses = dyn Fn(&[String]) -> bool + Send + Sync;
 
 impl Bench {
     pub fn new() -> Self {
@@ -109,6 +115,7 @@ impl Bench {
                 (world.staged(), world.now())
             }),
             repos: FakeRepos::new(),
+            paused: Arc::new(Mutex::new(Box::new(|_| false))),
             table,
         };
         for version in ["v0", "v1", "v2", "v3"] {
@@ -185,6 +192,16 @@ impl Bench {
             let world = told.lock().expect("no panic").clone();
             world.send_signal(task, name, Value::Null);
         };
+        let (asked, by) = (Arc::clone(&self.table), Arc::clone(&self.paused));
+        let paused = move |task: &TaskId| {
+            let world = asked.lock().expect("no panic").clone();
+            let paused = by.lock().expect("no panic");
+            (*paused)(&world.view(task)?.done).then(|| Paused {
+                by: "ada".to_owned(),
+                why: Some("the stock is counted".to_owned()),
+                at: DateTime::UNIX_EPOCH,
+            })
+        };
         let target = Target {
             fleet: Arc::new(self.fleet.clone()),
             router: Some(Arc::new(self.router.clone())),
@@ -197,9 +214,20 @@ impl Bench {
             forge: Arc::new(self.forge.clone()),
             environments: Arc::new(self.environments.clone()),
             log: Arc::new(self.log.clone()),
-            cancels: Arc::new(FakeCancels::over(cancel, signal)),
+            cancels: Arc::new(FakeCancels::over(cancel, signal, paused)),
             repos: Arc::new(self.repos.clone()),
         }
+    }
+
+    /// Ada pauses tasks once they are that far, and lets them go on.
+    pub fn pause(&self, when: impl Fn(&[String]) -> bool + Send + Sync + 'static) {
+        *self.paused.lock().expect("no panic") = Box::new(when);
+    }
+
+    /// Ada pauses a task, or lets it go on, and it hears of that.
+    pub fn pause_now(&self, task: &TaskId, paused: bool) {
+        self.pause(move |_| paused);
+        self.world().send_signal(task, PAUSE_CHANGED, Value::Null);
     }
 
     pub fn handlers(&self) -> Vec<AnyHandler> {

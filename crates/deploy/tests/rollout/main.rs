@@ -7,6 +7,7 @@ mod gates;
 mod group;
 mod matrix;
 mod on_postgres;
+mod pausing;
 mod queue;
 mod refused;
 mod revert;

@@ -278,3 +278,48 @@ async fn a_canary_that_a_person_stops_in_its_pause() {
     staged.answers = vec![("approval/go on (staging, step 3)".to_owned(), "rejected")];
     staged.assert_clean().await;
 }
+
+#[tokio::test]
+async fn a_pause_between_two_steps() {
+    let paused = || {
+        let bench = Bench::new();
+        bench.pause(|done| !done.iter().any(|step| step.contains("stands-still")));
+        bench
+    };
+    let mut staged = Staged::of(paused, to("v2", "rolling"));
+    staged.answers = vec![("stands-still/start/0".to_owned(), "approved")];
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_pause_in_the_middle_of_a_rolling_update() {
+    let paused = || {
+        let bench = Bench::new();
+        bench.fleet.add_version("v2", ports::fake::Behaviour::Slow(3));
+        let began = |done: &[String]| done.iter().any(|step| step.contains("roll-out/"));
+        bench.pause(move |done| began(done) && !done.iter().any(|step| step.contains("stands-still")));
+        bench
+    };
+    let mut staged = Staged::of(paused, to("v2", "rolling"));
+    staged.answers = vec![
+        ("pause-changed".to_owned(), "approved"),
+        ("stands-still/0-ready-0/0".to_owned(), "approved"),
+    ];
+    staged.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_canary_that_takes_itself_back_and_its_code() {
+    let bad = || {
+        let bench = Bench::new()
+            .bad()
+            .with(|staging| staging["rollback"] = json!({"revert": "merge_request"}));
+        bench
+            .forge
+            .add_change(&crate::bench::at(), &crate::bench::commit("v2").sha, false);
+        bench
+    };
+    let mut staged = Staged::of(bad, canary());
+    staged.stride = 3;
+    staged.assert_clean().await;
+}

@@ -104,6 +104,53 @@ async fn the_task_decides_before_the_settings_do() {
 }
 
 #[tokio::test]
+async fn what_takes_itself_back_takes_the_code_back_as_well_where_that_is_wished_for() {
+    let bench = Bench::new()
+        .bad()
+        .with(|staging| staging["rollback"] = json!({"revert": "merge_request"}));
+    bench.forge.add_change(&at(), &commit("v2").sha, false);
+    bench.forge.faults().next(ForgeOp::Revert, Fault::DoThenTimeout);
+    let id = bench.enqueue("deploy", to("v2", "canary"));
+    bench.settle().await;
+    let (status, report) = bench.report(&id);
+    assert_eq!(
+        (status, report.verdict),
+        (TaskStatus::Failed, Verdict::RolledBack),
+        "{report:#?}"
+    );
+    let reverts = bench.forge.reverts();
+    let [revert] = reverts.as_slice() else {
+        panic!("one: {reverts:?}")
+    };
+    assert_eq!(revert.sha, commit("v2").sha);
+    assert!(
+        revert.description.contains("failed its judgement"),
+        "{}",
+        revert.description
+    );
+    assert!(
+        revert
+            .description
+            .contains(&format!("`git log {}..{}`", commit("v1").sha, commit("v2").sha)),
+        "{}",
+        revert.description
+    );
+    assert!(
+        report.facts.iter().any(|fact| fact.label == "Revert"),
+        "{report:#?}"
+    );
+    // What is only cancelled is nobody's fault.
+    let id = bench.enqueue("deploy", to("v3", "canary"));
+    while bench.shares().len() < 3 {
+        assert!(bench.turn().await);
+    }
+    bench.world().cancel(&id);
+    bench.settle().await;
+    assert_eq!(bench.report(&id).1.verdict, Verdict::Cancelled);
+    assert_eq!(bench.forge.reverts().len(), 1);
+}
+
+#[tokio::test]
 async fn code_that_is_the_same_is_not_at_fault() {
     let bench = Bench::new();
     let again = ports::Commit {

@@ -1,11 +1,11 @@
 //! `rollback`: where it goes, why, and what it leaves behind.
 
-use domain::{TaskStatus, Verdict};
+use domain::{Report, TaskStatus, Verdict};
 use ports::fake::FleetEffect;
 use ports::{DeploymentKind, DeploymentOutcome, Failure, FlagStore, Share, Side};
 use serde_json::json;
 
-use crate::bench::{Bench, flag, route, runs, to, workload};
+use crate::bench::{Bench, commit, flag, route, runs, to, workload};
 
 const ROLLED_BACK: (TaskStatus, Verdict) = (TaskStatus::Completed, Verdict::RolledBack);
 
@@ -135,7 +135,69 @@ async fn with_nothing_to_go_back_to_it_hands_over() {
         .expect("the hotfix");
     assert_eq!(hotfix.task_type, "implement_fix");
     assert_eq!(hotfix.payload["issue_iid"], 7);
+    assert_eq!(
+        hotfix.payload["evidence"]["stands"],
+        "stable v1 (4), candidate nothing with 0 % of the traffic"
+    );
+    assert_eq!(
+        decision(&report),
+        "hotfix task: no earlier version is known that did well"
+    );
     assert_eq!(bench.fleet.effects(), []);
+}
+
+/// What a report says was decided.
+fn decision(report: &Report) -> &str {
+    let decided = report.facts.iter().find(|fact| fact.label == "Decision");
+    &decided
+        .unwrap_or_else(|| panic!("no decision: {report:#?}"))
+        .value
+}
+
+#[tokio::test]
+async fn a_hotfix_gets_what_is_known_of_the_version_that_it_mends() {
+    let bench = Bench::new();
+    bench.fleet.add_running(&workload(), &["v1"], 4);
+    assert_eq!(bench.deploy(to("v1", "rolling")).await.0, TaskStatus::Completed);
+    let id = bench.enqueue(
+        "rollback",
+        json!({"environment": "staging", "reason": "the till is wrong"}),
+    );
+    while bench.world().view(&id).expect("the task").report.is_none() {
+        assert!(bench.turn().await);
+    }
+    let (_, report) = bench.report(&id);
+    let hotfix = bench
+        .world()
+        .view(&report.follow_ons[0].task_id)
+        .expect("the hotfix");
+    assert_eq!(hotfix.payload["reason"], "the till is wrong");
+    assert_eq!(hotfix.payload["evidence"]["commit"], commit("v1").sha);
+}
+
+#[tokio::test]
+async fn each_decision_is_said_with_its_reason() {
+    // Rollback, by itself and by a task.
+    let bench = Bench::new().bad();
+    let (_, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!(
+        decision(&report),
+        "rollback to v1: it served before, and can take the traffic"
+    );
+    let bench = Bench::new();
+    let (_, report) = bench.run("rollback", json!({"environment": "staging"})).await;
+    assert_eq!(decision(&report), "rollback to v0");
+    // Hold, where what is to take the traffic is not there.
+    bench.fleet.remove(&workload(), Side::Stable);
+    let id = bench.enqueue("rollback", json!({"environment": "staging", "version": "v1"}));
+    bench.settle().await;
+    let told = bench.world().told(&id);
+    let held = told.last().expect("it asks");
+    assert_eq!(
+        (held.verdict, decision(held)),
+        (Verdict::Held, "hold: a person decides")
+    );
+    assert!(held.summary.contains("is gone"), "{}", held.summary);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use domain::{TaskId, TaskStatus};
 
-use crate::Cancels;
+use crate::{Cancels, PAUSE_CHANGED};
 
 /// A table with tasks of ours.
 #[async_trait]
@@ -15,6 +15,8 @@ pub trait CancelWorld: Send + Sync {
     async fn status(&self, task: &TaskId) -> Option<TaskStatus>;
     /// The names of the signals that are kept for it.
     async fn signals(&self, task: &TaskId) -> Vec<String>;
+    /// A person pauses it, with a reason, or lets it go on.
+    async fn pause(&self, task: &TaskId, why: Option<&str>);
 }
 
 /// Makes a test of every function of the suite.
@@ -24,7 +26,8 @@ macro_rules! cancels_conformance {
         $crate::cancels_conformance!(@tests $world;
             what_waits_is_asked_to_stop_and_nothing_else_is
             what_is_over_or_unknown_needs_no_asking
-            a_signal_is_kept_for_what_is_not_over);
+            a_signal_is_kept_for_what_is_not_over
+            what_a_person_paused_is_so_until_somebody_lets_it_go_on);
     };
     (@tests $world:expr; $($test:ident)+) => {
         $(
@@ -65,4 +68,26 @@ pub async fn a_signal_is_kept_for_what_is_not_over(world: &dyn CancelWorld) {
     for to in [&over, &unknown] {
         assert!(world.signals(to).await.is_empty(), "{to}");
     }
+}
+
+pub async fn what_a_person_paused_is_so_until_somebody_lets_it_go_on(world: &dyn CancelWorld) {
+    let (task, other) = (world.waiting().await, world.waiting().await);
+    let port = world.port();
+    assert_eq!(port.paused(&task).await, Ok(None));
+    world.pause(&task, Some("the stock is counted")).await;
+    let paused = port.paused(&task).await.expect("is told").expect("is paused");
+    assert_eq!(paused.why.as_deref(), Some("the stock is counted"));
+    assert!(!paused.by.is_empty());
+    assert_eq!(port.paused(&other).await, Ok(None));
+    assert!(
+        world
+            .signals(&task)
+            .await
+            .iter()
+            .any(|name| name == PAUSE_CHANGED)
+    );
+    world.pause(&task, None).await;
+    assert_eq!(port.paused(&task).await, Ok(None));
+    let unknown = TaskId::from("no such task");
+    assert_eq!(port.paused(&unknown).await, Ok(None));
 }

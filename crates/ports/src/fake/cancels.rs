@@ -5,16 +5,18 @@ use async_trait::async_trait;
 use domain::{Result, TaskId};
 
 use super::Faults;
-use crate::Cancels;
+use crate::{Cancels, Paused};
 
 /// By task and name.
 type Signals = dyn Fn(&TaskId, &str) + Send + Sync;
+type Pauses = dyn Fn(&TaskId) -> Option<Paused> + Send + Sync;
 
 /// Hands what is asked to a table in memory.
 #[derive(Clone)]
 pub struct FakeCancels {
     table: Arc<dyn Fn(&TaskId) + Send + Sync>,
     signals: Arc<Signals>,
+    paused: Arc<Pauses>,
     faults: Faults<CancelOp>,
 }
 
@@ -22,17 +24,21 @@ pub struct FakeCancels {
 pub enum CancelOp {
     Cancel,
     Signal,
+    Paused,
 }
 
 impl FakeCancels {
-    /// `table` cancels a task if it is there and not over, `signals` sends it a signal likewise.
+    /// `table` cancels a task if it is there and not over, `signals` sends it a signal likewise, `paused` says whether a person
+    /// paused it.
     pub fn over(
         table: impl Fn(&TaskId) + Send + Sync + 'static,
         signals: impl Fn(&TaskId, &str) + Send + Sync + 'static,
+        paused: impl Fn(&TaskId) -> Option<Paused> + Send + Sync + 'static,
     ) -> Self {
         Self {
             table: Arc::new(table),
             signals: Arc::new(signals),
+            paused: Arc::new(paused),
             faults: Faults::default(),
         }
     }
@@ -64,5 +70,10 @@ impl Cancels for FakeCancels {
             Ok(())
         };
         self.faults.around(CancelOp::Signal, effect).await
+    }
+
+    async fn paused(&self, task: &TaskId) -> Result<Option<Paused>> {
+        let look = || Ok((self.paused)(task));
+        self.faults.around(CancelOp::Paused, look).await
     }
 }

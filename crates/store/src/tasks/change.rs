@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use domain::{Error, ErrorKind, Result, TaskId, TaskStatus};
-use ports::Cancels;
+use ports::{Cancels, Paused};
 use sqlx::PgConnection;
 
 use super::ours::is_ours;
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// The task after its change; where that made it pending, with what holds it back.
-    async fn changed(&self, tx: &mut PgConnection, id: &TaskId) -> Result<TaskRow> {
+    pub(crate) async fn changed(&self, tx: &mut PgConnection, id: &TaskId) -> Result<TaskRow> {
         let mut task = self.task_in(tx, id).await?;
         self.note_held_back(tx, std::slice::from_mut(&mut task)).await?;
         Ok(task)
@@ -211,5 +211,9 @@ impl Cancels for Store {
         Store::signal(self, task, name, &serde_json::Value::Null)
             .await
             .map(|_| ())
+    }
+
+    async fn paused(&self, task: &TaskId) -> Result<Option<Paused>> {
+        self.pause_of(task).await
     }
 }

@@ -61,7 +61,7 @@ pub fn living(subject: &Subject<'_>, limit: usize) -> String {
     })
 }
 
-/// The note that calls a person: what happened and what to do; the living note has the rest.
+/// The note that calls a person: what happened and what to do. The rest stands in the living note, and is not told twice.
 pub fn moment(subject: &Subject<'_>, number: u32, living_url: Option<&str>, limit: usize) -> String {
     let marker = Marker::new(subject.task, Kind::Moment(number));
     fit(limit, &marker, |room| {
@@ -72,11 +72,16 @@ pub fn moment(subject: &Subject<'_>, number: u32, living_url: Option<&str>, limi
             ..room
         };
         let mut blocks = vec![page::head(report, room), inline(&report.summary, room.text)];
-        blocks.extend(report.evidence.first().map(|e| page::evidence(e, room)));
+        if living_url.is_none() {
+            blocks.extend(report.evidence.first().map(|e| page::evidence(e, room)));
+        }
         blocks.extend(page::next_steps(report, room));
-        blocks.extend(page::follow_ons(report, room));
-        if let Some(url) = living_url {
-            blocks.push(format!("The whole story: {}.", link("this task's comment", url)));
+        match living_url {
+            None => blocks.extend(page::follow_ons(report, room)),
+            Some(url) => blocks.push(format!(
+                "The whole story, with facts, evidence and history: {}.",
+                link("this task's comment", url)
+            )),
         }
         blocks.push(page::footer(subject));
         blocks

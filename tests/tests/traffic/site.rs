@@ -136,10 +136,8 @@ impl Site {
         let of = format!(
             "longshore.task_steps WHERE task_id = '{task}' AND key LIKE 'judge/%' ORDER BY done_at DESC LIMIT 1"
         );
-        let why = self.value(&format!(
-            "SELECT outcome #>> '{{ok,judged,judgement,why}}' FROM {of}"
-        ));
-        (self.time("done_at", &of).await, why.await)
+        let why = format!("SELECT outcome #>> '{{ok,judged,judgement,why}}' FROM {of}");
+        (self.time("done_at", &of).await, self.value(&why).await)
     }
 
     /// When a worker first took it.

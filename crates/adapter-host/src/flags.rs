@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The flags in a file on this host that flagd reads.
 ///
 /// The file is replaced as a whole, so that flagd never reads half of one, and keeps its owner and mode. Workers keep out of
-/// each other's way by a lock on the folder; between our look and our change somebody else's may get lost.
+/// each other's way by a lock on the folder; what an editor writes between our look and our change, a moment later, is lost.
 #[derive(Clone, Debug)]
 pub struct FlagFile {
     path: PathBuf,
@@ -33,7 +33,32 @@ impl FlagFile {
         flagd::check(&text, &self.name())?;
         let folder = folder(&path);
         rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
-            .map_err(|error| broken("write to", folder, &error.into()))
+            .map_err(|error| broken("write to", folder, &error.into()))?;
+        self.ours(&path, folder)
+            .map_err(|error| broken("look at", &path, &error))?
+    }
+
+    /// Only root gives a file away: what is not ours could not be replaced by one of the same owner.
+    fn ours(&self, path: &Path, folder: &Path) -> io::Result<Result<()>> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let (file, folder) = (fs::metadata(path)?, fs::metadata(folder)?);
+        let hands_on = folder.mode() & 0o2000 != 0;
+        let own = rustix::process::geteuid().as_raw();
+        let group = match hands_on {
+            true => folder.gid(),
+            false => rustix::process::getegid().as_raw(),
+        };
+        if own == 0 || (file.uid(), file.gid()) == (own, group) {
+            return Ok(Ok(()));
+        }
+        let what = format!(
+            "{} belongs to another user or group, and longshore could not keep that so",
+            self.name()
+        );
+        Ok(Err(Error::denied(what).next(
+            "Give it to longshore's user; for another group, give the folder that group and `chmod g+s`",
+        )))
     }
 
     fn name(&self) -> String {
@@ -65,7 +90,13 @@ impl FlagStore for FlagFile {
     async fn set(&self, at: &FlagRef, percent: u32, seen: &Mark, _: &Idem) -> Result<Flag> {
         let (path, _) = self.text()?;
         let _lock = lock(folder(&path)).await?;
-        let text = fs::read_to_string(&path).map_err(|error| broken("read", &path, &error))?;
+        let (now, text) = self.text()?;
+        if now != path {
+            return Err(Error::unavailable(format!(
+                "{} was replaced just now",
+                self.name()
+            )));
+        }
         let text = match flagd::change(&text, at, &self.name(), percent, seen)? {
             None => text,
             Some(changed) => {

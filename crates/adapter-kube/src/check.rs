@@ -41,20 +41,27 @@ impl Connection {
             .to_owned();
         let mut missing = Vec::new();
         for (verb, group, resource) in NEEDED {
-            if !self.may(namespace, verb, group, resource).await? {
+            if !self.may(verb, group, resource, namespace, None).await? {
                 missing.push(format!("may not {verb} {resource} in {namespace}"));
             }
         }
         Ok(Checked { version, missing })
     }
 
-    /// Whether we may do that there.
-    pub(crate) async fn may(&self, namespace: &str, verb: &str, group: &str, resource: &str) -> Result<bool> {
+    /// Whether we may do that in a namespace: to one object there, or to each of its kind.
+    pub(crate) async fn may(
+        &self,
+        verb: &str,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: Option<&str>,
+    ) -> Result<bool> {
         let question = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": {
-                "namespace": namespace, "verb": verb, "group": group, "resource": resource,
+                "namespace": namespace, "verb": verb, "group": group, "resource": resource, "name": name,
             } },
         });
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";

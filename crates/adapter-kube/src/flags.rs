@@ -41,14 +41,12 @@ impl KubeFlags {
     pub async fn check(&self) -> Result<()> {
         let sight = self.look().await?;
         flagd::check(&sight.text, &self.whose(&sight))?;
-        if self
-            .connection
-            .may(&self.name.namespace, "patch", "", "configmaps")
-            .await?
-        {
+        let (namespace, name) = (&self.name.namespace, Some(self.name.name.as_str()));
+        let may = self.connection.may("patch", "", "configmaps", namespace, name);
+        if may.await? {
             return Ok(());
         }
-        let what = format!("longshore may not patch configmaps in {}", self.name.namespace);
+        let what = format!("longshore may not patch the ConfigMap {}", self.name);
         Err(Error::denied(what).next("Grant it: docs/kubernetes.md shows the Role that longshore needs"))
     }
 

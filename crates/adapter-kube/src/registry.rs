@@ -51,6 +51,13 @@ impl Registries {
         })
     }
 
+    /// Whether it is of a registry that was told to us.
+    pub(crate) fn know(&self, image: &str) -> bool {
+        image
+            .parse::<Reference>()
+            .is_ok_and(|reference| self.by_host.contains_key(reference.registry()))
+    }
+
     /// An error when its registry says that there is no such image, or cannot say.
     pub async fn has(&self, image: &str) -> Result<()> {
         let Ok(reference) = image.parse::<Reference>() else {
@@ -195,7 +202,15 @@ impl Registry {
                 _ => Error::rejected(format!("the registry {host} answered with {code}")),
             },
             OciDistributionError::UnauthorizedError { .. } => denied(),
-            OciDistributionError::AuthenticationFailure(_) => denied().because(error),
+            // All that is known of the answer of who hands out tokens is its text.
+            OciDistributionError::AuthenticationFailure(text) => {
+                let says = |word: &str| text.contains(word);
+                match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+                    _ if says("TOOMANYREQUESTS") => busy(),
+                    Ok(_) if !says("UNAVAILABLE") && !says("UNKNOWN") => denied().because(error),
+                    _ => Error::unavailable(format!("the registry {host} hands out no token")).because(error),
+                }
+            }
             OciDistributionError::RequestError(request) => {
                 // What is above it names the address, which we have said.
                 let why = request.source().unwrap_or(request);

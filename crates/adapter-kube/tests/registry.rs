@@ -171,4 +171,15 @@ async fn a_registry_with_tokens_is_asked_with_one_and_its_trouble_is_told() {
         assert_eq!(error.kind, kind, "{fault:?}: {error}");
         peer.clear_faults();
     }
+    // Who hands out the tokens may be in trouble by itself.
+    for (fault, kind) in [
+        (Fault::Status(503), ErrorKind::Unavailable),
+        (Fault::Hang, ErrorKind::Unavailable),
+    ] {
+        let fresh = with(Some((Registry::USER, Registry::PASSWORD)));
+        peer.fault(&When::on("GET", "/token"), &fault);
+        let error = fresh.has(&image).await.expect_err("gets no token");
+        assert_eq!(error.kind, kind, "{fault:?}: {error}");
+        peer.clear_faults();
+    }
 }

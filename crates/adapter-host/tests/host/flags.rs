@@ -67,6 +67,13 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // Of a folder that is closed nothing can be removed.
+        _ = fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755));
+    }
+}
+
 #[async_trait]
 impl FlagWorld for World {
     fn port(&self) -> &dyn FlagStore {

@@ -260,10 +260,12 @@ impl Fleet for KubeFleet {
             ))
             .next("Name a tag (v1.4.2), a digest (sha256:…) or a whole image (registry.example/shop:v1.4.2)")
         })?;
-        // The way back must not wait for a registry.
-        let ran = self.revisions(at).await?;
-        if !ran.iter().any(|revision| revision.version == image) {
-            self.registries.has(&image).await?;
+        if self.registries.know(&image) {
+            // The way back must not wait for a registry.
+            let ran = self.revisions(at).await?;
+            if !ran.iter().any(|revision| revision.version == image) {
+                self.registries.has(&image).await?;
+            }
         }
         Ok(image)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use adapter_host::{HaproxyRouter, HostConfig};
 use adapter_kube::{Connection, KubeConfig};
 use chrono::Utc;
-use domain::Error;
+use domain::{Error, ErrorKind};
 use ports::{Granularity, MetricQuery, MetricQuestion, RouteRef, TrafficRouter, Window};
 
 use super::Findings;
@@ -45,6 +45,12 @@ async fn registries(settings: &Settings, found: &mut Findings) {
     for registry in settings.registries.values() {
         match all.check(&registry.host).await {
             Ok(()) => found.ok("registries", format!("{} answers", registry.host)),
+            // Many tell nobody unknown whether an image is there.
+            Err(error) if error.kind == ErrorKind::Denied && registry.username.is_none() => found.warn(
+                "registries",
+                &format!("{} answers, and may want a login", registry.host),
+                "Give `username` and `password` where its images are not for everybody",
+            ),
             Err(error) => found.error("registries", &error, "Are its address and login right?"),
         }
     }

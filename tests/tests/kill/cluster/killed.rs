@@ -88,5 +88,5 @@ async fn as_if_nothing_had_happened(cluster: &Cluster, router: Router, replicas:
     );
     assert_eq!(came, expected);
     assert_eq!(site.foreign().await, foreign);
-    assert!(site.runs("v2").await, "{:#?}", site.pods().await);
+    site.until_all_run("v2", &last).await;
 }

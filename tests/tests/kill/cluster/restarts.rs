@@ -45,6 +45,6 @@ pub async fn a_rollout_over_restarts_of_the_api_server(mut cluster: Cluster) {
         1,
         "{made:#?}"
     );
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }

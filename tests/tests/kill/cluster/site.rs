@@ -137,6 +137,15 @@ impl Site {
         stage.result(task).await
     }
 
+    /// What was taken away is cleared away a moment after it.
+    pub async fn until_all_run(&self, version: &str, worker: &Process) {
+        self.stage
+            .until(&format!("{version} runs and nothing else"), worker, || async {
+                self.runs(version).await
+            })
+            .await;
+    }
+
     /// The task asks a person for something of that name, and is told of; answers what it waits for.
     pub async fn until_asked(&self, task: &str, worker: &Process, what: &str) -> String {
         let stage = &self.stage;

@@ -31,7 +31,7 @@ async fn rolling_goes_out_and_comes_back_from_what_does_not_run(cluster: Arc<Clu
     let task = site.deploy("v2", "rolling", Value::Null).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.writes(&cluster).len(), 1, "{:#?}", site.writes(&cluster));
     let mut after = site.object(&site.deployments(), "checkout").await;
     let changed = &mut after["spec"]["template"]["spec"]["containers"][1]["image"];
@@ -44,7 +44,7 @@ async fn rolling_goes_out_and_comes_back_from_what_does_not_run(cluster: Arc<Clu
     assert_eq!(after["metadata"]["annotations"]["example.com/owner"], "ada");
 
     for (version, said) in [
-        ("crash", "started again 3 times"),
+        ("crash", "CrashLoopBackOff"),
         ("bad", "ImagePullBackOff"),
         ("unready", "nothing has changed for 3s"),
     ] {
@@ -52,7 +52,7 @@ async fn rolling_goes_out_and_comes_back_from_what_does_not_run(cluster: Arc<Clu
         let result = site.until_over(&task, &worker).await;
         assert_eq!(result["verdict"], "rolled_back", "{version}: {result:#}");
         assert!(result.to_string().contains(said), "{version}: {result:#}");
-        assert!(site.runs("v2").await, "{version}: {:#?}", site.pods().await);
+        site.until_all_run("v2", &worker).await;
     }
     let sets = site.path("apis/apps/v1", "replicasets");
     let sets = site
@@ -134,7 +134,7 @@ async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster
     let task = site.deploy("v2", "blue_green", Value::Null).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.switches(&cluster), ["candidate", "stable"]);
 
     let task = site.deploy("unready", "blue_green", Value::Null).await;
@@ -150,12 +150,12 @@ async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster
     way_back_from_judging("blue-green by a Service's selector", &site, &task).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "rolled_back", "{result:#}");
-    assert!(result.to_string().contains("started again 8 times"), "{result:#}");
+    assert!(result.to_string().contains("started again"), "{result:#}");
     assert_eq!(
         site.switches(&cluster),
         ["candidate", "stable", "candidate", "stable"]
     );
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }
 
@@ -167,7 +167,7 @@ async fn a_canary_by_replicas_is_promoted_or_taken_back(cluster: Arc<Cluster>) {
     let task = site.deploy("v2", "canary", Value::Null).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
 
     let task = site.deploy("v3", "canary", Value::Null).await;
     crashes_once_it_has(&site, &worker, 25).await;
@@ -179,8 +179,8 @@ async fn a_canary_by_replicas_is_promoted_or_taken_back(cluster: Arc<Cluster>) {
     let task = site.deploy("crash", "canary", Value::Null).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "rolled_back", "{result:#}");
-    assert!(result.to_string().contains("started again 3 times"), "{result:#}");
-    assert!(site.runs("v2").await);
+    assert!(result.to_string().contains("CrashLoopBackOff"), "{result:#}");
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }
 
@@ -192,7 +192,7 @@ async fn a_canary_by_annotations_is_promoted_or_taken_back(cluster: Arc<Cluster>
     let task = site.deploy("v2", "canary", Value::Null).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.weights(&cluster), ["20", "50", "100", "0"]);
 
     let task = site.deploy("v3", "canary", Value::Null).await;
@@ -223,7 +223,7 @@ async fn a_canary_by_annotations_is_promoted_or_taken_back(cluster: Arc<Cluster>
     way_back("rollback after a finished canary", &site, &asked).await;
     let result = site.until_over(&rollback, &worker).await;
     assert_eq!(result["verdict"], "rolled_back", "{result:#}");
-    assert!(site.runs("v1").await);
+    site.until_all_run("v1", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }
 

@@ -38,9 +38,6 @@ async fn who_writes_without_end_hinders_nothing_and_loses_nothing(cluster: Arc<C
                     json!({ "metadata": { "annotations": { "example.com/beat": beat.to_string() } } });
                 site.by_hand(&site.ingresses(), "web-candidate", &change).await;
                 site.by_hand(&site.services(), "checkout", &change).await;
-                // A field of the wish that nobody else decides, so that the generation moves as well.
-                change["spec"] = json!({ "revisionHistoryLimit": 10 + beat % 2 });
-                site.by_hand(&site.deployments(), "checkout", &change).await;
                 if !site
                     .object(&site.deployments(), "checkout-candidate")
                     .await
@@ -49,6 +46,9 @@ async fn who_writes_without_end_hinders_nothing_and_loses_nothing(cluster: Arc<C
                     site.try_by_hand(&site.deployments(), "checkout-candidate", &change)
                         .await;
                 }
+                // A field that no version has, so that the generation moves as well now and then.
+                change["spec"] = json!({ "revisionHistoryLimit": 10 + beat / 16 % 2 });
+                site.by_hand(&site.deployments(), "checkout", &change).await;
             }
         }
     });
@@ -74,8 +74,8 @@ async fn who_writes_without_end_hinders_nothing_and_loses_nothing(cluster: Arc<C
         assert_eq!(annotations["example.com/owner"], "ada", "{name}");
     }
     let limit = &site.object(&site.deployments(), "checkout").await["spec"]["revisionHistoryLimit"];
-    assert_eq!(*limit, json!(10 + beats % 2));
-    assert!(site.runs("v2").await);
+    assert_eq!(*limit, json!(10 + beats / 16 % 2));
+    site.until_all_run("v2", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }
 
@@ -146,7 +146,7 @@ async fn a_weight_that_is_set_by_hand_is_held_and_gone_on_from_on_a_yes(cluster:
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "succeeded", "{result:#}");
     assert_eq!(site.weights(&cluster), ["20", "50", "100", "0"]);
-    assert!(site.runs("v2").await);
+    site.until_all_run("v2", &worker).await;
 }
 
 async fn a_version_that_is_set_by_hand_while_replicas_come_up_is_held(cluster: Arc<Cluster>) {
@@ -213,7 +213,7 @@ async fn a_roll_out_that_is_paused_by_hand_is_held_and_resumed_on_a_yes(cluster:
     let resumes = |write: &&String| write.contains(r#"{"op":"remove","path":"/spec/paused"}"#);
     let writes = site.writes(&cluster);
     assert_eq!(writes.iter().filter(resumes).count(), 1, "{writes:#?}");
-    assert!(site.runs("v1").await);
+    site.until_all_run("v1", &worker).await;
 }
 
 async fn a_workload_that_is_deleted_by_hand_is_held(cluster: Arc<Cluster>) {
@@ -226,13 +226,6 @@ async fn a_workload_that_is_deleted_by_hand_is_held(cluster: Arc<Cluster>) {
     site.answer("reject", &task, &asked).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "failed", "{result:#}");
-
-    // What is half out is taken back by a rollback.
-    let rollback = site.roll_back().await;
-    let result = site.until_over(&rollback, &worker).await;
-    assert_eq!(result["verdict"], "rolled_back", "{result:#}");
-    assert_eq!(site.candidates_share().await, 0);
-    assert!(site.runs("v1").await);
 }
 
 async fn a_right_that_is_missing_is_named_and_what_was_begun_is_taken_back(cluster: Arc<Cluster>) {
@@ -248,14 +241,13 @@ async fn a_right_that_is_missing_is_named_and_what_was_begun_is_taken_back(clust
         said.contains("cannot patch resource") && said.contains("ingresses"),
         "the cluster's own words: {said}"
     );
-    assert!(result.to_string().contains("docs/kubernetes.md"), "{result:#}");
     let made: Vec<_> = site
         .writes(&cluster)
         .iter()
         .map(|write| write[..6].to_owned())
         .collect();
     assert_eq!(made, ["create", "delete"]);
-    assert!(site.runs("v1").await);
+    site.until_all_run("v1", &worker).await;
     assert_eq!(site.foreign().await, foreign);
 }
 

@@ -306,6 +306,9 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
             link: None,
         });
     }
+    report
+        .next_steps
+        .extend(cause.error().and_then(|error| error.next.clone()));
     report = report.next_step(match verdict {
         Verdict::Cancelled => "Deploy it again when it is wanted".to_owned(),
         _ => format!("Find out why {} failed before it is deployed again", plan.version),

@@ -145,6 +145,17 @@ pub(crate) fn aim(wanted: Option<&str>, look: &Look, newest_first: &[Deployment]
     if let Some(beside) = beside {
         return aim(stable, format!("it serves beside {beside}, which is half out"));
     }
+    if look.by_router() && look.share().part > 0 && stable.is_some() {
+        return Aim {
+            version: stable,
+            bad: None,
+            why: format!(
+                "it serves, and {} % of the traffic goes to a candidate that is gone",
+                short(look.share().percent())
+            ),
+            stops: None,
+        };
+    }
     let others = newest_first
         .iter()
         .filter(|known| Some(&known.what.version) != stable.as_ref());

@@ -72,6 +72,16 @@ fn what_is_half_out_is_what_is_rolled_back() {
 }
 
 #[test]
+fn a_share_that_nothing_stands_behind_goes_back_to_what_serves() {
+    let gone = look(Some(group("v1", 4)), None, 20);
+    let left = known("b", "v2", Some(DeploymentOutcome::Failed));
+    let aim = aim(None, &gone, &[left, good("a", "v1")]);
+    assert_eq!((aim.version.as_deref(), aim.bad), (Some("v1"), None));
+    let acts = toward(&gone, "v1", "shop").expect("can be done");
+    assert!(matches!(acts[..], [Act::Weight { percent: 0, .. }]), "{acts:?}");
+}
+
+#[test]
 fn what_only_looks_at_a_version_that_is_there_says_nothing_of_the_one_before() {
     let now = look(Some(group("v2", 4)), None, 0);
     let mut there = known("c", "v2", None);

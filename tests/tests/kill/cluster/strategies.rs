@@ -24,7 +24,7 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
 }
 
 async fn rolling_goes_out_and_comes_back_from_what_does_not_run(cluster: Arc<Cluster>) {
-    let settings = json!({ "progress_deadline": "3s" });
+    let settings = json!({ "progress_deadline": "8s" });
     let site = Site::start(&cluster, Router::Replicas, 2, settings).await;
     let (foreign, worker) = (site.foreign().await, site.worker());
     let before = site.object(&site.deployments(), "checkout").await;
@@ -46,7 +46,7 @@ async fn rolling_goes_out_and_comes_back_from_what_does_not_run(cluster: Arc<Clu
     for (version, said) in [
         ("crash", "CrashLoopBackOff"),
         ("bad", "ImagePullBackOff"),
-        ("unready", "nothing has changed for 3s"),
+        ("unready", "nothing has changed for 8s"),
     ] {
         let task = site.deploy(version, "rolling", Value::Null).await;
         let result = site.until_over(&task, &worker).await;
@@ -128,7 +128,7 @@ async fn what_cannot_be_deployed_touches_nothing(cluster: Arc<Cluster>) {
 }
 
 async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster>) {
-    let settings = json!({ "progress_deadline": "3s", "blue_green": { "keep_warm": "1s" } });
+    let settings = json!({ "progress_deadline": "8s", "blue_green": { "keep_warm": "1s" } });
     let site = Site::start(&cluster, Router::Selector, 2, settings).await;
     let (foreign, worker) = (site.foreign().await, site.worker());
     let task = site.deploy("v2", "blue_green", Value::Null).await;
@@ -143,7 +143,7 @@ async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster
     assert_eq!(site.switches(&cluster).len(), 2, "it was never switched to");
 
     let task = site
-        .deploy("v3", "blue_green", json!({ "keep_warm": "3s" }))
+        .deploy("v3", "blue_green", json!({ "keep_warm": "8s" }))
         .await;
     crashes_once_it_has(&site, &worker, 100).await;
     site.until_it_is("v2", &worker).await;
@@ -160,8 +160,8 @@ async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster
 }
 
 async fn a_canary_by_replicas_is_promoted_or_taken_back(cluster: Arc<Cluster>) {
-    let steps = json!([{ "set_weight": 25 }, { "pause": "2s" }, { "analyse": {} }]);
-    let settings = json!({ "canary": { "steps": steps }, "progress_deadline": "3s" });
+    let steps = json!([{ "set_weight": 25 }, { "pause": "8s" }, { "analyse": {} }]);
+    let settings = json!({ "canary": { "steps": steps }, "progress_deadline": "8s" });
     let site = Site::start(&cluster, Router::Replicas, 4, settings).await;
     let (foreign, worker) = (site.foreign().await, site.worker());
     let task = site.deploy("v2", "canary", Value::Null).await;
@@ -185,8 +185,8 @@ async fn a_canary_by_replicas_is_promoted_or_taken_back(cluster: Arc<Cluster>) {
 }
 
 async fn a_canary_by_annotations_is_promoted_or_taken_back(cluster: Arc<Cluster>) {
-    let steps = json!([{ "set_weight": 20 }, { "pause": "2s" }, { "analyse": {} }, { "set_weight": 50 }]);
-    let settings = json!({ "canary": { "steps": steps }, "progress_deadline": "3s" });
+    let steps = json!([{ "set_weight": 20 }, { "pause": "8s" }, { "analyse": {} }, { "set_weight": 50 }]);
+    let settings = json!({ "canary": { "steps": steps }, "progress_deadline": "8s" });
     let site = Site::start(&cluster, Router::Ingress, 2, settings).await;
     let (foreign, worker) = (site.foreign().await, site.worker());
     let task = site.deploy("v2", "canary", Value::Null).await;

@@ -226,6 +226,13 @@ async fn a_workload_that_is_deleted_by_hand_is_held(cluster: Arc<Cluster>) {
     site.answer("reject", &task, &asked).await;
     let result = site.until_over(&task, &worker).await;
     assert_eq!(result["verdict"], "failed", "{result:#}");
+
+    // The share that nobody answers goes back to what serves.
+    let rollback = site.roll_back().await;
+    let result = site.until_over(&rollback, &worker).await;
+    assert_eq!(result["verdict"], "rolled_back", "{result:#}");
+    assert_eq!(site.candidates_share().await, 0);
+    site.until_all_run("v1", &worker).await;
 }
 
 async fn a_right_that_is_missing_is_named_and_what_was_begun_is_taken_back(cluster: Arc<Cluster>) {
@@ -241,6 +248,7 @@ async fn a_right_that_is_missing_is_named_and_what_was_begun_is_taken_back(clust
         said.contains("cannot patch resource") && said.contains("ingresses"),
         "the cluster's own words: {said}"
     );
+    assert!(result.to_string().contains("docs/kubernetes.md"), "{result:#}");
     let made: Vec<_> = site
         .writes(&cluster)
         .iter()

@@ -3,7 +3,7 @@
 
 use durable::memory::World;
 use ports::JobStatus;
-use ports::fake::Answer;
+use ports::fake::{Answer, Behaviour};
 use serde_json::{Value, json};
 use testkit::{Findings, Matrix, Scene};
 
@@ -295,9 +295,16 @@ async fn a_pause_between_two_steps() {
 async fn a_pause_in_the_middle_of_a_rolling_update() {
     let paused = || {
         let bench = Bench::new();
-        bench.fleet.add_version("v2", ports::fake::Behaviour::Slow(3));
-        let began = |done: &[String]| done.iter().any(|step| step.contains("roll-out/"));
-        bench.pause(move |done| began(done) && !done.iter().any(|step| step.contains("stands-still")));
+        // Its replicas are not ready before it was let go on, however often they are looked at.
+        let (fleet, slow) = (bench.fleet.clone(), Behaviour::Slow(u32::MAX));
+        fleet.add_version("v2", slow);
+        bench.pause(move |done| {
+            let has = |word: &str| done.iter().any(|step| step.contains(word));
+            if has("stands-still") {
+                fleet.add_version("v2", Behaviour::Healthy);
+            }
+            has("roll-out/") && !has("stands-still")
+        });
         bench
     };
     let mut staged = Staged::of(paused, to("v2", "rolling"));

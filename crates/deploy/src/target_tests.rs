@@ -77,7 +77,7 @@ fn a_share_that_nothing_stands_behind_goes_back_to_what_serves() {
     let left = known("b", "v2", Some(DeploymentOutcome::Failed));
     let aim = aim(None, &gone, &[left, good("a", "v1")]);
     assert_eq!((aim.version.as_deref(), aim.bad), (Some("v1"), None));
-    let acts = toward(&gone, "v1", "shop").expect("can be done");
+    let acts = toward(&gone, "v1", &environment()).expect("can be done");
     assert!(matches!(acts[..], [Act::Weight { percent: 0, .. }]), "{acts:?}");
 }
 

@@ -179,6 +179,7 @@ async fn what_runs_outlives_its_worker(of: As) {
         line.starts_with("ok ") && line.contains("web: versions run as units of systemd"),
         "{line}"
     );
+    assert!(!looked.contains("no unit"), "{looked}");
 }
 
 #[tokio::test]

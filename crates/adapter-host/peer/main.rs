@@ -12,13 +12,13 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["keep", test, folder] => {
+        ["keep", test, "--begun-by", by, folder] => {
             end_with(test);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder))) {
+            if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder), Some(by.to_owned()))) {
                 eprintln!("{error}");
                 std::process::exit(1);
             }
@@ -60,7 +60,9 @@ fn main() {
                 std::thread::spawn(move || _ = answer(&stream, &version));
             }
         }
-        _ => panic!("keep TEST FOLDER, work TEST CONFIG RUNTIME-DIR, or serve TEST PORT VERSION"),
+        _ => panic!(
+            "keep TEST --begun-by WHO FOLDER, work TEST CONFIG RUNTIME-DIR, or serve TEST PORT VERSION"
+        ),
     }
 }
 

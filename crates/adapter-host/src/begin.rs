@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::config::KeeperCommand;
 use crate::files::Folder;
-use crate::systemd::{Systemd, Unit, unit_name};
+use crate::systemd::{Systemd, Unit, begun_by, unit_name};
 
 /// As long may a unit of the same name take to end, or systemd to start it again itself.
 const BEFORE: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ pub(crate) async fn alone(keeper: &KeeperCommand, folder: &Folder) -> Result<()>
         .arg(folder.keeper_log())
         .arg(&keeper.program)
         .args(&keeper.args)
+        .args(["--begun-by", &begun_by(None)])
         .arg(folder.path())
         // Our environment holds secrets that no replica should get.
         .env_clear()
@@ -47,20 +48,21 @@ pub(crate) async fn as_unit(
     folder: &Folder,
     workload: &str,
 ) -> Result<()> {
-    const SAY_IT_THERE: &str = r#"log=$1; shift; exec "$@" >>"$log" 2>&1"#;
-    let mut command = ["/bin/sh", "-c", SAY_IT_THERE, "longshore-keeper"]
-        .map(str::to_owned)
-        .to_vec();
-    command.push(folder.keeper_log().to_string_lossy().into_owned());
-    command.push(keeper.program.to_string_lossy().into_owned());
+    let mut command = vec![keeper.program.to_string_lossy().into_owned()];
     command.extend(keeper.args.iter().cloned());
+    // Systemd starts it again with the same words, whatever the setting is then.
+    command.extend(["--begun-by".to_owned(), begun_by(Some(systemd))]);
     command.push(folder.path().to_string_lossy().into_owned());
     let unit = Unit {
-        name: &unit_name(workload, "keeper", folder.path()),
+        name: &unit_name(workload, &["keeper"], folder.path()),
         description: format!("longshore: keeps {workload}"),
-        properties: vec!["Restart=on-failure".to_owned()],
+        properties: vec![
+            "Restart=on-failure".to_owned(),
+            // No shell's `>>`: a daemon-reload makes other words of a transient unit's script.
+            format!("StandardOutput=append:{}", folder.keeper_log().display()),
+        ],
         folder: "/".as_ref(),
-        env: &[],
+        env: None,
         command,
     };
     let deadline = Instant::now() + BEFORE;

@@ -94,8 +94,8 @@ pub enum Ready {
     Http { path: String },
 }
 
-/// The program that keeps a workload's processes when it is given the workload's folder as its last argument:
-/// something that calls [`keep`](crate::keep).
+/// The program that keeps a workload's processes when it is given `--begun-by`, a word, and the workload's folder as its last
+/// arguments: something that calls [`keep`](crate::keep) with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeeperCommand {
     pub program: PathBuf,
@@ -212,6 +212,26 @@ pub(crate) fn check_span(key: &str, span: Span, may_be_none: bool) -> Result<()>
     Ok(())
 }
 
+/// Shells drop other names without a word, and systemd does so with the whole variable.
+fn check_variable(name: &str, value: &str) -> Result<()> {
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty();
+    if !is_name {
+        return Err(
+            Error::invalid(format!("`env` names {name:?}, which is no name of a variable"))
+                .next("A name is of letters from a to z, digits and `_`, and does not begin with a digit"),
+        );
+    }
+    if value.chars().any(|c| c.is_ascii_control() && !"\n\t".contains(c)) {
+        return Err(
+            Error::invalid(format!("the value of {name} in `env` holds a control character"))
+                .next("Write it without; ends of lines and tabs may stand there"),
+        );
+    }
+    Ok(())
+}
+
 impl WorkloadConfig {
     fn check(&self, has_haproxy: bool) -> Result<()> {
         let wrong = |what: &str| Err(Error::invalid(what));
@@ -225,6 +245,9 @@ impl WorkloadConfig {
             return wrong("`ports` is not a first and a last port");
         }
         self.ip()?;
+        for (name, value) in &self.env {
+            check_variable(name, value)?;
+        }
         for (key, span, may_be_none) in [
             ("ready_interval", self.ready_interval, false),
             ("drain_limit", self.drain_limit, true),

@@ -46,9 +46,23 @@ impl Folder {
         self.0.join("keeper.log")
     }
 
+    /// Who keeps it, or did last.
+    pub(crate) fn keeper(&self) -> Option<i32> {
+        fs::read_to_string(self.0.join("keeper.lock")).ok()?.parse().ok()
+    }
+
     /// Where a process writes down who it is.
     pub(crate) fn run(&self, run: u64) -> PathBuf {
         self.0.join("runs").join(run.to_string())
+    }
+
+    /// Forgets a run that is over. A script of it that comes late finds no folder, not even half of one.
+    pub(crate) fn forget(&self, run: u64) {
+        let gone = self.0.join("runs").join("gone");
+        // Of a keeper that was killed here.
+        _ = fs::remove_dir_all(&gone);
+        _ = fs::rename(self.run(run), &gone);
+        _ = fs::remove_dir_all(&gone);
     }
 
     /// What replicas of a version said.
@@ -213,6 +227,21 @@ mod tests {
             "{folders:?}"
         );
         assert!(folders.contains("shop%2fcheckout"));
+    }
+
+    #[test]
+    fn nobody_claims_a_run_that_is_forgotten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::new(dir.path());
+        folder.make().expect("makes");
+        // What a keeper left that was killed while it forgot another.
+        fs::create_dir_all(dir.path().join("runs/gone/claimed")).expect("makes");
+        fs::create_dir_all(folder.run(7).join("claimed")).expect("makes");
+        folder.forget(7);
+        folder.forget(8);
+        assert!(fs::create_dir(folder.run(7).join("claimed")).is_err());
+        let left = fs::read_dir(dir.path().join("runs")).expect("lists");
+        assert_eq!(left.count(), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod haproxy;
 mod keeper;
 mod logs;
 mod status;
+mod supervision;
 mod systemd;
 mod wishes;
 
@@ -23,4 +24,5 @@ pub use flags::FlagFile;
 pub use fleet::HostFleet;
 pub use haproxy::{Address, HaproxyConfig, HaproxyRouter};
 pub use keeper::keep;
-pub use systemd::{Supervision, runtime_dir};
+pub use supervision::Supervision;
+pub use systemd::runtime_dir;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::config::{HostConfig, Supervisor};
+use crate::config::Supervisor;
 use crate::wishes::sum;
 
 /// Who starts processes, and ends what they leave behind.
@@ -31,29 +31,31 @@ pub(crate) struct Unit<'a> {
     pub(crate) description: String,
     pub(crate) properties: Vec<String>,
     pub(crate) folder: &'a Path,
-    pub(crate) env: &'a [(String, String)],
+    /// What [`environment`] made, in a file that nobody else can read.
+    pub(crate) env: Option<&'a Path>,
     /// Taken by the word: nothing in it is filled in.
     pub(crate) command: Vec<String>,
-}
-
-/// What keeps the processes of a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Supervision {
-    /// In words.
-    pub by: String,
-    /// Why it may not be what somebody wants, and what to do about it.
-    pub warning: Option<(String, String)>,
 }
 
 /// Where what we run finds its programs.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A folder where systemd is the machine's first process: sd_booted(3).
-const BOOTED: &str = "/run/systemd/system";
-const SLICE: &str = "longshore.slice";
+pub(crate) const BOOTED: &str = "/run/systemd/system";
+pub(crate) const SLICE: &str = "longshore.slice";
+/// What units and their files are to nobody but their user, as what the worker makes is.
+const UMASK: &str = "--property=UMask=0077";
+/// How it says that nobody is there, or that we may not.
+const NOT_LET_IN: [&str; 5] = [
+    "failed to connect",
+    "bus connection",
+    "access denied",
+    "permission denied",
+    "authentication required",
+];
 /// It answers in some hundredths of a second.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest name of a unit is 255.
+/// The longest name of a unit is 255, and of its parts a workload and a version are long.
 const PART: usize = 80;
 
 /// Where systemd puts the runtime folder of our user.
@@ -61,8 +63,9 @@ pub fn runtime_dir() -> PathBuf {
     PathBuf::from(format!("/run/user/{}", geteuid().as_raw()))
 }
 
-/// The name of a unit of a workload: for people, and nobody else's. What may not stand in such a name is a `-` there.
-pub(crate) fn unit_name(workload: &str, what: &str, folder: &Path) -> String {
+/// The name of a unit of a workload: for people, and nobody else's. What may not stand in such a name is a `-` there; of
+/// what is too long the end is left out, of each part by itself.
+pub(crate) fn unit_name(workload: &str, what: &[&str], folder: &Path) -> String {
     let part = |text: &str| -> String {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || "_.".contains(c) {
@@ -75,7 +78,42 @@ pub(crate) fn unit_name(workload: &str, what: &str, folder: &Path) -> String {
     };
     // Workloads of one name may stand in several folders, of another worker's too.
     let whose = sum(folder.as_os_str().as_bytes()) >> 32;
-    format!("longshore-{}-{}-{whose:08x}.service", part(workload), part(what))
+    let what: Vec<_> = what.iter().copied().map(part).collect();
+    format!(
+        "longshore-{}-{}-{whose:08x}.service",
+        part(workload),
+        what.join("-")
+    )
+}
+
+/// Text of a file for `EnvironmentFile=`: between quotes all but these stands as it is, ends of lines too.
+pub(crate) fn environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let line = |(name, value): (&str, &str)| {
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("{name}=\"{quoted}\"\n")
+    };
+    variables.into_iter().map(line).collect()
+}
+
+/// A path where systemd takes a pattern.
+fn taken_by_the_letter(path: &Path) -> String {
+    let mut taken = String::new();
+    for c in path.to_string_lossy().chars() {
+        if "*?[\\".contains(c) {
+            taken.push('\\');
+        }
+        taken.push(c);
+    }
+    taken
+}
+
+/// How a keeper is told who begins it.
+pub(crate) fn begun_by(systemd: Option<&Systemd>) -> String {
+    match systemd {
+        None => "process".to_owned(),
+        Some(Systemd::System) => "systemd".to_owned(),
+        Some(Systemd::User(runtime_dir)) => format!("systemd-user:{}", runtime_dir.display()),
+    }
 }
 
 impl Systemd {
@@ -113,9 +151,9 @@ impl Systemd {
             )
             .args(
                 unit.env
-                    .iter()
-                    .map(|(name, value)| format!("--setenv={name}={value}")),
+                    .map(|path| format!("--property=EnvironmentFile={}", taken_by_the_letter(path))),
             )
+            .arg(UMASK)
             .arg("--")
             .args(unit.command.iter().map(|word| word.replace('$', "$$")));
         let started = self.said(run).await;
@@ -131,7 +169,7 @@ impl Systemd {
         Ok(self.said(show).await?.trim() == "loaded")
     }
 
-    async fn version(&self) -> Result<String> {
+    pub(crate) async fn version(&self) -> Result<String> {
         let mut show = self.command("systemctl");
         show.args(["show", "--property=Version", "--value"]);
         Ok(self.said(show).await?.trim().to_owned())
@@ -163,22 +201,36 @@ impl Systemd {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let why = said
+        let lines: Vec<_> = said
             .lines()
-            .next()
-            .map_or_else(|| output.status.to_string(), str::to_owned);
-        let error = Error::unavailable(format!("{whose} refused: {why}"));
-        Err(match self {
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let why = if lines.is_empty() {
+            output.status.to_string()
+        } else {
+            lines.join("; ")
+        };
+        Err(self.refused(&why))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        let error = Error::unavailable(format!("{} refused: {why}", self.whose()));
+        let why = why.to_ascii_lowercase();
+        if !NOT_LET_IN.iter().any(|words| why.contains(words)) {
+            return error;
+        }
+        match self {
             Self::System => error
                 .next("Only root may start units there; other users have `supervisor = \"systemd-user\"`"),
             Self::User(runtime_dir) => error.next(format!(
                 "Does it run (`loginctl enable-linger` for the worker's user), and does the worker see {}?",
                 runtime_dir.display()
             )),
-        })
+        }
     }
 
-    fn whose(&self) -> &'static str {
+    pub(crate) fn whose(&self) -> &'static str {
         match self {
             Self::System => "systemd",
             Self::User(_) => "systemd's manager of this user",
@@ -186,49 +238,9 @@ impl Systemd {
     }
 }
 
-impl HostConfig {
-    /// Who keeps this host's processes, tried out. `runtime_dir` is our user's.
-    pub async fn supervision(&self, runtime_dir: &Path) -> Result<Supervision> {
-        let Some(systemd) = Systemd::of(self.supervisor, runtime_dir) else {
-            let warning = (self.supervisor == Supervisor::Auto && Path::new(BOOTED).is_dir()).then(|| {
-                (
-                    "systemd runs this machine, and our user has no manager of its own: what runs belongs to the worker's unit"
-                        .to_owned(),
-                    "Let one run with `loginctl enable-linger` for the worker's user; or say `supervisor = \"process\"`, and \
-                     KillMode=process in the worker's unit"
-                        .to_owned(),
-                )
-            });
-            return Ok(Supervision {
-                by: "processes of our own".to_owned(),
-                warning,
-            });
-        };
-        let version = systemd.version().await?;
-        let tried = Unit {
-            name: &format!("longshore-doctor-{}.service", std::process::id()),
-            description: "longshore doctor: may units be started?".to_owned(),
-            properties: Vec::new(),
-            folder: Path::new("/"),
-            env: &[],
-            command: vec!["/bin/true".to_owned()],
-        };
-        systemd.start(&tried).await?;
-        Ok(Supervision {
-            by: format!("units of {} {version}", systemd.whose()),
-            warning: systemd.ends_with_the_last_session().await.then(|| {
-                (
-                    "our user's manager, and all that it keeps, ends with the user's last session".to_owned(),
-                    "Let it linger: `loginctl enable-linger` for the worker's user".to_owned(),
-                )
-            }),
-        })
-    }
-}
-
 impl Systemd {
     /// False too where nobody can tell: a manager that no session started.
-    async fn ends_with_the_last_session(&self) -> bool {
+    pub(crate) async fn ends_with_the_last_session(&self) -> bool {
         let Self::User(_) = self else { return false };
         let mut show = Command::new("loginctl");
         show.env_clear().env("PATH", PATH).kill_on_drop(true).args([
@@ -247,17 +259,39 @@ mod tests {
 
     #[test]
     fn a_unit_has_a_name_that_people_know_and_nobody_else_has() {
-        let name = unit_name("shop/checkout", "v1.2+build@7-12", Path::new("/var/lib/a"));
+        let name = unit_name("shop/checkout", &["v1.2+build@7", "12"], Path::new("/var/lib/a"));
         let shown = name
             .strip_prefix("longshore-shop-checkout-v1.2-build-7-12-")
             .expect("reads well");
         assert_eq!(shown.len(), "01234567.service".len(), "{name}");
         assert_ne!(
             name,
-            unit_name("shop/checkout", "v1.2+build@7-12", Path::new("/var/lib/b"))
+            unit_name("shop/checkout", &["v1.2+build@7", "12"], Path::new("/var/lib/b"))
         );
         let long = "v".repeat(300);
-        assert!(unit_name(&long, &long, Path::new("/")).len() < 255);
+        let run = |run: u64| unit_name(&long, &[&long, &run.to_string()], Path::new("/"));
+        assert!(run(u64::MAX).len() <= 255, "{}", run(u64::MAX));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn what_to_do_is_told_of_who_is_not_let_in_alone() {
+        let user = Systemd::User("/run/user/7".into());
+        for why in [
+            "Failed to connect to bus: No such file or directory",
+            "Failed to start transient service unit: Access denied",
+            "Failed to start transient service unit: Interactive authentication required.",
+        ] {
+            let told = user.refused(why).to_string();
+            assert!(
+                told.contains(why) && told.contains("loginctl enable-linger"),
+                "{told}"
+            );
+            let told = Systemd::System.refused(why).to_string();
+            assert!(told.contains("Only root"), "{told}");
+        }
+        let told = user.refused("Unknown assignment: Nonsense=1").to_string();
+        assert!(!told.contains("linger") && told.contains("Nonsense=1"), "{told}");
     }
 
     #[test]

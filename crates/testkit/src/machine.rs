@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(30);
 
-/// It has processes, control groups, `/etc`, `/run`, `/srv`, `/usr/local/bin` and `/var/lib` of its own, the last four empty
-/// at first, and shares the network and all other files. It ends with this value, and with the test however that ends.
+/// It has processes, control groups, `/etc`, `/run`, `/srv`, `/tmp`, `/usr/local/bin`, `/var/lib` and `/var/tmp` of its own, all
+/// but `/etc` empty at first, and shares the network and all other files. It ends with this value, and with the test however that ends.
 pub struct Machine {
     shell: Child,
     dir: tempfile::TempDir,
@@ -131,6 +131,15 @@ const ALONE: &str = r#"
     for own in /run /srv /usr/local/bin /var/lib /etc/systemd; do
         mount -t tmpfs -o mode=755 none "$own"
     done
+    # The test looks into its folder, which is in /tmp as a rule.
+    mkdir /run/machine
+    mount --bind "$dir" /run/machine
+    for own in /tmp /var/tmp; do
+        mount -t tmpfs -o mode=1777 none "$own"
+    done
+    mkdir -p "$dir"
+    mount --move /run/machine "$dir"
+    rmdir /run/machine
     mkdir -p /etc/systemd/system /etc/systemd/user /run/systemd/system /run/user
     for target in basic default exit multi-user shutdown sysinit; do
         printf '[Unit]\nDefaultDependencies=no\n' | tee /etc/systemd/user/$target.target >/etc/systemd/system/$target.target

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Haproxy, end_kept};
+use testkit::{Haproxy, Ports, end_kept};
 
 use crate::bench::LONG;
 use crate::stage::Stage;
@@ -30,7 +30,7 @@ struct Site {
     host: Value,
     folder: tempfile::TempDir,
     /// Keeps the ports for this test alone.
-    _ports: fs::File,
+    _ports: Ports,
 }
 
 impl Site {
@@ -43,7 +43,7 @@ impl Site {
             let manners = json!({ "version": version, "error_every": 0, "answers_in_ms": 1 });
             fs::write(versions.join(version).join("shop.json"), manners.to_string()).expect("its manners");
         }
-        let (ports, first) = ports();
+        let ports = Ports::take();
         let host = json!({
             "state": folder.path().join("state"),
             "supervisor": "process",
@@ -51,7 +51,7 @@ impl Site {
             "workloads": { "shop": {
                 "versions": versions,
                 "command": [binary(), "demo-shop", "{port}"],
-                "ports": [first, first + PORTS - 1],
+                "ports": [ports.first(), ports.last()],
                 "ready": { "check": "http", "path": "/healthz" },
                 "backend": "shop",
             }},
@@ -177,21 +177,6 @@ fn ask(port: u16, kept: Option<Connection>) -> Result<Option<Connection>, String
         return Err(head);
     }
     Ok(keeps.then_some(stream))
-}
-
-const PORTS: u16 = 8;
-
-/// Ports that no other test uses at the same time, below those that the system gives out by itself.
-fn ports() -> (fs::File, u16) {
-    let dir = std::env::temp_dir().join("longshore-test-ports");
-    fs::create_dir_all(&dir).expect("makes a folder");
-    for block in 0..100 {
-        let lock = fs::File::create(dir.join(format!("kill-{block}"))).expect("opens a lock");
-        if lock.try_lock().is_ok() {
-            return (lock, 30_000 + block * PORTS);
-        }
-    }
-    panic!("every block of ports is in use by a test");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

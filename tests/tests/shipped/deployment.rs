@@ -156,8 +156,8 @@ fn with_addition(name: &str) -> String {
 
 /// What is kept is in no unit of the worker's, so that one is confined as it is without hosts.
 #[test]
-fn systemd_accepts_what_hosts_add_to_the_unit_and_that_is_little() {
-    let both = with_addition("hosts.conf");
+fn systemd_accepts_what_units_add_to_the_worker_s_and_that_is_little() {
+    let both = with_addition("units.conf");
     let (_, added) = both.rsplit_once("[Service]\n").unwrap();
     let added: Vec<_> = added.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(
@@ -171,8 +171,8 @@ fn systemd_accepts_what_hosts_add_to_the_unit_and_that_is_little() {
 }
 
 #[test]
-fn systemd_accepts_what_processes_add_to_the_unit() {
-    let both = with_addition("processes.conf");
+fn systemd_accepts_what_hosts_add_to_the_unit() {
+    let both = with_addition("hosts.conf");
     // Of a setting that stands twice the last counts.
     let last = |key: &str| {
         let settings = both.lines().filter_map(|line| line.split_once('='));
@@ -193,7 +193,7 @@ fn systemd_accepts_what_processes_add_to_the_unit() {
             "ProtectSystem=strict makes /tmp read-only",
         ),
         ("RemoveIPC", "no", "shared memory of what runs is removed"),
-        ("ProtectHome", "read-only", "nobody gets from here to hosts.conf"),
+        ("ProtectHome", "read-only", "nobody gets from here to units.conf"),
         ("OOMPolicy", "continue", "one replica's hunger ends the worker"),
         (
             "ProcSubset",

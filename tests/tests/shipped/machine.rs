@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use testkit::Machine;
+use testkit::{Machine, Ports};
 
 use crate::peers::{longshore, root};
 
@@ -61,7 +61,7 @@ echo 'longshore:x:990:' >>/etc/group
 cd /etc/systemd/system
 cp '{unit}' .
 mkdir longshore-worker.service.d
-cat >longshore-worker.service.d/hosts.conf <<'END'
+cat >longshore-worker.service.d/units.conf <<'END'
 {drop_in}
 END
 printf '[Service]\\nStandardError=append:/var/lib/worker.log\\n' >longshore-worker.service.d/log.conf
@@ -87,19 +87,6 @@ chown -R {user}: /var/lib/longshore",
     )
 }
 
-/// Two in a row that nobody has.
-fn free_ports() -> [u16; 2] {
-    loop {
-        let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = held.local_addr().unwrap().port();
-        if let Some(next) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
-            return [port, next];
-        }
-    }
-}
-
 fn ask(port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -113,7 +100,8 @@ fn ask(port: u16) -> std::io::Result<String> {
 
 async fn what_runs_outlives_its_worker(of: As) {
     let database = testkit::postgres::database().await;
-    let ports = free_ports();
+    let taken = Ports::take();
+    let ports = [taken.first(), taken.first() + 1];
     let machine = Machine::start(&setup(&of, database.url(), ports));
     if of.user == "longshore" {
         machine.said(&["systemctl", "start", "user@990.service"]);
@@ -191,13 +179,14 @@ async fn what_runs_outlives_its_worker(of: As) {
         line.starts_with("ok ") && line.contains("web: versions run as units of systemd"),
         "{line}"
     );
+    assert!(!looked.contains("no unit"), "{looked}");
 }
 
 #[tokio::test]
 async fn units_of_its_user_outlive_the_worker_as_it_is_shipped() {
-    let hosts = root().join("deploy/systemd/longshore-worker.service.d/hosts.conf");
+    let units = root().join("deploy/systemd/longshore-worker.service.d/units.conf");
     what_runs_outlives_its_worker(As {
-        drop_in: fs::read_to_string(hosts).unwrap(),
+        drop_in: fs::read_to_string(units).unwrap(),
         supervisor: "systemd-user",
         user: "longshore",
         systemctl: &[

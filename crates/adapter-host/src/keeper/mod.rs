@@ -2,7 +2,7 @@
 
 mod plan;
 mod port;
-mod process;
+pub(crate) mod process;
 mod ready;
 mod router;
 mod slots;
@@ -16,6 +16,7 @@ use domain::Result;
 use crate::config::Settings;
 use crate::files::{self, Folder};
 use crate::status::Status;
+use crate::systemd;
 use crate::wishes::Wishes;
 
 use tend::Keeper;
@@ -27,8 +28,9 @@ const LATER: Duration = Duration::from_millis(500);
 /// Keeps the processes of the workload whose folder this is, until nothing is wished for and nothing runs any more.
 /// Where somebody keeps them already it ends at once.
 ///
-/// It may be killed at any moment. What it keeps goes on without it, and the next keeper takes it over.
-pub async fn keep(folder: &Path) -> Result<()> {
+/// It may be killed at any moment. What it keeps goes on without it, and the next keeper takes it over. `begun_by` is what
+/// [`KeeperCommand`](crate::KeeperCommand) was given with `--begun-by`; without, it was begun as the first settings say.
+pub async fn keep(folder: &Path, mut begun_by: Option<String>) -> Result<()> {
     // Whoever started us may go, and with it its terminal; a session that is ours already is as good.
     _ = rustix::process::setsid();
     process::can_be_told_apart()?;
@@ -42,7 +44,6 @@ pub async fn keep(folder: &Path) -> Result<()> {
     let mut keeper = Keeper::take_over(folder.clone(), status);
     // What cannot be read now, half written by a hand, is as it was before.
     let (mut wishes, mut settings): (Option<Wishes>, Option<Settings>) = (None, None);
-    let mut begun_by = None;
     loop {
         let mut trouble = Vec::new();
         remember(&mut wishes, files::read(&folder.wishes()), &mut trouble);
@@ -50,7 +51,8 @@ pub async fn keep(folder: &Path) -> Result<()> {
         if let (Some(wishes), Some(settings)) = (&wishes, &settings) {
             // Who was started another way than what is started from now on would end at another time than that. What runs
             // goes on, and the next look at the workload starts a keeper the new way.
-            if begun_by.get_or_insert_with(|| settings.systemd.clone()) != &settings.systemd {
+            let now = systemd::begun_by(settings.systemd.as_ref());
+            if *begun_by.get_or_insert_with(|| now.clone()) != now {
                 return Ok(());
             }
             let busy = keeper

@@ -1,6 +1,8 @@
 //! Processes that outlive who started them, and are known again.
 
 use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,11 +14,11 @@ use rustix::process::{Pid, Signal, getpid, kill_process_group, test_kill_process
 use crate::config::Settings;
 use crate::files::{Folder, broken};
 use crate::status::Replica;
-use crate::systemd::{PATH, Systemd, Unit, unit_name};
+use crate::systemd::{PATH, Systemd, Unit, environment, unit_name};
 
 /// A replica's process, started by this keeper or by one before it.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: Pid,
     /// Where it was started by this keeper.
     child: Option<Child>,
@@ -57,39 +59,44 @@ const AS_A_CHILD: &str = r#"
     run=$1 log=$2 folder=$3; shift 3
     exec >>"$log" 2>&1 && cd "$folder" || exit 75
     set -- "$run" "$@""#;
-/// Systemd runs it in the run's folder when the unit's processes have ended.
-const TELL_HOW: &str = r#"ExecStopPost=/bin/sh -c "echo $EXIT_CODE $EXIT_STATUS >ended""#;
+/// Systemd runs it in the run's folder when the unit's processes have ended. It holds nothing that is to be quoted: a
+/// daemon-reload makes `\$` of a `$` in a transient unit.
+const TELL_HOW: &str = r#"ExecStopPost=/bin/sh -c "/usr/bin/printenv EXIT_CODE EXIT_STATUS >ended""#;
 
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// As long may a unit take to claim its run, and systemd to tell how it ended: some hundredths of a second, as a rule.
 const BEGIN: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_secs(1);
+/// Of a unit: telling how it ended has its time of it too. The keeper itself ends a replica as soon as it is told to.
+const SHORTEST_STOP: Duration = Duration::from_secs(5);
 
 /// In a run's folder: that somebody has it, the unit that its process is in, and how that ended.
 const CLAIMED: &str = "claimed";
 const UNIT: &str = "unit";
 const ENDED: &str = "ended";
+/// Its variables: words of a command are seen by everybody, and so are those of a unit.
+const ENV: &str = "environment";
 
-pub(super) struct Start<'a> {
+pub(super) struct Start {
     command: Vec<String>,
     env: Vec<(String, String)>,
     folder: PathBuf,
     run: PathBuf,
     log: PathBuf,
-    unit: Option<StartUnit<'a>>,
+    unit: Option<StartUnit>,
 }
 
-struct StartUnit<'a> {
-    systemd: &'a Systemd,
+struct StartUnit {
+    systemd: Systemd,
     name: String,
     description: String,
     stop_grace: Duration,
 }
 
-impl<'a> Start<'a> {
+impl Start {
     /// The run that a replica has now.
-    pub(super) fn of(replica: &Replica, settings: &'a Settings, folder: &Folder) -> Self {
+    pub(super) fn of(replica: &Replica, settings: &Settings, folder: &Folder) -> Self {
         let workload = &settings.workload;
         let fill = |text: &String| workload.fill(text, &settings.name, &replica.version, replica.port);
         let port = ("PORT".to_owned(), replica.port.to_string());
@@ -98,10 +105,10 @@ impl<'a> Start<'a> {
             .iter()
             .map(|(name, value)| (name.clone(), fill(value)));
         let unit = settings.systemd.as_ref().map(|systemd| StartUnit {
-            systemd,
+            systemd: systemd.clone(),
             name: unit_name(
                 &settings.name,
-                &format!("{}-{}", replica.version, replica.run),
+                &[&replica.version, &replica.run.to_string()],
                 folder.path(),
             ),
             description: format!(
@@ -119,6 +126,20 @@ impl<'a> Start<'a> {
             unit,
         }
     }
+
+    fn environment(&self) -> String {
+        let own = self
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        environment(std::iter::once(("PATH", PATH)).chain(own))
+    }
+}
+
+fn write_alone(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// Whether a process can be told from a later one of its number here. Without, none may be kept: what is signalled or
@@ -128,12 +149,12 @@ pub(super) fn can_be_told_apart() -> Result<()> {
         Error::unavailable(format!(
             "no process can be told from a later one of its number here: {BOOT} or /proc/PID/stat cannot be read"
         ))
-        .next("Let it see all of /proc: ProcSubset=all in its systemd unit, as processes.conf has it")
+        .next("Let it see all of /proc: ProcSubset=all in its systemd unit, as hosts.conf has it")
     })
 }
 
 impl Process {
-    pub(super) async fn start(start: &Start<'_>) -> Result<Self> {
+    pub(super) async fn start(start: &Start) -> Result<Self> {
         fs::create_dir_all(&start.run).map_err(|error| broken("make", &start.run, &error))?;
         match &start.unit {
             Some(unit) => Self::start_unit(start, unit).await,
@@ -141,11 +162,11 @@ impl Process {
         }
     }
 
-    async fn start_unit(start: &Start<'_>, unit: &StartUnit<'_>) -> Result<Self> {
+    async fn start_unit(start: &Start, unit: &StartUnit) -> Result<Self> {
         let noted = start.run.join(UNIT);
         fs::write(&noted, &unit.name).map_err(|error| broken("write", &noted, &error))?;
-        let path = ("PATH".to_owned(), PATH.to_owned());
-        let env: Vec<_> = std::iter::once(path).chain(start.env.iter().cloned()).collect();
+        let env = start.run.join(ENV);
+        write_alone(&env, &start.environment()).map_err(|error| broken("write", &env, &error))?;
         let script = format!("{AS_A_CHILD}\n{CLAIM_AND_RUN}");
         let mut command = ["/bin/sh", "-c", &script, "longshore-replica"]
             .map(str::to_owned)
@@ -153,8 +174,7 @@ impl Process {
         let paths = [&start.run, &start.log, &start.folder];
         command.extend(paths.map(|path| path.to_string_lossy().into_owned()));
         command.extend(start.command.iter().cloned());
-        // None at all would be read as no end.
-        let grace = unit.stop_grace.max(Duration::from_millis(1)).as_millis();
+        let grace = unit.stop_grace.max(SHORTEST_STOP).as_millis();
         let started = unit
             .systemd
             .start(&Unit {
@@ -162,7 +182,7 @@ impl Process {
                 description: unit.description.clone(),
                 properties: vec![TELL_HOW.to_owned(), format!("TimeoutStopSec={grace}ms")],
                 folder: &start.run,
-                env: &env,
+                env: Some(&env),
                 command,
             })
             .await;
@@ -187,7 +207,7 @@ impl Process {
         })
     }
 
-    fn start_child(start: &Start<'_>) -> Result<Self> {
+    fn start_child(start: &Start) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(&start.log);
         let log = log.map_err(|error| broken("open", &start.log, &error))?;
         let said = log
@@ -265,6 +285,12 @@ impl Process {
         })
     }
 
+    /// The number of a run's process while that lives.
+    pub(crate) fn lives(run: &Path) -> Option<i32> {
+        let process = Self::noted(run).filter(Self::runs)?;
+        Some(process.pid.as_raw_nonzero().get())
+    }
+
     /// None as long as it runs; else how it ended, where that can be known.
     pub(super) fn ended(&mut self) -> Option<Option<String>> {
         if let Some(child) = &mut self.child {
@@ -310,7 +336,7 @@ impl Process {
 /// What [`TELL_HOW`] wrote down: `exited` and a status, or `killed` or `dumped` and a signal.
 fn how_it_ended(told: &Path) -> Option<String> {
     let told = fs::read_to_string(told).ok()?;
-    let (how, which) = told.strip_suffix('\n')?.split_once(' ')?;
+    let (how, which) = told.strip_suffix('\n')?.split_once('\n')?;
     Some(match how {
         "exited" => format!("exit status: {which}"),
         "dumped" => format!("signal: SIG{which} (core dumped)"),

@@ -1,11 +1,10 @@
 use std::collections::HashMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use domain::{Error, Result};
 use ports::Side;
 use rustix::process::Signal;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout_at;
 
 use super::plan::plan;
@@ -45,6 +44,8 @@ pub(super) struct Keeper {
 #[derive(Default)]
 struct Live {
     process: Option<Process>,
+    /// It goes on between looks: a systemd that hangs holds up nothing else.
+    starting: Option<JoinHandle<Result<Process>>>,
     /// Since when it runs, waits, drains or was told to end.
     since: Option<Instant>,
     killed: bool,
@@ -104,6 +105,7 @@ impl Keeper {
         mut trouble: Vec<String>,
     ) -> Result<bool> {
         let workload = &settings.workload;
+        self.see_who_began().await;
         self.see_who_ended(workload);
         self.check_readiness(workload).await;
         for side in [Side::Stable, Side::Candidate] {
@@ -164,7 +166,7 @@ impl Keeper {
         let live = &mut self.live;
         self.status.replicas.retain_mut(|replica| {
             let known = live.entry(replica.id).or_default();
-            if replica.phase == Phase::Pausing {
+            if replica.phase == Phase::Pausing || known.starting.is_some() {
                 return true;
             }
             let ended = match &mut known.process {
@@ -181,7 +183,7 @@ impl Keeper {
                 // What it started itself and left behind.
                 process.signal(Signal::KILL);
             }
-            _ = fs::remove_dir_all(folder.run(replica.run));
+            folder.forget(replica.run);
             replica.healthy = false;
             if replica.goes() {
                 live.remove(&replica.id);
@@ -366,18 +368,35 @@ impl Keeper {
             self.status = before;
             return Err(error);
         }
-        for replica in self.status.replicas.iter_mut().filter(|r| due.contains(&r.id)) {
-            let started = Process::start(&Start::of(replica, settings, &self.folder)).await;
+        for replica in self.status.replicas.iter().filter(|r| due.contains(&r.id)) {
+            let start = Start::of(replica, settings, &self.folder);
             let known = self.live.entry(replica.id).or_default();
-            known.now_since();
             (known.checked, known.checking, known.failed_checks) = (None, None, 0);
-            match started {
+            known.starting = Some(tokio::spawn(async move { Process::start(&start).await }));
+        }
+        self.see_who_began().await;
+        Ok(())
+    }
+
+    async fn see_who_began(&mut self) {
+        let deadline = tokio::time::Instant::now() + PROMPT;
+        for replica in &mut self.status.replicas {
+            let known = self.live.entry(replica.id).or_default();
+            let Some(starting) = &mut known.starting else {
+                continue;
+            };
+            let Ok(started) = timeout_at(deadline, starting).await else {
+                continue;
+            };
+            known.starting = None;
+            known.now_since();
+            let broken = |error: JoinError| Err(Error::internal("a start broke off").because(&error));
+            match started.unwrap_or_else(broken) {
                 Ok(process) => known.process = Some(process),
                 // The next look finds it ended, and starts it again after its pause.
                 Err(error) => replica.trouble = Some(error.to_string()),
             }
         }
-        Ok(())
     }
 
     /// Lets go further what is to go: drained, told to end, ended.
@@ -387,6 +406,10 @@ impl Keeper {
         let mut trouble = Ok(());
         for replica in self.status.replicas.iter_mut().filter(|replica| replica.goes()) {
             let known = self.live.entry(replica.id).or_default();
+            // Who begins just now cannot be told anything yet.
+            if known.starting.is_some() {
+                continue;
+            }
             if replica.phase == Phase::Draining {
                 let mut drained = true;
                 if let (Some(front), Some(_)) = (&front, &known.process) {

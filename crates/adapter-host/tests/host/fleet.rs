@@ -89,6 +89,7 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
         wrong(|config| both(config, |w| w.drain_limit = Span::seconds(86_401))),
         wrong(|config| both(config, |w| w.address = "localhost".to_owned())),
     ];
+    const NAMES: &str = "A name is of letters from a to z, digits and `_`, and does not begin with a digit";
     let kept = "the workload shop/checkout cannot be kept as configured: ";
     assert_eq!(
         told,
@@ -110,6 +111,17 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
                 .values_mut()
                 .for_each(|w| w.backend = Some("a;b".to_owned()))
         }),
+        wrong(|config| both(config, |w| drop(w.env.insert("1ST".to_owned(), String::new())))),
+        wrong(|config| {
+            both(config, |w| {
+                drop(w.env.insert("SHOP.URL".to_owned(), String::new()))
+            })
+        }),
+        wrong(|config| {
+            both(config, |w| {
+                drop(w.env.insert("KEY".to_owned(), "\u{1b}[m".to_owned()))
+            })
+        }),
     ];
     assert_eq!(
         told,
@@ -120,6 +132,12 @@ async fn a_wrong_name_or_setting_is_told_before_anything_is_touched() {
             format!(
                 "{kept}`a;b` cannot be the name of a backend in HAProxy. \
                  Use letters, digits and `-`, `_`, `.`, `:` only"
+            ),
+            format!("{kept}`env` names \"1ST\", which is no name of a variable. {NAMES}"),
+            format!("{kept}`env` names \"SHOP.URL\", which is no name of a variable. {NAMES}"),
+            format!(
+                "{kept}the value of KEY in `env` holds a control character. \
+                 Write it without; ends of lines and tabs may stand there"
             ),
         ]
     );

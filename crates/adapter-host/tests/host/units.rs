@@ -1,9 +1,11 @@
 //! What is so only where systemd starts what runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use adapter_host::{HostFleet, Supervisor};
-use domain::ErrorKind;
+use domain::{ErrorKind, Span};
 use ports::{Fleet, RollOut, Side};
 use rustix::process::Signal;
 
@@ -25,6 +27,12 @@ fn unit_of(pid: i32) -> String {
     unit.to_owned()
 }
 
+fn umask(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("lives");
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.expect("is told").trim().to_owned()
+}
+
 fn is_unit(pid: i32) -> bool {
     unit_of(pid).starts_with("longshore-shop-checkout-")
 }
@@ -44,7 +52,18 @@ async fn what_runs_is_known_to_systemd_by_its_name() {
     site.complete().await;
     let listed = units(&site);
     assert_eq!(listed.len(), 3, "{listed:?}");
-    assert!(unit_of(site.keeper_pid().await).starts_with("longshore-shop-checkout-keeper-"));
+    let keeper = site.keeper_pid().await;
+    assert!(unit_of(keeper).starts_with("longshore-shop-checkout-keeper-"));
+    assert_eq!(umask(keeper), "0077");
+    let runs = fs::read_dir(site.folder().join("runs")).expect("lists");
+    let files: Vec<_> = runs
+        .map(|run| run.expect("reads").path().join("environment"))
+        .collect();
+    for file in &files {
+        let mode = fs::metadata(file).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    assert_eq!(files.len(), 2);
     site.systemd().ask(&["daemon-reload"]);
     let mut described = Vec::new();
     for pid in site.processes() {
@@ -61,6 +80,9 @@ async fn what_runs_is_known_to_systemd_by_its_name() {
         };
         assert_eq!(show("MainPID"), pid.to_string());
         assert_eq!(show("TimeoutStopUSec"), "10s");
+        assert_eq!(umask(pid), "0077");
+        assert!(show("EnvironmentFiles").contains("/environment "));
+        assert_eq!(show("Environment"), "", "all may read it");
         described.push(show("Description"));
         let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("reads");
         let names: Vec<_> = environment
@@ -157,6 +179,65 @@ async fn a_keeper_that_dies_is_started_again_by_systemd_alone() {
     assert_eq!(site.processes(), processes);
 }
 
+/// As systemd does, with the words of before, when a keeper dies just as the setting has become another.
+#[tokio::test]
+async fn a_keeper_that_was_begun_another_way_than_the_setting_says_makes_room() {
+    let site = Site::start();
+    site.roll_out("v1", 1).await;
+    site.complete().await;
+    let running = site.processes();
+    site.kill_keeper().await;
+    let mut keeper = std::process::Command::new(&site.keeper.program)
+        .args(&site.keeper.args)
+        .args(["--begun-by", "systemd"])
+        .arg(site.folder())
+        .spawn()
+        .expect("starts");
+    until("it has ended", || {
+        let ended = keeper.try_wait().expect("looks after it").is_some();
+        async move { ended }
+    })
+    .await;
+    assert!(keeper.wait().expect("has ended").success());
+    assert_eq!(site.processes(), running);
+    site.complete().await;
+    assert_eq!(site.processes(), running, "a process keeps it again");
+}
+
+/// An update of any package of the machine's may have systemd read all units again.
+#[tokio::test]
+async fn what_systemd_reads_again_goes_on_as_before() {
+    let site = Site::with_by(Way::Units, BACKENDS, |workload| {
+        workload.restart_pause = Span::seconds(600);
+        workload.longest_restart_pause = Span::seconds(600);
+        workload.stop_grace = Span::seconds(0);
+    });
+    site.roll_out("v1", 1).await;
+    site.complete().await;
+    let (keeper, processes) = (site.keeper_pid().await, site.processes());
+    site.systemd().ask(&["daemon-reload"]);
+    let unit = unit_of(processes[0]);
+    let show = ["show", "--value", "--property=TimeoutStopUSec", &unit];
+    assert_eq!(
+        site.systemd().ask(&show).trim(),
+        "5s",
+        "time to tell how it ended"
+    );
+    site.kill_keeper().await;
+    until("another is at work", || async {
+        site.keeper_pid().await != keeper
+    })
+    .await;
+    assert!(is_unit(site.keeper_pid().await));
+    signal(processes[0], Signal::KILL);
+    until("it is told how it ended", || async {
+        let told = site.stable().await.trouble;
+        told.iter()
+            .any(|line| line.contains("ended with signal: SIGKILL"))
+    })
+    .await;
+}
+
 /// As after a restart of the machine, or of its user's systemd.
 #[tokio::test]
 async fn what_is_gone_with_all_units_is_begun_anew() {
@@ -204,6 +285,49 @@ async fn every_word_reaches_the_program_as_it_is_written(way: Way) {
     assert_eq!(heard, format!("{ODD}\n{ODD}\n"));
 }
 
+async fn warnings(site: &Site) -> Vec<String> {
+    let seen = site.config.supervision(&site.keeper.runtime_dir).await;
+    let warnings = seen.expect("may start units").warnings;
+    warnings.into_iter().map(|(what, _)| what).collect()
+}
+
+/// Starts wait for it as long as they may; what dies meanwhile gets no more requests.
+#[tokio::test]
+async fn a_systemd_that_hangs_holds_up_nothing_but_what_it_is_to_start() {
+    let site = Site::start_by(Way::Units);
+    site.roll_out("v1", 2).await;
+    site.complete().await;
+    let first = site.ask().1;
+    let manager = parent(site.keeper_pid().await);
+    signal(manager, Signal::STOP);
+    let since = Instant::now();
+    let mark = site.stable().await.mark;
+    let scaled = site
+        .fleet
+        .scale(&site.at(), Side::Stable, 6, &mark, &idem())
+        .await;
+    scaled.expect("scales");
+    until("the new ones are begun", || async {
+        site.stable().await.total == 6
+    })
+    .await;
+    signal(first, Signal::KILL);
+    until("its server is closed", || async {
+        (1..=2).any(|n| site.server("shop", &format!("stable{n}")).admin_state & 1 == 1)
+    })
+    .await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    signal(manager, Signal::CONT);
+    site.complete().await;
+    assert_eq!(site.processes().len(), 6);
+}
+
+fn parent(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("lives");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent.expect("is told").trim().parse().expect("a number")
+}
+
 #[tokio::test]
 async fn what_runs_goes_on_as_it_was_started_when_the_setting_is_another() {
     let site = Site::start_by(Way::Units);
@@ -231,6 +355,15 @@ async fn what_runs_goes_on_as_it_was_started_when_the_setting_is_another() {
     let new = site.processes().into_iter().find(|pid| !unit.contains(pid));
     let new = new.expect("another");
     assert!(is_unit(unit[0]) && !is_unit(new));
+    // Who looks before the keeper is replaced is told of both, and who looks then of what it left.
+    let by_us_still = site.keeper_pid().await;
+    assert_eq!(
+        warnings(&site).await,
+        [format!(
+            "1 of 2 replicas of shop/checkout are no units (processes {new}), nor is their keeper (process {by_us_still}): \
+             they end with the worker unless its unit has KillMode=process"
+        )]
+    );
 
     // And back.
     until("it is kept by a unit", || async {
@@ -240,11 +373,17 @@ async fn what_runs_goes_on_as_it_was_started_when_the_setting_is_another() {
     .await;
     assert!(lives(unit[0]) && lives(new));
     site.complete().await;
+    let told = warnings(&site).await;
+    assert!(
+        told.len() == 1 && told[0].contains(&format!("(processes {new}): they end")),
+        "{told:?}"
+    );
     assert_eq!(site.stable().await.restarts, 0);
     site.roll_out("v2", 2).await;
     site.complete().await;
     assert!(!lives(unit[0]) && !lives(new));
     assert!(site.processes().into_iter().all(is_unit));
+    assert!(warnings(&site).await.is_empty());
     assert_eq!(site.ask().0, "v2");
 }
 
@@ -296,5 +435,8 @@ async fn who_looks_is_told_what_keeps_a_host() {
     let mut config = site.config.clone();
     config.supervisor = Supervisor::Process;
     let seen = config.supervision(&site.keeper.runtime_dir).await.expect("is so");
-    assert_eq!((seen.by.as_str(), seen.warning), ("processes of our own", None));
+    assert_eq!(
+        (seen.by.as_str(), seen.warnings),
+        ("processes of our own", Vec::new())
+    );
 }

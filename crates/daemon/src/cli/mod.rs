@@ -140,6 +140,9 @@ pub enum Command {
     /// Keep the processes of one workload on this host; the worker starts it
     #[command(hide = true)]
     KeepHost {
+        /// Who begins it; the worker knows the words
+        #[arg(long)]
+        begun_by: Option<String>,
         /// The workload's folder
         folder: PathBuf,
     },

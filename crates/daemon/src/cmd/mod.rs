@@ -60,7 +60,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
     match &cli.command {
         Command::Config(command) => return config::run(command, sources, out),
         Command::Diagnose(command) => return diagnose::run(command, out),
-        Command::KeepHost { folder } => return keep_host::run(folder),
+        Command::KeepHost { begun_by, folder } => return keep_host::run(folder, begun_by.clone()),
         Command::DemoShop { port } => return demo_shop::run(*port),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -11,7 +11,7 @@ use adapter_host::{
 use domain::{Idem, Span};
 use ports::{Fleet, Group, Launch, Mark, Pace, Portion, RollOut, RouteRef, Side, WorkloadRef};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{Haproxy, Systemd, end_kept, kept_processes};
+use testkit::{Haproxy, Ports, Systemd, end_kept, kept_processes};
 
 use super::{Client, until};
 
@@ -31,7 +31,7 @@ pub struct Site {
     systemd: Option<Systemd>,
     dir: tempfile::TempDir,
     /// Keeps the ports for this test alone.
-    _ports: File,
+    _ports: Ports,
 }
 
 pub struct Server {
@@ -42,6 +42,8 @@ pub struct Server {
 }
 
 pub const NAME: &str = "shop/checkout";
+/// Systemd could take that for a pattern, and for two words.
+const STATE: &str = "state [1]";
 
 pub fn idem() -> Idem {
     Idem::new("task/run/step".to_owned())
@@ -81,7 +83,7 @@ impl Site {
         for version in ["v1", "v2", "v3", "crashing", "hanging"] {
             fs::create_dir_all(versions.join(version)).expect("makes a version");
         }
-        let (ports, first) = ports();
+        let ports = Ports::take();
         let peer = env!("CARGO_BIN_EXE_adapter-host-peer");
         let test = std::process::id().to_string();
         let command = [peer, "serve", &test, "{port}", "{version}"];
@@ -90,7 +92,7 @@ impl Site {
             command: command.iter().map(|&word| word.to_owned()).collect(),
             env: BTreeMap::new(),
             address: "127.0.0.1".to_owned(),
-            ports: (first, first + PORTS - 1),
+            ports: (ports.first(), ports.last()),
             ready: Ready::Http {
                 path: "/ready".to_owned(),
             },
@@ -107,7 +109,7 @@ impl Site {
         };
         change(&mut workload);
         let config = HostConfig {
-            state: dir.path().join("state"),
+            state: dir.path().join(STATE),
             supervisor: match way {
                 Way::Processes => Supervisor::Process,
                 Way::Units => Supervisor::SystemdUser,
@@ -164,7 +166,7 @@ impl Site {
 
     /// The workload's own folder.
     pub fn folder(&self) -> PathBuf {
-        self.dir.path().join("state").join("shop%2fcheckout")
+        self.dir.path().join(STATE).join("shop%2fcheckout")
     }
 
     pub fn versions(&self) -> PathBuf {
@@ -311,19 +313,4 @@ pub fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
         .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
-}
-
-const PORTS: u16 = 16;
-
-/// Ports that no other test uses at the same time, below those that the system gives out by itself.
-fn ports() -> (File, u16) {
-    let dir = std::env::temp_dir().join("longshore-test-ports");
-    fs::create_dir_all(&dir).expect("makes a folder");
-    for block in 0..600 {
-        let lock = File::create(dir.join(block.to_string())).expect("opens a lock");
-        if lock.try_lock().is_ok() {
-            return (lock, 20_000 + block * PORTS);
-        }
-    }
-    panic!("every block of ports is in use by a test");
 }

@@ -85,7 +85,7 @@ async fn host(name: &str, config: &HostConfig, found: &mut Findings) {
     match config.supervision(&wiring::runtime_dir()).await {
         Ok(supervision) => {
             found.ok("targets", format!("{name}: versions run as {}", supervision.by));
-            if let Some((what, next)) = supervision.warning {
+            for (what, next) in supervision.warnings {
                 found.warn("targets", format!("{name}: {what}"), next);
             }
         }

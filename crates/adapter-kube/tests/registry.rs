@@ -165,8 +165,8 @@ async fn a_registry_with_tokens_is_asked_with_one_and_its_trouble_is_told() {
         (Fault::Hang, ErrorKind::Unavailable),
     ] {
         // A HEAD that says nothing of a digest is asked again as a GET.
-        peer.faults(2, &When::on("HEAD", "/manifests/"), &fault);
-        peer.faults(2, &When::on("GET", "/manifests/"), &fault);
+        peer.faults(10, &When::on("HEAD", "/manifests/"), &fault);
+        peer.faults(10, &When::on("GET", "/manifests/"), &fault);
         let error = ours.has(&image).await.expect_err("does not say");
         assert_eq!(error.kind, kind, "{fault:?}: {error}");
         peer.clear_faults();

@@ -15,7 +15,7 @@ use testkit::peer::Fault;
 
 use crate::site::{Site, idem, scenes};
 
-const KEY: &str = "flags/shop.json";
+const KEY: &str = "flags.shop.json";
 
 struct World {
     site: Site,

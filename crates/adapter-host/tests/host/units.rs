@@ -249,6 +249,12 @@ async fn what_is_gone_with_all_units_is_begun_anew() {
     assert_eq!((site.running_here(), units(&site)), (0, Vec::new()));
     assert!(!lives(keeper));
     site.fleet.revive().await.expect("revives");
+    // The first look of the new keeper tells that what was there is gone.
+    until("another two run", || async {
+        let now = site.processes();
+        now.len() == 2 && now.iter().all(|pid| !processes.contains(pid))
+    })
+    .await;
     site.complete().await;
     let now = site.processes();
     assert_eq!((now.len(), site.ask().0.as_str()), (2, "v1"));

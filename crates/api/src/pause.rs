@@ -26,8 +26,8 @@ pub struct PauseBody {
 
 /// Pause a deployment
 ///
-/// It stops before its next change, a rolling update also in the middle, and no deadline of its own runs meanwhile. Cancelling
-/// it and a rollback go before a pause. Pausing twice is once.
+/// It stops before more users get the new version, a rolling update also in the middle, and no deadline of its own runs
+/// meanwhile. Cancelling it and a rollback go before a pause. Pausing twice is once.
 #[utoipa::path(post, path = "/api/tasks/{id}/pause", tag = "tasks", params(("id" = String, Path, description = "The task's id")),
     request_body = Option<PauseBody>, responses(
     (status = 200, description = "It is paused", body = Changed),

@@ -55,7 +55,7 @@ pub async fn pause(
     responses(
     (status = 200, description = "It goes on", body = Changed),
     (status = 404, description = "There is no such task", body = ErrorBody),
-    (status = 409, description = "It is not paused", body = ErrorBody)))]
+    (status = 409, description = "It is not paused, is over, or takes back what it did", body = ErrorBody)))]
 pub async fn resume(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bench::{Bench, route, runs, workload};
 
 /// A canary that waits at its first weight, as a person may see it.
-async fn half_out(bench: &Bench) -> TaskId {
+pub async fn half_out(bench: &Bench) -> TaskId {
     let payload = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
         "steps": [{"set_weight": 10}, {"pause": {}}, {"set_weight": 50}]}});
     let id = bench.enqueue("deploy", payload);

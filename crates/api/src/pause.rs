@@ -26,8 +26,8 @@ pub struct PauseBody {
 
 /// Pause a deployment
 ///
-/// It stops before its next change, a rolling update also in the middle, and no deadline of its own runs meanwhile. Cancelling
-/// it and a rollback go before a pause. Pausing twice is once.
+/// It stops before more users get the new version, a rolling update also in the middle, and no deadline of its own runs
+/// meanwhile. Cancelling it and a rollback go before a pause. Pausing twice is once.
 #[utoipa::path(post, path = "/api/tasks/{id}/pause", tag = "tasks", params(("id" = String, Path, description = "The task's id")),
     request_body = Option<PauseBody>, responses(
     (status = 200, description = "It is paused", body = Changed),
@@ -55,7 +55,7 @@ pub async fn pause(
     responses(
     (status = 200, description = "It goes on", body = Changed),
     (status = 404, description = "There is no such task", body = ErrorBody),
-    (status = 409, description = "It is not paused", body = ErrorBody)))]
+    (status = 409, description = "It is not paused, is over, or takes back what it did", body = ErrorBody)))]
 pub async fn resume(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

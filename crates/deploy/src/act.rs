@@ -96,6 +96,11 @@ impl Act {
         )
     }
 
+    /// Whether it brings the stable side to another version.
+    pub(crate) fn writes_stable(&self) -> bool {
+        matches!(self, Self::RollOut { .. } | Self::Undo { .. })
+    }
+
     /// Whether the stable side's number of replicas is set by it.
     pub(crate) fn scales_stable(&self) -> bool {
         let scales = matches!(

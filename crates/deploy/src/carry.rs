@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Error, ErrorKind, Idem, Report, Verdict as Told};
 use durable::{Stop, TaskCx};
 use ports::{Commit, Group, Launch, LogEntry, Mark, RollOut, Side};
@@ -15,11 +15,14 @@ use crate::judge::Window;
 use crate::look::{Look, Marks};
 use crate::outside::Outside;
 use crate::plan::Place;
-use crate::turn::Turn;
+use crate::turn::{Ahead, Turn};
 use crate::{asking, ledger};
 
 /// By how much of a hundred a share that was set may be off what was planned.
 pub(crate) const TOLERANCE: f64 = 0.5;
+
+/// Under this name a judgement against the version is recorded.
+pub(crate) const NOT_WELL: &str = "not-well";
 
 pub(crate) struct Carrier<'a> {
     pub(crate) cx: &'a TaskCx,
@@ -51,6 +54,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) step: u32,
     pub(crate) last: bool,
     pub(crate) reached: String,
+    /// How long the plan waits since the last change before it judges.
+    pub(crate) interval: Duration,
 }
 
 /// The way out.
@@ -63,6 +68,15 @@ pub(crate) struct Forward<'a> {
     pub(crate) asked: bool,
     /// Other parts of a group come after it.
     pub(crate) more: bool,
+}
+
+/// What stands after somebody else changed it and a person said to go on, and what goes before that by now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LookedAgain {
+    #[serde(flatten)]
+    look: Look,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<Ahead>,
 }
 
 /// What a write gave: the marks from then on, and when it was.
@@ -99,6 +113,7 @@ impl<'a> Carrier<'a> {
             step: 0,
             last: true,
             reached: "nothing yet".to_owned(),
+            interval: Duration::ZERO,
         }
     }
 
@@ -149,6 +164,11 @@ impl<'a> Carrier<'a> {
                     self.reaches = true;
                 }
             }
+            match act {
+                Act::Pause { span } => self.interval = self.interval.saturating_add(span.0),
+                act if act.exposes() => self.interval = Duration::ZERO,
+                _ => {}
+            }
             self.act(place, act).await?;
             self.step += u32::from(act.compares());
             if forward.is_some() && act.exposes() {
@@ -160,23 +180,47 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
+    /// Ends it because the version does not do well, and writes that down: only then its code may be at fault.
+    pub(crate) async fn not_well(&self, error: Error) -> Stop {
+        if !self.is_forward() {
+            return Stop::Fail(error);
+        }
+        match self.cx.step(NOT_WELL, |_| async { Ok(true) }).await {
+            Ok(_) => Stop::Fail(error),
+            Err(stop) => stop,
+        }
+    }
+
     /// It is on its way out, not back.
     pub(crate) fn is_forward(&self) -> bool {
         self.forward.is_some()
     }
 
-    /// Waits; forward, what goes before it need not wait for the end.
-    pub(crate) async fn pause(&self, tag: &str, why: &str, span: Duration) -> Result<(), Stop> {
-        match self.turn() {
-            Some(turn) => turn.rest(tag, why, span, false).await,
-            None => self.cx.sleep_for(("pause", tag), why, span).await,
-        }
+    /// Waits; forward, what goes before it need not wait for the end. The answer says for how long a person paused it.
+    pub(crate) async fn pause(&mut self, tag: &str, why: &str, span: Duration) -> Result<Duration, Stop> {
+        let Some(turn) = self.turn() else {
+            self.cx.sleep_for(("pause", tag), why, span).await?;
+            return Ok(Duration::ZERO);
+        };
+        let stood = turn.rest(tag, why, span, false).await?;
+        self.stood_still(stood);
+        Ok(stood)
+    }
+
+    /// What it stood still makes no window longer that is judged.
+    fn stood_still(&mut self, stood: Duration) {
+        let stood = TimeDelta::from_std(stood).unwrap_or(TimeDelta::MAX);
+        self.since = self.since.and_then(|since| since.checked_add_signed(stood));
     }
 
     /// The same between two looks at one thing.
-    pub(crate) async fn nap(&self, tag: &str, why: &str, span: Duration) -> Result<(), Stop> {
+    pub(crate) async fn nap(&mut self, tag: &str, why: &str, span: Duration) -> Result<(), Stop> {
         match self.turn() {
-            Some(turn) => turn.rest(tag, why, span, true).await,
+            Some(turn) => {
+                let stood = turn.rest(tag, why, span, true).await?;
+                self.stood_still(stood);
+                Ok(())
+            }
             None => self.cx.nap(("pause", tag), why, span).await,
         }
     }
@@ -191,11 +235,24 @@ impl<'a> Carrier<'a> {
             match self.attempt(place, &tag, act).await {
                 Err(Stop::Fail(error)) if error.kind == ErrorKind::Conflict => {
                     asking::after_a_change_by_hand(&self.asker(), &tag, act, &error).await?;
-                    let look: Look = self
+                    let (turn, place, outside) = (self.turn(), self.place, self.outside);
+                    let found: LookedAgain = self
                         .cx
-                        .step(("look-again", &tag), |_| self.place.look(self.outside))
+                        .step(("look-again", &tag), |_| async move {
+                            let ahead = match &turn {
+                                Some(turn) => turn.ahead().await?,
+                                None => None,
+                            };
+                            let look = place.look(outside).await?;
+                            Ok(LookedAgain { look, ahead })
+                        })
                         .await?;
-                    self.marks = look.marks();
+                    self.marks = found.look.marks();
+                    // Whoever said to go on need not know of a pause, nor of a rollback.
+                    if let Some(turn) = turn {
+                        let stood = turn.yields(&format!("again {tag}"), found.ahead).await?;
+                        self.stood_still(stood);
+                    }
                 }
                 done => return done,
             }
@@ -238,7 +295,7 @@ impl<'a> Carrier<'a> {
             Act::Flag { .. } => self.write(tag, act).await,
             Act::Pause { span } => {
                 let why = format!("in the pause of step {}", place + 1);
-                self.pause(tag, &why, span.0).await
+                self.pause(tag, &why, span.0).await.map(|_| ())
             }
             Act::Ask { what } => asking::to_go_on(&self.asker(), tag, what, &self.reached).await,
             Act::Analyse { side, compared } => self.analyse(tag, *side, *compared).await,

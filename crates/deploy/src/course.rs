@@ -51,6 +51,7 @@ pub(crate) fn chart(
     }
     let Some(stable) = look.serves() else {
         let is_gone = look.stable.is_none();
+        not_paused(look, name)?;
         return match beside {
             None => Ok(first(environment, version, is_gone)),
             Some(_) => Err(Error::conflict(format!(
@@ -60,14 +61,11 @@ pub(crate) fn chart(
             .next("Bring the stable side back by hand, or take the candidate away")),
         };
     };
+    if stable.version != version || !stable.is_complete() {
+        not_paused(look, name)?;
+    }
     if stable.version == version {
         return Ok(there(environment, look));
-    }
-    if stable.paused {
-        return Err(
-            Error::rejected(format!("{name} is paused, so no version replaces another there"))
-                .next("Resume it and deploy again, or ask who paused it"),
-        );
     }
     let resumed = beside.is_some();
     let mut acts = match strategy {
@@ -109,6 +107,17 @@ pub(crate) fn chart(
     acts.extend(last(environment));
     let kind = if resumed { Kind::Resumed } else { Kind::Whole };
     Ok(Course { kind, acts })
+}
+
+/// Whoever paused it by hand lets it go on: nothing here does so unasked.
+fn not_paused(look: &Look, workload: &str) -> Result<(), Error> {
+    if look.stable.as_ref().is_some_and(|stable| stable.paused) {
+        return Err(Error::rejected(format!(
+            "{workload} is paused, so no version replaces another there"
+        ))
+        .next("Resume it and deploy again, or ask who paused it"));
+    }
+    Ok(())
 }
 
 fn unfit(workload: &str, why: &str) -> Error {

@@ -295,6 +295,18 @@ fn what_cannot_be_done_there_is_told() {
     paused.paused = true;
     let error = charted(&rolling(), &look(Some(paused), None, 0)).unwrap_err();
     assert!(error.contains("shop is paused"), "{error}");
+    // By hand in the middle of that very version, or with nothing there.
+    let mut half = group("v2", 4);
+    (half.paused, half.ready) = (true, 2);
+    let mut nothing = group("v1", 0);
+    nothing.paused = true;
+    for paused in [half.clone(), nothing] {
+        let error = charted(&rolling(), &look(Some(paused), None, 0)).unwrap_err();
+        assert!(error.contains("shop is paused"), "{error}");
+    }
+    half.ready = 4;
+    let there = charted(&rolling(), &look(Some(half), None, 0)).unwrap();
+    assert_eq!(there.kind, Kind::There, "nothing is replaced there");
     let gone = look(None, Some(group("v2", 1)), 10);
     let error = charted(&canary(&[10]), &gone).unwrap_err();
     assert!(error.contains("the stable side of shop is gone"), "{error}");

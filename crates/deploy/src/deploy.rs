@@ -43,6 +43,9 @@ impl Deploy {
 
 impl Handler for Deploy {
     const TASK_TYPES: &'static [&'static str] = &["deploy"];
+    /// From 2 on it stands still where a person pauses it, which the code of 1 does not know.
+    const VERSION: i32 = 2;
+    const RESUMES: &'static [i32] = &[1, 2];
     type Params = DeployParams;
 
     fn parse(&self, payload: &Value) -> Result<DeployParams, Error> {

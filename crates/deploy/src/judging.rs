@@ -55,7 +55,7 @@ impl Carrier<'_> {
                 seen: vec![seen],
                 ..Judged::default()
             };
-            self.settled(which, judged)?;
+            self.settled(which, judged).await?;
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Carrier<'_> {
                 return Ok(());
             }
             if look + 1 == LOOKS {
-                return self.settled(which, judged);
+                return self.settled(which, judged).await;
             }
             let why = format!("to look again, since the {which} check failed: {}", judged.why());
             self.cx
@@ -109,11 +109,14 @@ impl Carrier<'_> {
     }
 
     /// Keeps what was seen at last; the deployment ends with it where that is not well.
-    fn settled(&mut self, which: &str, judged: Judged) -> Result<(), Stop> {
+    async fn settled(&mut self, which: &str, judged: Judged) -> Result<(), Stop> {
         let failed = (judged.decision() != Decision::Proceed)
             .then(|| Error::rejected(format!("the {which} check failed: {}", judged.why())));
         self.judged.push((self.reached.clone(), judged));
-        failed.map_or(Ok(()), |error| Err(Stop::Fail(error)))
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(self.not_well(error).await),
+        }
     }
 
     /// Judges what was measured since traffic was last parted anew; beside the stable side, together with the windows of
@@ -126,7 +129,9 @@ impl Carrier<'_> {
             true => self.windows.clone(),
             false => Vec::new(),
         };
-        let (mut before, mut length): (Option<judge::Span>, _) = (None, None);
+        let (mut before, mut length): (Option<DateTime<Utc>>, _) = (None, None);
+        // What people took to answer makes no later window longer.
+        let planned = self.interval.max(self.place.environment.analysis.at_least.0);
         for round in 0_u32.. {
             let span = match asked.metrics.is_empty() {
                 true => None,
@@ -147,15 +152,17 @@ impl Carrier<'_> {
                 Decision::Proceed => break,
                 Decision::Abort => {
                     let what = format!("{} failed its judgement: {why}", self.version);
-                    return Err(Stop::Fail(Error::rejected(what)));
+                    return Err(self.not_well(Error::rejected(what)).await);
                 }
                 Decision::Extend => {
                     let longer = span.and_then(|span| (span.to - span.from).to_std().ok());
-                    let longer =
-                        longer.map_or(Duration::ZERO, |longer| longer.min(*length.get_or_insert(longer)));
+                    let longer = longer.map_or(Duration::ZERO, |longer| {
+                        longer.min(*length.get_or_insert(longer.min(planned)))
+                    });
                     let why = "for more traffic to judge by";
-                    self.pause(&format!("{tag}-longer-{round}"), why, longer).await?;
-                    before = span;
+                    let stood = self.pause(&format!("{tag}-longer-{round}"), why, longer).await?;
+                    let stood = TimeDelta::from_std(stood).unwrap_or(TimeDelta::MAX);
+                    before = span.and_then(|span| span.to.checked_add_signed(stood));
                 }
                 Decision::AskPerson => {
                     let what = format!("the judgement is {words}: {why}");
@@ -171,12 +178,12 @@ impl Carrier<'_> {
     }
 
     /// A window of at least the length that may be judged, waited for until everything in it was collected. It begins with
-    /// the last change of the traffic, or where the one `before` it ended.
+    /// the last change of the traffic, or where the one `before` it ended; later by what it stood still.
     async fn ended_window(
         &self,
         tag: &str,
         round: u32,
-        before: Option<judge::Span>,
+        before: Option<DateTime<Utc>>,
     ) -> Result<judge::Span, Stop> {
         let analysis = &self.place.environment.analysis;
         let until: DateTime<Utc> = self
@@ -184,7 +191,7 @@ impl Carrier<'_> {
             .step(("until", tag, round), |_| self.outside.log.now())
             .await?;
         let at_least = TimeDelta::from_std(analysis.at_least.0).unwrap_or(TimeDelta::MAX);
-        let from = before.map(|before| before.to).or(self.since).unwrap_or(until);
+        let from = before.or(self.since).unwrap_or(until);
         let span = judge::Span {
             from,
             to: until.max(from.checked_add_signed(at_least).unwrap_or(until)),

@@ -30,6 +30,9 @@ pub(crate) struct Place {
     /// What a group calls what runs there.
     #[serde(default)]
     pub(crate) service: Option<String>,
+    /// Of its repository, which need not be the task's.
+    #[serde(default)]
+    pub(crate) default_branch: Option<String>,
 }
 
 /// What is to be done there, settled anew whenever something moved before it began.
@@ -97,6 +100,7 @@ impl Place {
             flag,
             only_flag: false,
             service: None,
+            default_branch: Some(repo.default_branch.clone()),
         })
     }
 

@@ -101,10 +101,8 @@ impl Carrier<'_> {
             let so_far = match progress::judge(&group, before, still, deadline) {
                 Progress::Complete => return Ok((group, stood.at)),
                 Progress::Stuck { why } => {
-                    return Err(Stop::Fail(Error::rejected(format!(
-                        "{} does not become ready: {why}",
-                        group.version
-                    ))));
+                    let what = format!("{} does not become ready: {why}", group.version);
+                    return Err(self.not_well(Error::rejected(what)).await);
                 }
                 Progress::Going { so_far } => so_far,
             };
@@ -118,9 +116,9 @@ impl Carrier<'_> {
                     if !turn.napped(key, &why, pause).await? {
                         let before = format!("{tag}-ready-{}", looks - 1);
                         if let Some(paused) = turn.paused(&before).await? {
-                            self.halt(&before, side, true).await?;
+                            self.halt(&before, side, &group.version, true).await?;
                             turn.stand_still(&before, paused).await?;
-                            self.halt(&before, side, false).await?;
+                            self.halt(&before, side, &group.version, false).await?;
                         }
                         continue;
                     }
@@ -130,8 +128,9 @@ impl Carrier<'_> {
         }
     }
 
-    /// Stops the stable side's replacement of its replicas in the middle, or lets it go on.
-    async fn halt(&mut self, before: &str, side: Side, paused: bool) -> Result<(), Stop> {
+    /// Stops the stable side's replacement of its replicas by `version` in the middle, or lets it go on. Where it is so
+    /// already the target takes that for done, whoever did it, and whatever else they changed.
+    async fn halt(&mut self, before: &str, side: Side, version: &str, paused: bool) -> Result<(), Stop> {
         let (Side::Stable, Some(seen)) = (side, &self.marks.stable) else {
             return Ok(());
         };
@@ -142,7 +141,12 @@ impl Carrier<'_> {
         let mark = self
             .cx
             .step((key, before), |idem| async move {
-                outside.fleet(at)?.pause(at, paused, seen, &idem).await
+                let fleet = outside.fleet(at)?;
+                let mark = fleet.pause(at, paused, seen, &idem).await?;
+                match fleet.observe(at, side).await? {
+                    Some(now) if now.version == version => Ok(mark),
+                    now => Err(moved(side, at, now.as_ref())),
+                }
             })
             .await?;
         self.marks.stable = Some(mark);

@@ -1,6 +1,6 @@
 //! What people and programs are told of a deployment; pure.
 
-use domain::{Error, Evidence, Report, Span, Verdict};
+use domain::{Error, ErrorKind, Evidence, Report, Span, Verdict};
 use durable::Cause;
 use serde_json::json;
 
@@ -320,21 +320,32 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
     report
 }
 
-/// Nobody undoes what somebody else did: it is left as it is.
-pub(crate) fn left(place: &Place, plan: &Plan, stands: &str, why: &str) -> Report {
+/// Whether it ended because somebody else changed what it works on.
+pub(crate) fn is_by_hand(cause: &Cause) -> bool {
+    cause
+        .error()
+        .is_some_and(|error| error.kind == ErrorKind::Conflict)
+}
+
+/// It is left as it is: nobody undoes what somebody else did, or a person said so.
+pub(crate) fn left(place: &Place, plan: &Plan, stands: &str, why: &str, by_hand: bool) -> Report {
     let summary = format!(
         "{} is half out in {}, and was left so: {why}",
         plan.version,
         whose(place)
     );
+    let held = match by_hand {
+        true => "hold: nobody undoes what somebody else did".to_owned(),
+        false => format!("hold: left as it is: {why}"),
+    };
     let mut report = report(place, &plan.version, Verdict::Failed, summary)
-        .fact(DECISION, "hold: nobody undoes what somebody else did")
+        .fact(DECISION, held)
         .fact("Stands now", stands)
         .next_step(format!(
             "Deploy {} again to go on from there, or roll {} back",
             plan.version, place.name
         ));
-    report.who = Some("whoever changed it by hand".to_owned());
+    report.who = by_hand.then(|| "whoever changed it by hand".to_owned());
     report.data =
         json!({"outcome": "left", "version": plan.version, "environment": place.name, "cause": why});
     report

@@ -73,7 +73,8 @@ async fn wanted(cx: &TaskCx, outside: &Outside, place: &Place, bad: &Bad<'_>) ->
     let range = bad.target_sha.map_or_else(String::new, |good| {
         format!(" What else came with {version}: `git log {good}..{sha}`.")
     });
-    let onto = cx.task().repo.as_ref().map(|repo| repo.default_branch.clone());
+    let of_the_task = cx.task().repo.as_ref().map(|repo| &repo.default_branch);
+    let onto = place.default_branch.as_ref().or(of_the_task).cloned();
     Ok(NewRevert {
         branch: branch(task),
         onto: onto.unwrap_or_default(),

@@ -139,6 +139,7 @@ impl Handler for Rollback {
             &begun.goal.plan,
             &report::stands(&look),
             &why,
+            report::is_by_hand(cause),
         ))
     }
 }
@@ -347,8 +348,13 @@ impl Rollback {
                     .collect()
             });
             let failures: Vec<&str> = failures.unwrap_or_default();
+            // Whoever mends it gets it also where the target does not answer.
+            let stands = match place.look(&self.outside).await {
+                Ok(look) => report::stands(&look),
+                Err(error) => format!("not known: {}", report::told_once(&error)),
+            };
             Ok(json!({
-                "stands": report::stands(&place.look(&self.outside).await?),
+                "stands": stands,
                 "deployed_by": brought.map(|known| &known.what.task_id),
                 "commit": brought.and_then(|known| known.what.sha.as_deref()),
                 "ended_because": brought.and_then(|known| known.cause.as_deref()),

@@ -18,7 +18,7 @@ fn pause(looks: u32) -> Duration {
 impl Carrier<'_> {
     /// Runs the pipeline of a smoke test and says how it ended. After a crash it is found again, and not run twice.
     pub(crate) async fn run_job(
-        &self,
+        &mut self,
         tag: &str,
         check: &CheckSettings,
         job: &JobSettings,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::act;
 use crate::analysis::Judged;
-use crate::carry::Carrier;
+use crate::carry::{Carrier, NOT_WELL};
 use crate::course::Kind;
 use crate::deploy::Deploy;
 use crate::judging::Looked as Judging;
@@ -176,7 +176,8 @@ impl Deploy {
         else {
             return Ok(None);
         };
-        if plan.kind == Kind::There {
+        // A deadline, a right that is missing or a person's no says nothing of the code.
+        if plan.kind == Kind::There || cx.recorded::<bool>(NOT_WELL)?.is_none() {
             return Ok(None);
         }
         let reason = report::told_once(error);
@@ -276,7 +277,8 @@ impl Deploy {
             }
             (Some(begun), Undone::Left(why)) => {
                 let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
-                report::left(place, &begun.plan, &report::stands(&look), why)
+                let by_hand = report::is_by_hand(cause);
+                report::left(place, &begun.plan, &report::stands(&look), why, by_hand)
             }
             _ => report::untouched(place, &part.version, cause),
         })

@@ -26,7 +26,7 @@ const HEARD: &[&str] = &[NEWER, PAUSE_CHANGED];
 /// What goes before the next change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Ahead {
+pub(crate) enum Ahead {
     /// Somebody wants something newer, in words.
     Newer(String),
     /// A person wants it to stop where it is.
@@ -68,10 +68,8 @@ impl<'a> Turn<'a> {
     /// Stops what somebody wants to be rolled back, or superseded where the environment's settings say so, and stands still
     /// as long as a person has paused it: the answer says for how long that was.
     pub(crate) async fn still_ours(&self, before: &str) -> Result<Duration, Stop> {
-        match self.paused(before).await? {
-            None => Ok(Duration::ZERO),
-            Some(paused) => self.stand_still(before, paused).await,
-        }
+        let ahead: Option<Ahead> = self.cx.step(("turn", before), |_| self.ahead()).await?;
+        self.yields(before, ahead).await
     }
 
     /// The same, and leaves it to the caller to stand still.
@@ -80,15 +78,27 @@ impl<'a> Turn<'a> {
         unless_newer(ahead)
     }
 
+    /// [`Turn::still_ours`] by what a step of the caller's found ahead.
+    pub(crate) async fn yields(&self, before: &str, ahead: Option<Ahead>) -> Result<Duration, Stop> {
+        match unless_newer(ahead)? {
+            None => Ok(Duration::ZERO),
+            Some(paused) => self.stand_still(before, paused).await,
+        }
+    }
+
     /// Until somebody lets it go on. Also then what goes before it does.
     pub(crate) async fn stand_still(&self, before: &str, mut paused: Paused) -> Result<Duration, Stop> {
         let log = &self.outside.log;
         let from: DateTime<Utc> = self.cx.step(("paused", before), |_| log.now()).await?;
+        let mut told: Option<Paused> = None;
         for number in 0_u32.. {
             let words = words_of(&paused);
-            self.cx
-                .tell(("told-paused", before, number), &self.told(Some(&paused), &words))
-                .await?;
+            // The signal of the pause itself may be heard after that was told. What was told twice before stays so.
+            let key = || StepKey::from(("told-paused", before, number));
+            if told.as_ref() != Some(&paused) || self.cx.recorded::<Value>(key())?.is_some() {
+                self.cx.tell(key(), &self.told(Some(&paused), &words)).await?;
+                told = Some(paused.clone());
+            }
             let why = format!("for somebody to let it go on: {words}");
             self.cx
                 .wait_for_any(("stands-still", before, number), &why, HEARD)
@@ -130,7 +140,7 @@ impl<'a> Turn<'a> {
         told
     }
 
-    async fn ahead(&self) -> Result<Option<Ahead>, Error> {
+    pub(crate) async fn ahead(&self) -> Result<Option<Ahead>, Error> {
         if let Some(newer) = self.newer().await? {
             return Ok(Some(Ahead::Newer(newer)));
         }
@@ -178,10 +188,17 @@ impl<'a> Turn<'a> {
         told.await.map(|_| ())
     }
 
-    /// Lets a time pass, unless something newer that goes before it ends it at once. A person's pause stops the clock.
-    pub(crate) async fn rest(&self, tag: &str, why: &str, span: Duration, quiet: bool) -> Result<(), Stop> {
+    /// Lets a time pass, unless something newer that goes before it ends it at once. A person's pause stops the clock: the
+    /// answer says for how long.
+    pub(crate) async fn rest(
+        &self,
+        tag: &str,
+        why: &str,
+        span: Duration,
+        quiet: bool,
+    ) -> Result<Duration, Stop> {
         if span.is_zero() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let log = &self.outside.log;
         let from: DateTime<Utc> = self.cx.step(("from", tag), |_| log.now()).await?;
@@ -204,7 +221,7 @@ impl<'a> Turn<'a> {
             // What it stood still does not count.
             left = span.saturating_sub(passed.saturating_sub(stood));
         }
-        Ok(())
+        Ok(stood)
     }
 
     /// Between two looks: whether the time passed; else something newer came, and is to be looked at.

@@ -70,7 +70,10 @@ pub(crate) fn back(
     let had = before.whole(environment);
     let scaled = planned.iter().any(Act::scales_stable);
     let replicas = if scaled { had } else { had.max(stable.wanted) };
-    if stable.wanted != replicas {
+    // What was stopped in the middle here is let go by whatever writes to that side.
+    let was_stopped = before.stable.as_ref().is_some_and(|before| before.paused);
+    let stands_still = stable.paused && !was_stopped && !acts.iter().any(Act::writes_stable);
+    if stable.wanted != replicas || stands_still {
         acts.push(Act::Scale {
             side: Side::Stable,
             replicas,

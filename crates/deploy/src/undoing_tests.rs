@@ -115,6 +115,20 @@ fn what_nobody_here_did_is_left_to_a_person() {
 }
 
 #[test]
+fn what_was_stopped_in_the_middle_here_is_let_go() {
+    let half = look(Some(group("v2", 4)), None, 0);
+    let mut stopped = half.clone();
+    stopped.stable.as_mut().unwrap().paused = true;
+    assert_eq!(
+        planned(&half, &stopped, &[]).unwrap(),
+        ["bring the stable side to 4 replicas"]
+    );
+    assert_eq!(planned(&stopped, &stopped, &[]).unwrap(), [""; 0], "it was so");
+    let back = planned(&v1(), &stopped, &[]).unwrap();
+    assert_eq!(back, ["roll v1 out, replica by replica"], "which lets it go too");
+}
+
+#[test]
 fn before_the_first_deployment_nothing_ran() {
     let before = look(None, None, 0);
     let now = look(Some(group("v2", 3)), None, 0);

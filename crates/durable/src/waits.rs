@@ -120,7 +120,8 @@ impl TaskCx {
         .await
     }
 
-    /// Waits until one of these signals comes, however long that is.
+    /// Waits until one of these signals comes, however long that is. The ticket keeps what was told last: who calls this has
+    /// said there what it waits for, and what ends it.
     pub async fn wait_for_any(
         &self,
         key: impl Into<StepKey>,
@@ -130,6 +131,7 @@ impl TaskCx {
         let key = key.into();
         let wake = |_| Wake {
             why: why.to_owned(),
+            quiet: true,
             ..Wake::default()
         };
         match self.any_signal(&key, None, signals, wake).await? {

@@ -15,7 +15,7 @@ const STANDS: &str = "paused";
 const STOPPABLE: &str = "deploy";
 
 impl Store {
-    /// The task stops before its next change, until it is resumed. Pausing twice is once. `Conflict` when it is over, or
+    /// The task stops before more users get the new version, until it is resumed. Pausing twice is once. `Conflict` when it is over, or
     /// undoes what it did; `Invalid` for a task that knows no pause.
     pub async fn pause_task(&self, id: &TaskId, why: Option<&str>) -> Result<TaskRow> {
         let doing = "pause the task";
@@ -47,11 +47,12 @@ impl Store {
         Ok(task)
     }
 
-    /// A paused task goes on. `Conflict` when it is not paused.
+    /// A paused task goes on. `Conflict` when it is not paused, is over, or undoes what it did.
     pub async fn resume_task(&self, id: &TaskId) -> Result<TaskRow> {
         let doing = "resume the task";
         let mut tx = self.pool().begin().await.doing(doing)?;
         let task = self.lock_ours(&mut tx, id, doing).await?;
+        self.may_stop(&mut tx, &task, "resumed").await?;
         let stood = self
             .query("DELETE FROM longshore.signals WHERE task_id = $1 AND name = $2")
             .bind(id.as_str())
@@ -60,7 +61,6 @@ impl Store {
             .await
             .doing(doing)?;
         if stood.rows_affected() == 0 {
-            self.may_stop(&mut tx, &task, "resumed").await?;
             return Err(Error::conflict(format!("task {id} is not paused"))
                 .next("`longshore tasks show` says what it waits for"));
         }

@@ -69,6 +69,24 @@ async fn a_pause_stands_once_with_who_and_why_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_not_resumed() {
+    let served = Served::new().await;
+    let id = made(&served, "deploy").await;
+    for how in ["pause", "cancel"] {
+        assert_eq!(change(&served, &id, how, "").await.0, 200, "{how}");
+    }
+    let (status, refused) = change(&served, &id, "resume", "").await;
+    assert_eq!(status, 409, "{refused}");
+    assert!(
+        refused["error"]["what"]
+            .as_str()
+            .unwrap()
+            .ends_with("is cancelled and cannot be resumed"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_paused_says_why() {
     let served = Served::new().await;
     let other = made(&served, "fix_build").await;

@@ -75,7 +75,7 @@ pub enum TasksCommand {
     Approve(Decide),
     /// Reject what a task asks; its handler decides what follows
     Reject(Decide),
-    /// Stop a deployment before its next change, a rolling update also in the middle; it stands still until it is resumed
+    /// Stop a deployment before more users get the new version, a rolling update also in the middle; it stands still until it is resumed
     Pause {
         #[arg(value_name = "TASK")]
         id: String,

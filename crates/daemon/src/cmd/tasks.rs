@@ -34,7 +34,7 @@ pub async fn run(command: TasksCommand, settings: &Settings, who: &str, out: Out
             told(
                 paused,
                 out,
-                "is paused: it stops before its next change, until `longshore tasks resume`",
+                "is paused: it stops before more users get the new version, until `longshore tasks resume`",
             )
         }
         TasksCommand::Resume { id } => {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bench::{Bench, route, runs, workload};
 
 /// A canary that waits at its first weight, as a person may see it.
-async fn half_out(bench: &Bench) -> TaskId {
+pub async fn half_out(bench: &Bench) -> TaskId {
     let payload = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
         "steps": [{"set_weight": 10}, {"pause": {}}, {"set_weight": 50}]}});
     let id = bench.enqueue("deploy", payload);
@@ -37,6 +37,8 @@ async fn another_version_on_the_stable_side_is_held_and_left_alone_on_a_no() {
     let (status, report) = bench.report(&id);
     assert_eq!((status, report.verdict), (TaskStatus::Failed, Verdict::Failed));
     assert!(report.summary.contains("was left so"), "{}", report.summary);
+    let held = "hold: nobody undoes what somebody else did";
+    assert!(report.facts.iter().any(|fact| fact.value == held), "{report:#?}");
     assert_eq!(bench.shares(), [10.0], "nobody undoes what somebody else did");
     assert_eq!(bench.log.all()[0].outcome, Some(DeploymentOutcome::Failed));
 }
@@ -145,6 +147,11 @@ async fn nothing_falls_back_to_a_stable_side_that_is_not_well() {
             .iter()
             .any(|fact| fact.value.contains("candidate v2 (1) with 10 %")),
         "{report:#?}"
+    );
+    let held = |value: &str| value.starts_with("hold: left as it is: the stable side");
+    assert!(
+        report.facts.iter().any(|fact| held(&fact.value)),
+        "nobody changed anything by hand: {report:#?}"
     );
 }
 

@@ -20,7 +20,7 @@ pub fn health(name: &str) -> String {
     format!("http://{name}.example/health")
 }
 
-fn add(bench: &Bench, name: &str) {
+pub fn add(bench: &Bench, name: &str) {
     let versions = ["v0", "v1"];
     bench
         .fleet

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use domain::{TaskId, TaskStatus, Verdict};
 use ports::fake::{Behaviour, FleetEffect};
-use ports::{DeploymentOutcome, Side};
+use ports::{DeploymentOutcome, Share, Side};
 use serde_json::json;
 
-use crate::bench::{Bench, runs, to, workload};
+use crate::bench::{Bench, route, runs, to, workload};
+use crate::by_hand::half_out;
 
 /// Paused, and the last that its ticket says is that it is.
 fn stands_still(bench: &Bench, id: &TaskId) {
     let view = bench.world().view(id).expect("the task");
     assert_eq!(view.status, TaskStatus::Waiting);
-    let why = view.waits_for.expect("it waits").why;
+    let waits = view.waits_for.expect("it waits");
     assert_eq!(
-        why,
+        waits.why,
         "for somebody to let it go on: paused by ada: the stock is counted"
     );
+    assert!(waits.quiet, "what is told below stays on the ticket");
     let told = bench.world().told(id);
     let told = told.last().expect("it tells");
     assert_eq!(told.verdict, Verdict::Waiting);
@@ -64,8 +66,8 @@ async fn a_canary_stops_before_its_next_weight_and_its_clock_with_it() {
     );
     let took = bench.world().now() - resumed;
     assert!(
-        took.num_seconds() >= 4 * 60,
-        "the rest of the interval was still waited for: {took}"
+        took.num_seconds() >= 14 * 60,
+        "the rest of the interval was still waited for, and two more: {took}"
     );
 }
 
@@ -116,6 +118,109 @@ async fn a_rolling_update_stops_in_the_middle_and_goes_on_from_there() {
         .filter(|effect| matches!(effect, FleetEffect::Paused(_)))
         .collect();
     assert_eq!(paused, [&FleetEffect::Paused(true), &FleetEffect::Paused(false)]);
+}
+
+#[tokio::test]
+async fn what_somebody_changes_by_hand_meanwhile_is_held_and_not_taken_for_ours() {
+    let (bench, id) = halted("10m").await;
+    // Another version, and let go.
+    bench.fleet.meddle(&workload(), Side::Stable, "v3");
+    bench.pause_now(&id, false);
+    bench.settle().await;
+    assert_eq!(
+        bench.waits_for(&id),
+        ["approval/going on after a change by hand (staging, step 0)"]
+    );
+    let told = bench.world().told(&id);
+    let held = told.last().expect("it tells");
+    assert_eq!(held.verdict, Verdict::Held);
+    assert!(held.summary.contains("it is told to run v3"), "{}", held.summary);
+    bench.answer(&id, "rejected").await;
+    assert_eq!(bench.report(&id).0, TaskStatus::Failed);
+    assert_eq!(bench.stands(), runs("v3"), "nobody undoes it");
+}
+
+#[tokio::test]
+async fn what_went_on_from_half_way_is_let_go_when_it_is_cancelled() {
+    let bench = Bench::new();
+    bench.fleet.add_version("v2", Behaviour::Slow(12));
+    bench.fleet.meddle(&workload(), Side::Stable, "v2");
+    let id = bench.enqueue("deploy", to("v2", "rolling"));
+    let waits = |wake: durable::Wake| wake.why.contains("to become ready");
+    while !bench
+        .world()
+        .view(&id)
+        .expect("the task")
+        .waits_for
+        .is_some_and(waits)
+    {
+        assert!(bench.turn().await, "it runs until its replicas are waited for");
+    }
+    bench.pause_now(&id, true);
+    bench.settle().await;
+    stands_still(&bench, &id);
+    assert_eq!(bench.fleet.effects(), [FleetEffect::Paused(true)]);
+    bench.world().cancel(&id);
+    bench.settle().await;
+    assert_eq!(bench.report(&id).0, TaskStatus::Cancelled);
+    assert_eq!(
+        bench.fleet.effects(),
+        [FleetEffect::Paused(true), FleetEffect::Paused(false)]
+    );
+    assert_eq!(bench.stands(), runs("v2"));
+}
+
+#[tokio::test]
+async fn a_pause_holds_after_a_yes_to_what_was_changed_by_hand_and_is_told_once() {
+    let bench = Bench::new();
+    let id = half_out(&bench).await;
+    bench.router.meddle(&route(), Share { part: 3, of: 100 });
+    bench.answer(&id, "approved").await;
+    bench.pause_now(&id, true);
+    bench.answer(&id, "approved").await;
+    stands_still(&bench, &id);
+    assert_eq!(bench.shares(), [10.0], "whoever said yes knew of no pause");
+    let told = bench.world().told(&id);
+    let paused = told.iter().filter(|told| told.summary.contains("paused by ada"));
+    assert_eq!(paused.count(), 1, "{told:#?}");
+    bench.pause_now(&id, false);
+    bench.settle().await;
+    assert_eq!(bench.report(&id).0, TaskStatus::Completed);
+    assert_eq!(bench.shares(), [10.0, 50.0, 100.0, 0.0]);
+}
+
+#[tokio::test]
+async fn a_long_pause_makes_no_window_longer_and_no_extension() {
+    let bench = Bench::new();
+    for query in ["errors candidate", "latency candidate"] {
+        bench.metrics.set(query, &[]);
+    }
+    let id = bench.enqueue("deploy", to("v2", "canary"));
+    while bench.shares().is_empty() || bench.world().view(&id).expect("the task").waits_for.is_none() {
+        assert!(bench.turn().await, "it runs up to its first interval");
+    }
+    bench.pause_now(&id, true);
+    bench.settle().await;
+    bench.world().advance(Duration::from_secs(86_400));
+    let resumed = bench.world().now();
+    bench.pause_now(&id, false);
+    bench.settle().await;
+    assert!(
+        bench.waits_for(&id)[0].starts_with("approval/going on without a verdict"),
+        "{:?}",
+        bench.waits_for(&id)
+    );
+    let took = bench.world().now() - resumed;
+    assert!(
+        (20..25).contains(&took.num_minutes()),
+        "the interval, and three more: {took}"
+    );
+    let asked = bench.metrics.asked();
+    assert!(!asked.is_empty());
+    for (_, window) in asked {
+        let length = window.end - window.start;
+        assert!(length.num_minutes() <= 6, "{length}");
+    }
 }
 
 #[tokio::test]

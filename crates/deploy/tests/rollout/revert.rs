@@ -1,10 +1,11 @@
 //! A rollback that takes the code back as well, as a merge request.
 
-use domain::{Report, TaskStatus, Verdict};
-use ports::fake::{Fault, ForgeOp};
+use domain::{Autonomy, Repo, RepoRef, RepoStatus, Report, TaskStatus, Verdict};
+use ports::fake::{Answer, Fault, ForgeOp};
 use serde_json::json;
 
 use crate::bench::{Bench, at, commit, runs, to};
+use crate::group;
 
 async fn rolled_out(revertible: bool) -> Bench {
     let bench = Bench::new().with(|staging| staging["rollback"] = json!({"revert": "merge_request"}));
@@ -148,6 +149,60 @@ async fn what_takes_itself_back_takes_the_code_back_as_well_where_that_is_wished
     bench.settle().await;
     assert_eq!(bench.report(&id).1.verdict, Verdict::Cancelled);
     assert_eq!(bench.forge.reverts().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_become_ready_is_taken_back_and_what_a_person_refuses_is_not() {
+    let wishes = |staging: &mut serde_json::Value| staging["rollback"] = json!({"revert": "merge_request"});
+    let bench = Bench::new().with(wishes);
+    bench.environments.add_commit(&at(), commit("broken"));
+    for version in ["v2", "broken"] {
+        bench.forge.add_change(&at(), &commit(version).sha, false);
+    }
+    let asks = json!({"version": "v2", "environment": "staging", "strategy": {"name": "canary",
+        "steps": [{"set_weight": 10}, {"pause": {}}, {"set_weight": 50}]}});
+    let id = bench.enqueue("deploy", asks);
+    bench.settle().await;
+    bench.answer(&id, "rejected").await;
+    let (_, report) = bench.report(&id);
+    assert_eq!(report.verdict, Verdict::RolledBack, "{report:#?}");
+    assert_eq!(bench.forge.reverts(), [], "a no says nothing of the code");
+    let (_, report) = bench.deploy(to("broken", "rolling")).await;
+    assert_eq!(report.verdict, Verdict::RolledBack, "{report:#?}");
+    let shas: Vec<_> = bench.forge.reverts().into_iter().map(|new| new.sha).collect();
+    assert_eq!(shas, [commit("broken").sha]);
+}
+
+#[tokio::test]
+async fn a_service_of_another_repository_is_taken_back_on_the_branch_of_that() {
+    let bench = Bench::new();
+    let at = RepoRef {
+        provider: "fake".to_owned(),
+        url: String::new(),
+        project: "group/pay".to_owned(),
+    };
+    let mut pay = group::service("pay");
+    pay["rollback"] = json!({"revert": "merge_request"});
+    bench.repos.put(Repo {
+        id: "pay-id".to_owned(),
+        name: "Payments".to_owned(),
+        slug: Some("pay".to_owned()),
+        at: at.clone(),
+        default_branch: "trunk".to_owned(),
+        autonomy_mode: Autonomy::Full,
+        settings: json!({"environments": {"production": pay}}),
+        status: RepoStatus::Active,
+    });
+    group::add(&bench, "pay");
+    bench.probe.set(&group::health("pay"), Answer::Refuses);
+    bench.environments.add_commit(&at, commit("v2"));
+    bench.forge.add_change(&at, &commit("v2").sha, false);
+    let payload = json!({"strategy": "group", "environment": "production", "version": "v2",
+        "services": {"pay": {"repo": "pay"}}});
+    let (_, report) = bench.deploy(payload).await;
+    assert_eq!(report.verdict, Verdict::RolledBack, "{report:#?}");
+    let onto: Vec<_> = bench.forge.reverts().into_iter().map(|new| new.onto).collect();
+    assert_eq!(onto, ["trunk"]);
 }
 
 #[tokio::test]

@@ -12,13 +12,15 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["keep", test, "--begun-by", by, folder] => {
+        // By hand a keeper is begun without a word of who began it.
+        ["keep", test, ref by @ .., folder] if matches!(by, [] | ["--begun-by", _]) => {
             end_with(test);
+            let by = by.last().copied().map(str::to_owned);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder), Some(by.to_owned()))) {
+            if let Err(error) = runtime.block_on(adapter_host::keep(Path::new(folder), by)) {
                 eprintln!("{error}");
                 std::process::exit(1);
             }
@@ -61,7 +63,7 @@ fn main() {
             }
         }
         _ => panic!(
-            "keep TEST --begun-by WHO FOLDER, work TEST CONFIG RUNTIME-DIR, or serve TEST PORT VERSION"
+            "keep TEST [--begun-by WHO] FOLDER, work TEST CONFIG RUNTIME-DIR, or serve TEST PORT VERSION"
         ),
     }
 }

@@ -121,7 +121,9 @@ impl Site for Tokens {
         }
         match request.path.as_str() {
             "/v2/shop/checkout/manifests/v1" => {
-                Reply::text(200, "{}").header("docker-content-digest", format!("sha256:{}", "1".repeat(64)))
+                // Of these two characters.
+                let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+                Reply::text(200, "{}").header("docker-content-digest", digest)
             }
             _ => Reply::json(404, &refused("MANIFEST_UNKNOWN")),
         }
@@ -177,7 +179,7 @@ async fn a_registry_with_tokens_is_asked_with_one_and_its_trouble_is_told() {
         (Fault::Hang, ErrorKind::Unavailable),
     ] {
         let fresh = with(Some((Registry::USER, Registry::PASSWORD)));
-        peer.fault(&When::on("GET", "/token"), &fault);
+        peer.faults(10, &When::on("GET", "/token"), &fault);
         let error = fresh.has(&image).await.expect_err("gets no token");
         assert_eq!(error.kind, kind, "{fault:?}: {error}");
         peer.clear_faults();

@@ -18,7 +18,9 @@ fn examples() -> Vec<Value> {
 
 #[test]
 fn payloads_and_settings_of_the_page_are_read() {
-    let examples = examples();
+    let mut examples = examples();
+    // What flagd reads is for its own crate.
+    examples.retain(|example| example["flags"].is_null());
     let (settings, payloads): (Vec<&Value>, Vec<&Value>) = examples
         .iter()
         .partition(|example| !example["production"].is_null());

@@ -33,8 +33,9 @@ async fn world(site: Site) -> World {
     site.admin()
         .create(&site.path("api/v1", "configmaps"), &map)
         .await;
+    let name = format!("{}/flags", site.namespace);
     World {
-        flags: KubeFlags::new(&site.connection, "flags", Some(KEY)).expect("is a name"),
+        flags: KubeFlags::new(&site.connection, &name, Some(KEY)).expect("is a name"),
         site,
         made: AtomicUsize::new(0),
     }
@@ -151,8 +152,10 @@ async fn somebody_elses_change_of_another_key_is_no_conflict(site: Site) {
 async fn a_map_is_looked_at_before_it_is_used(site: Site) {
     let world = world(site).await;
     world.flags.check().await.expect("is in order");
-    let of =
-        |name: &str, key: Option<&str>| KubeFlags::new(&world.site.connection, name, key).expect("is a name");
+    let of = |name: &str, key: Option<&str>| {
+        let name = format!("{}/{name}", world.site.namespace);
+        KubeFlags::new(&world.site.connection, &name, key).expect("is a name")
+    };
     let error = of("flags", None).check().await.expect_err("has two keys");
     assert!(error.to_string().contains("has 2 keys"), "{error}");
     let error = of("flags", Some("gone"))
@@ -162,8 +165,8 @@ async fn a_map_is_looked_at_before_it_is_used(site: Site) {
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
     let error = of("flags", Some("readme")).check().await.expect_err("is no JSON");
     assert!(error.to_string().contains("does not hold flags"), "{error}");
-    let error = of("none", None).check().await.expect_err("is not there");
-    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    let error = of("none", None).check().await.expect_err("is none of ours");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
     world.site.deny_writes().await;
     let error = world.flags.check().await.expect_err("may not be changed");
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");

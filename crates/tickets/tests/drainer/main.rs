@@ -136,6 +136,8 @@ async fn two_drainers_at_once_write_one_note_for_each_task() {
             break;
         }
     }
+    // What a busy machine did not get written in time is due again later.
+    bench.drain().await;
     assert_eq!(bench.notes().len(), 20);
 }
 

@@ -48,7 +48,7 @@ async fn registries(settings: &Settings, found: &mut Findings) {
             // Many tell nobody unknown whether an image is there.
             Err(error) if error.kind == ErrorKind::Denied && registry.username.is_none() => found.warn(
                 "registries",
-                &format!("{} answers, and may want a login", registry.host),
+                format!("{} answers, and may want a login", registry.host),
                 "Give `username` and `password` where its images are not for everybody",
             ),
             Err(error) => found.error("registries", &error, "Are its address and login right?"),

@@ -121,10 +121,21 @@ impl Registry {
     }
 
     async fn has(&self, image: &str, reference: &Reference) -> Result<()> {
-        self.in_time(self.client.fetch_manifest_digest(reference, &self.auth))
+        let asked = async {
+            // By itself the client goes on without a token that it did not get, and is told that it may not.
+            self.token(reference).await?;
+            self.in_time(self.client.fetch_manifest_digest(reference, &self.auth))
+                .await
+        };
+        asked
             .await
             .map(drop)
             .map_err(|error| error.context(format!("could not find the image {image}")))
+    }
+
+    async fn token(&self, reference: &Reference) -> Result<Option<String>> {
+        let token = self.client.auth(reference, &self.auth, RegistryOperation::Pull);
+        self.in_time(token).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -134,8 +145,7 @@ impl Registry {
             "longshore/doctor".to_owned(),
             "latest".to_owned(),
         );
-        let token = self.client.auth(&any, &self.auth, RegistryOperation::Pull);
-        if self.in_time(token).await?.is_some() {
+        if self.token(&any).await?.is_some() {
             return Ok(());
         }
         // Without tokens a login is looked at when something is asked for.

@@ -167,8 +167,12 @@ async fn what_haproxy_itself_finds_down_is_not_available() {
     .await;
     assert_eq!(site.stable().await.available, 0);
     site.haproxy.ask("disable health shop/stable1");
-    site.haproxy.ask("set server shop/stable1 health up");
-    site.complete().await;
+    // A check that is under way ends all the same.
+    until("it is available", || async {
+        site.haproxy.ask("set server shop/stable1 health up");
+        site.stable().await.is_complete()
+    })
+    .await;
     assert_eq!(site.stable().await.trouble, Vec::<String>::new());
 }
 

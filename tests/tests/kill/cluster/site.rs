@@ -206,13 +206,6 @@ impl Site {
         self.admin.merge_by_name(&path, change).await;
     }
 
-    /// The same for what may go away at any time.
-    pub async fn try_by_hand(&self, kinds: &str, name: &str, change: &Value) {
-        self.admin
-            .try_merge_by_name(&format!("{kinds}/{name}"), change)
-            .await;
-    }
-
     /// From now on longshore may not change objects of that kind.
     pub async fn deny_patches(&self, cluster: &Cluster, group: &str, kinds: &str) {
         let roles = self.path("apis/rbac.authorization.k8s.io/v1", "roles");

@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{Error, Result};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
@@ -13,10 +14,18 @@ use serde_json::{Value, json};
 use crate::config::KubeConfig;
 use crate::refusal::{Refusal, broken};
 
+/// How long a server that refuses even to say whether it is ready is asked for it: it may be reading its rules.
+const SETTLING: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
 /// One cluster, as one user. Clones share its connections.
 ///
 /// What is read and written is the API's own JSON, so that fields which this program does not know are never lost on
-/// the way. Nothing is asked twice here: whoever calls knows whether that can help.
+/// the way. Nothing is asked twice here but what was forbidden: whoever calls knows whether that can help.
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
@@ -193,7 +202,7 @@ impl Connection {
         answer.map_err(|(_, refusal)| refusal.explain(doing, false))
     }
 
-    async fn written(&self, request: Request<Body>, doing: &str, stands: bool) -> Result<Option<Value>> {
+    async fn written(&self, request: Request<Vec<u8>>, doing: &str, stands: bool) -> Result<Option<Value>> {
         match self.ask(request, doing, true).await? {
             Ok(written) => Ok(Some(written)),
             Err((StatusCode::NOT_FOUND, _)) if stands => Ok(None),
@@ -208,12 +217,12 @@ impl Connection {
             .finish()
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> Request<Body> {
+    fn request(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> Request<Vec<u8>> {
         let (kind, body) = match body {
             Some((kind, body)) => (kind, body.to_string().into_bytes()),
             None => ("application/json", Vec::new()),
         };
-        let mut request = Request::new(Body::from(body));
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         // Names are looked at before they come here; what is no path all the same is one that nothing stands at.
         *request.uri_mut() = path.parse().unwrap_or(Uri::from_static("/apis/none"));
@@ -226,16 +235,58 @@ impl Connection {
     }
 
     /// The answer, or the refusal; the outer error is for no whole answer at all.
+    ///
+    /// A server that has just started forbids everything until it has read who may do what, so only what it forbids
+    /// when it is ready is forbidden.
     async fn ask(
         &self,
-        request: Request<Body>,
+        request: Request<Vec<u8>>,
         doing: &str,
         is_write: bool,
     ) -> Result<std::result::Result<Value, (StatusCode, Refusal)>> {
+        let first = self.ask_once(&request, doing, is_write).await?;
+        let Err((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _)) = &first else {
+            return Ok(first);
+        };
+        let is_ready = self.request(Method::GET, "/readyz", None);
+        for wait in SETTLING {
+            match self.send(&is_ready, doing, false).await? {
+                (StatusCode::OK, _) => return self.ask_once(&request, doing, is_write).await,
+                (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => tokio::time::sleep(wait).await,
+                _ => {
+                    let early = io::Error::other("the API server is not ready yet");
+                    return Err(Error::unavailable(format!("could not {doing}")).because(&early));
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    async fn ask_once(
+        &self,
+        request: &Request<Vec<u8>>,
+        doing: &str,
+        is_write: bool,
+    ) -> Result<std::result::Result<Value, (StatusCode, Refusal)>> {
+        let (status, answer) = self.send(request, doing, is_write).await?;
+        let body = match answer {
+            Ok(body) => body,
+            Err(refusal) => return Ok(Err((status, refusal))),
+        };
+        let read = serde_json::from_slice(&body);
+        Ok(Ok(read.map_err(|error| broken(doing, is_write, &error))?))
+    }
+
+    async fn send(
+        &self,
+        request: &Request<Vec<u8>>,
+        doing: &str,
+        is_write: bool,
+    ) -> Result<(StatusCode, std::result::Result<Vec<u8>, Refusal>)> {
         let asked = async {
             let answer = self
                 .client
-                .send(request)
+                .send(request.clone().map(Body::from))
                 .await
                 .map_err(|error| unsent(doing, is_write, &error))?;
             let (head, body) = answer.into_parts();
@@ -243,14 +294,12 @@ impl Connection {
                 .collect()
                 .await
                 .map_err(|error| broken(doing, is_write, &error))?;
-            let body = body.to_bytes();
-            if !head.status.is_success() {
-                let refusal = Refusal::read(head.status, &head.headers, &body);
-                return Ok(Err((head.status, refusal)));
-            }
-            let read = serde_json::from_slice(&body);
-            let read = read.map_err(|error| broken(doing, is_write, &error))?;
-            Ok(Ok(read))
+            let body: Vec<u8> = body.to_bytes().into();
+            let answer = match head.status.is_success() {
+                true => Ok(body),
+                false => Err(Refusal::read(head.status, &head.headers, &body)),
+            };
+            Ok((head.status, answer))
         };
         self.in_time(asked, doing, is_write).await
     }

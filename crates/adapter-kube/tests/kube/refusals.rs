@@ -19,6 +19,7 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
         names_may_leave_out_what_is_plain
         targets_of_one_kubeconfig_differ_by_context
         every_refusal_says_what_happened_and_what_to_do
+        what_a_server_forbids_that_reads_its_rules_is_not_forbidden
         a_check_says_what_may_not_be_done
         a_version_that_its_registry_does_not_have_is_refused_and_the_way_back_asks_nobody
     )
@@ -175,6 +176,33 @@ async fn every_refusal_says_what_happened_and_what_to_do(site: Site) {
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");
     assert!(
         error.to_string().contains("credentials that the cluster takes"),
+        "{error}"
+    );
+}
+
+async fn what_a_server_forbids_that_reads_its_rules_is_not_forbidden(site: Site) {
+    site.make("checkout", "v1", 1).await;
+    let seen = site.group("checkout", Side::Stable).await.expect("stands").mark;
+    let forbids = |path: &str| site.gate().fault(&When::on("GET", path), &Fault::Status(403));
+    let at = site.at();
+    let look = || site.fleet.observe(&at, Side::Stable);
+    // It has read them by the time it says that it is ready.
+    forbids("/deployments/");
+    forbids("/readyz");
+    let found = look().await.expect("may be read after all").expect("stands");
+    assert_eq!(found.mark, seen);
+    site.gate()
+        .fault(&When::on("PATCH", "/deployments/"), &Fault::Status(401));
+    let paused = site.fleet.pause(&site.at(), true, &seen, &idem()).await;
+    assert_ne!(paused.expect("is done once it may be"), seen);
+    // It says that it is not ready: whoever asks comes back.
+    forbids("/deployments/");
+    site.gate()
+        .fault(&When::on("GET", "/readyz"), &Fault::Status(500));
+    let error = look().await.expect_err("has no rules yet");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(
+        error.to_string().ends_with("the API server is not ready yet"),
         "{error}"
     );
 }

@@ -125,10 +125,11 @@ impl Database {
         ManualClock::install(self.url.clone(), start).await
     }
 
-    /// Ends every other session of this database, as an administrator would; returns how many.
+    /// Ends every other session of this database, as an administrator would, and waits until they are gone; returns how
+    /// many.
     pub async fn kill_sessions(&self) -> usize {
         self.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
         )
         .await

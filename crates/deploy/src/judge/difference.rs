@@ -107,12 +107,15 @@ pub(super) fn difference(pairs: &[Pair], compare: &Compare, chances: Chances) ->
     let mut growing = spread.estimate(&weights, &effects, &times, None, chances);
     if let (Kind::Rate, Some(requests)) = (compare.kind, &requests) {
         let sides = Counted::of(requests, &weights, canary, baseline);
-        whole = wider(whole, sides.newcombe(chances));
-        let by_counting = sides.variances(requests);
-        growing = wider(
-            growing,
-            spread.estimate(&weights, &effects, &times, Some(&by_counting), chances),
-        );
+        let variances = sides.variances(requests);
+        let counted = sides.newcombe(chances);
+        whole = beside_counting(whole, counted, spread.is_even(&weights, &ones, &variances));
+        let counted = spread.estimate(&weights, &effects, &times, Some(&variances), chances);
+        growing = beside_counting(growing, counted, spread.is_even(&weights, &times, &variances));
+    }
+    if compare.kind == Kind::Rate {
+        // No share is more than all.
+        (whole.low, whole.high) = (whole.low.max(-1.0), whole.high.min(1.0));
     }
     let total = |side: fn(&(f64, f64)) -> f64| requests.as_ref().map(|r| r.iter().map(side).sum());
     let shown = |level: f64| {
@@ -137,11 +140,18 @@ pub(super) fn difference(pairs: &[Pair], compare: &Compare, chances: Chances) ->
     })
 }
 
-fn wider(a: Estimate, b: Estimate) -> Estimate {
+/// The wider of what the differences show and of what counting gives; where they are even the lower bound is that of counting
+/// alone. Then a guess at how far they might have gone is no part of chance: errors that come at a beat, as of one server among
+/// several, resemble each other much and vary less than any that come by chance. What would pass is still asked for both: with a
+/// bound of counting alone, more of those that turn bad late would get through.
+fn beside_counting(seen: Estimate, counted: Estimate, even: bool) -> Estimate {
     Estimate {
-        value: a.value,
-        low: a.low.min(b.low),
-        high: a.high.max(b.high),
+        value: seen.value,
+        low: match even {
+            true => counted.low,
+            false => seen.low.min(counted.low),
+        },
+        high: seen.high.max(counted.high),
     }
 }
 
@@ -209,19 +219,9 @@ impl Spread {
             .map(|((w, s), d)| w * s * d)
             .sum::<f64>()
             / scale;
-        let count = d.len() as f64;
-        let variance = |of: &dyn Fn(usize) -> f64| -> f64 {
-            (0..d.len())
-                .map(|i| (w[i] * shape[i]).powi(2) * of(i))
-                .sum::<f64>()
-                / (scale * scale)
-        };
         let reach = |chance: f64, known: Chance| match variances {
-            Some(variances) => normal_quantile(chance) * variance(&|i| variances[i]).sqrt(),
-            None => {
-                let seen = variance(&|i| self.residuals[i].powi(2)) * count / (count - 2.0);
-                t_quantile(chance, known.freedom) * (seen * known.autocorrelation).sqrt()
-            }
+            Some(variances) => normal_quantile(chance) * variance(w, shape, |i| variances[i]).sqrt(),
+            None => t_quantile(chance, known.freedom) * self.variance(w, shape, known).sqrt(),
         };
         Estimate {
             value,
@@ -229,6 +229,26 @@ impl Spread {
             high: value + reach(chances.high, self.high),
         }
     }
+
+    /// That of the effect, by what the differences show of it.
+    fn variance(&self, w: &[f64], shape: &[f64], known: Chance) -> f64 {
+        let count = self.residuals.len() as f64;
+        let seen = variance(w, shape, |i| self.residuals[i].powi(2)) * count / (count - 2.0);
+        seen * known.autocorrelation
+    }
+
+    /// Whether the differences, with all that their resemblance adds, vary no more than by counting, which gives `variances`.
+    fn is_even(&self, w: &[f64], shape: &[f64], variances: &[f64]) -> bool {
+        self.variance(w, shape, self.low) <= variance(w, shape, |i| variances[i])
+    }
+}
+
+/// Of the effect that fits best, from those of the differences.
+fn variance(w: &[f64], shape: &[f64], of: impl Fn(usize) -> f64) -> f64 {
+    let weighed = w.iter().zip(shape).enumerate();
+    let sum: f64 = weighed.map(|(i, (w, s))| (w * s).powi(2) * of(i)).sum();
+    let scale: f64 = w.iter().zip(shape).map(|(w, s)| w * s * s).sum();
+    sum / (scale * scale)
 }
 
 /// How far out the upper tail of `chance` begins.

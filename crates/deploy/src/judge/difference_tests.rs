@@ -92,6 +92,43 @@ fn shares_that_do_not_vary_still_have_the_bounds_of_their_counts() {
     assert!(found.growing.high > 0.01, "{:?}", found.growing);
 }
 
+/// As a HAProxy counted them in each second of a canary that failed one request in twenty, at 200 requests a second.
+const AT_A_BEAT: [f64; 24] = [
+    0.0431, 0.0513, 0.0461, 0.0458, 0.0523, 0.0530, 0.0470, 0.0533, 0.0520, 0.0530, 0.0533, 0.0544, 0.0533,
+    0.0533, 0.0467, 0.0470, 0.0470, 0.0467, 0.0455, 0.0458, 0.0467, 0.0533, 0.0516, 0.0464,
+];
+
+fn errors(of: impl Fn(usize) -> f64) -> Vec<Pair> {
+    let pair = |i| Pair {
+        canary: of(i),
+        baseline: 0.0,
+        requests: Some((200.0, 800.0)),
+    };
+    (0..AT_A_BEAT.len()).map(pair).collect()
+}
+
+/// Neighbours resemble each other there, but vary less than by counting: nothing but counting is to be feared.
+#[test]
+fn errors_at_a_beat_are_as_certain_as_their_number() {
+    let chances = Chances {
+        low: 1e-5,
+        high: 0.005,
+        lower: Lower::Stop,
+    };
+    let judged = |pairs: &[Pair]| difference(pairs, &Compare::error_rate(), chances).unwrap();
+    let found = judged(&errors(|i| AT_A_BEAT[i]));
+    assert!(found.autocorrelation > 5.0, "{found:?}");
+    close(found.whole.value, 0.05, 0.001);
+    // 240 of 4800 against none of 19,200.
+    for effect in [found.whole, found.growing] {
+        let reach = effect.value - effect.low;
+        assert!((0.01..0.04).contains(&reach), "{effect:?}");
+    }
+    // What wanders as slowly, and farther, may be chance.
+    let wanders = judged(&errors(|i| 0.05 + 6.0 * (AT_A_BEAT[i] - 0.05)));
+    assert_eq!(wanders.whole.low, -1.0, "{wanders:?}");
+}
+
 /// Simpson's paradox: errors rise for both from 1 % to 5 % while the canary's part of the traffic grows from a tenth to a half.
 #[test]
 fn a_change_of_the_split_is_no_effect() {

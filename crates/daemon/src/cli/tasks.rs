@@ -102,7 +102,7 @@ pub struct Which {
     #[arg(value_name = "TASK", conflicts_with_all = ["status", "task_type", "agent", "repo_id", "created_before", "created_after", "error", "all", "dry_run", "yes"])]
     pub ids: Vec<String>,
     /// Only these states, `held` among them; may be given more than once
-    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state(), help_heading = "By filter")]
+    #[arg(long, value_name = "STATE", alias = "state", value_delimiter = ',', value_parser = state(), help_heading = "By filter")]
     pub status: Vec<State>,
     /// Only this type
     #[arg(long, value_name = "TYPE", alias = "type", help_heading = "By filter")]
@@ -175,7 +175,7 @@ pub struct ListDead {
 #[derive(Debug, Args)]
 pub struct ListTasks {
     /// Only these states, `held` among them; may be given more than once
-    #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state())]
+    #[arg(long, value_name = "STATE", alias = "state", value_delimiter = ',', value_parser = state())]
     pub status: Vec<State>,
     /// Only this type
     #[arg(long, value_name = "TYPE", alias = "type")]

@@ -15,6 +15,7 @@ mod generate;
 pub mod github;
 pub mod gitlab;
 pub mod jenkins;
+pub mod lint;
 pub mod model;
 pub mod pins;
 mod shell;

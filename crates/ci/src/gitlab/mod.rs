@@ -4,7 +4,7 @@
 
 mod read;
 mod rules;
-mod view;
+pub(crate) mod view;
 mod write;
 
 pub use read::read;

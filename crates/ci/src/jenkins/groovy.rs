@@ -4,7 +4,7 @@ use crate::yaml::{Fault, Place};
 
 /// `name(arguments) { body }`, where either may be missing.
 #[derive(Debug)]
-pub(super) struct Statement {
+pub(crate) struct Statement {
     pub name: String,
     /// As they are written, without the brackets around them.
     pub arguments: String,
@@ -30,7 +30,7 @@ impl Statement {
 /// How deep blocks may stand in each other.
 const DEEPEST: usize = 40;
 
-pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Fault> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Statement>, Fault> {
     let mut parser = Parser { text, at: 0 };
     let statements = parser.statements(0)?;
     parser.blanks();
@@ -210,7 +210,7 @@ fn unbracketed(text: &str) -> String {
 }
 
 /// The texts among arguments, their escapes read.
-pub(super) fn texts(arguments: &str) -> Vec<String> {
+pub(crate) fn texts(arguments: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = arguments;
     while let Some(start) = rest.find(['\'', '"']) {
@@ -249,7 +249,7 @@ pub(super) fn texts(arguments: &str) -> Vec<String> {
 }
 
 /// `name: value` among arguments, a text or a bare word.
-pub(super) fn named(arguments: &str, name: &str) -> Option<String> {
+pub(crate) fn named(arguments: &str, name: &str) -> Option<String> {
     let at = arguments.find(&format!("{name}:"))?;
     let rest = arguments[at + name.len() + 1..].trim_start();
     if rest.starts_with(['\'', '"']) {

@@ -2,7 +2,7 @@
 //!
 //! Source of its words: jenkins.io, "Pipeline Syntax" and "Using a Jenkinsfile".
 
-mod groovy;
+pub(crate) mod groovy;
 mod read;
 mod write;
 

@@ -90,9 +90,7 @@ impl Lines {
     fn shell(&mut self, script: &str) {
         let body = script.replace('\\', "\\\\").replace("'''", "\\'\\'\\'");
         if body.contains('\n') {
-            self.line(&format!(
-                "sh '''#!/bin/sh\nset -eu\n{body}\n'''"
-            ));
+            self.line(&format!("sh '''#!/bin/sh\nset -eu\n{body}\n'''"));
         } else {
             self.line(&format!("sh {}", text(script)));
         }

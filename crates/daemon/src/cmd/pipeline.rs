@@ -25,7 +25,11 @@ pub fn run(command: &PipelineCommand, out: Output) -> Outcome {
 fn generate(command: &Generate, out: Output) -> Outcome {
     let tree = listing(&command.path)?;
     let there = Dialect::ALL.into_iter().find(|dialect| has(&tree, *dialect));
-    let dialect = command.system.map(Dialect::from).or(there).unwrap_or(Dialect::Gitlab);
+    let dialect = command
+        .system
+        .map(Dialect::from)
+        .or(there)
+        .unwrap_or(Dialect::Gitlab);
     let stages: Result<Vec<_>, Error> = command.stages.iter().map(|said| stage(said)).collect();
     let options = Options {
         name: command.name.clone(),
@@ -49,13 +53,25 @@ fn generate(command: &Generate, out: Output) -> Outcome {
         return Ok(Exit::Done);
     }
     for unit in &generated.found.units {
-        let place = if unit.directory.is_empty() { "." } else { &unit.directory };
-        say(&harmless(&format!("{place}: {} with {}", unit.language, unit.manager)));
+        let place = if unit.directory.is_empty() {
+            "."
+        } else {
+            &unit.directory
+        };
+        say(&harmless(&format!(
+            "{place}: {} with {}",
+            unit.language, unit.manager
+        )));
         for why in &unit.why {
             say(&harmless(&format!("  {}: {}", why.path, why.what)));
         }
     }
-    for why in generated.found.deploying.iter().flat_map(|deploying| &deploying.why) {
+    for why in generated
+        .found
+        .deploying
+        .iter()
+        .flat_map(|deploying| &deploying.why)
+    {
         say(&harmless(&format!("{}: {}", why.path, why.what)));
     }
     for why in &generated.found.left_out {
@@ -67,7 +83,9 @@ fn generate(command: &Generate, out: Output) -> Outcome {
 }
 
 fn has(tree: &dyn Tree, dialect: Dialect) -> bool {
-    tree.paths().iter().any(|path| Dialect::of_path(path) == Some(dialect))
+    tree.paths()
+        .iter()
+        .any(|path| Dialect::of_path(path) == Some(dialect))
 }
 
 /// `NAME[:AFTER]=COMMAND`.
@@ -94,12 +112,19 @@ fn stage(said: &str) -> Result<CustomStage, Error> {
 /// The files go to standard output, whole: what they name as secrets are names, and hiding a part would break them.
 fn show(files: &[File], written: &[PathBuf], out: Output) -> Result<(), Error> {
     if !written.is_empty() {
-        let lines: Vec<_> = written.iter().map(|path| format!("Wrote {}.", path.display())).collect();
+        let lines: Vec<_> = written
+            .iter()
+            .map(|path| format!("Wrote {}.", path.display()))
+            .collect();
         return out.text(&harmless(&lines.join("\n")));
     }
     let several = files.len() > 1;
     for file in files {
-        let title = if several { format!("# {}\n", file.path) } else { String::new() };
+        let title = if several {
+            format!("# {}\n", file.path)
+        } else {
+            String::new()
+        };
         out.as_it_is().text(&format!("{title}{}", harmless(&file.text)))?;
     }
     Ok(())
@@ -108,8 +133,15 @@ fn show(files: &[File], written: &[PathBuf], out: Output) -> Result<(), Error> {
 fn tell(notes: &[Note]) {
     for note in notes {
         let line = note.line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        let job = note.job.as_deref().map(|job| format!("{job}: ")).unwrap_or_default();
-        say(&harmless(&domain::redact(&format!("note: {line}{job}{}\n  {}", note.what, note.advice))));
+        let job = note
+            .job
+            .as_deref()
+            .map(|job| format!("{job}: "))
+            .unwrap_or_default();
+        say(&harmless(&domain::redact(&format!(
+            "note: {line}{job}{}\n  {}",
+            note.what, note.advice
+        ))));
     }
 }
 
@@ -119,29 +151,45 @@ fn dialect_of(path: &Path, said: Option<crate::cli::System>) -> Result<Dialect, 
         Dialect::of_path(whole.to_str()?)
     });
     known.ok_or_else(|| {
-        Error::invalid(format!("the name of {} does not tell which system's pipeline it is", path.display()))
-            .next("Say it: --system (with convert: --from) gitlab, github, jenkins, cloud-build or azure")
+        Error::invalid(format!(
+            "the name of {} does not tell which system's pipeline it is",
+            path.display()
+        ))
+        .next("Say it: --system (with convert: --from) gitlab, github, jenkins, cloud-build or azure")
     })
 }
 
 fn lint(command: &Lint, out: Output) -> Outcome {
-    let is_folder = std::fs::metadata(&command.path).map_err(|error| unreadable(&command.path, &error))?.is_dir();
+    let is_folder = std::fs::metadata(&command.path)
+        .map_err(|error| unreadable(&command.path, &error))?
+        .is_dir();
     let files = match is_folder {
         true => pipelines(&command.path)?,
         false => vec![(command.path.clone(), dialect_of(&command.path, command.system)?)],
     };
     if files.is_empty() {
-        return Err(Error::invalid(format!("{} has no pipeline of a known system", command.path.display()))
-            .next("Name a pipeline's file, with --system where its name does not tell")
-            .into());
+        return Err(Error::invalid(format!(
+            "{} has no pipeline of a known system",
+            command.path.display()
+        ))
+        .next("Name a pipeline's file, with --system where its name does not tell")
+        .into());
     }
     let mut all: Vec<(PathBuf, Finding)> = Vec::new();
     for (path, dialect) in &files {
         let findings = ci::lint::lint(*dialect, &bytes(path)?);
         all.extend(findings.into_iter().map(|finding| (path.clone(), finding)));
     }
-    let count = |severity| all.iter().filter(|(_, finding)| finding.severity == severity).count();
-    let (errors, warnings, hints) = (count(Severity::Error), count(Severity::Warning), count(Severity::Hint));
+    let count = |severity| {
+        all.iter()
+            .filter(|(_, finding)| finding.severity == severity)
+            .count()
+    };
+    let (errors, warnings, hints) = (
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Hint),
+    );
     let bad = errors > 0 || command.strict && warnings > 0;
     let listed: Vec<_> = all
         .iter()
@@ -156,7 +204,18 @@ fn lint(command: &Lint, out: Output) -> Outcome {
     });
     out.answer(&answer, |out| {
         let mut lines = Vec::new();
-        for (path, Finding { rule, severity, at, what, fix, .. }) in &all {
+        for (
+            path,
+            Finding {
+                rule,
+                severity,
+                at,
+                what,
+                fix,
+                ..
+            },
+        ) in &all
+        {
             let word = match severity {
                 Severity::Error => out.paint(Paint::Bad, "error"),
                 Severity::Warning => out.paint(Paint::Attention, "warning"),
@@ -166,7 +225,8 @@ fn lint(command: &Lint, out: Output) -> Outcome {
             lines.push(format!("{}: {word} {rule}: {}", harmless(&place), harmless(what)));
             lines.push(format!("  → {}", harmless(fix)));
         }
-        let counted = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let counted =
+            |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
         lines.push(format!(
             "{} in {}: {}, {}, {}.",
             if all.is_empty() { "Nothing found" } else { "Found" },
@@ -183,8 +243,14 @@ fn lint(command: &Lint, out: Output) -> Outcome {
 fn convert(command: &Convert, out: Output) -> Outcome {
     let from = dialect_of(&command.path, command.from)?;
     let fault = |fault: ci::yaml::Fault| {
-        Error::invalid(format!("{}:{}:{}: {}", command.path.display(), fault.at.line, fault.at.column, fault.what))
-            .next(fault.next)
+        Error::invalid(format!(
+            "{}:{}:{}: {}",
+            command.path.display(),
+            fault.at.line,
+            fault.at.column,
+            fault.what
+        ))
+        .next(fault.next)
     };
     let bytes = bytes(&command.path)?;
     let text = ci::yaml::text(&bytes).map_err(fault)?;

@@ -25,7 +25,9 @@ pub fn listing(root: &Path) -> Result<Listing, Error> {
         let entries = fs::read_dir(&here).map_err(|error| unreadable(&here, &error))?;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(&here, &error))?;
-            let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?;
+            let kind = entry
+                .file_type()
+                .map_err(|error| unreadable(&entry.path(), &error))?;
             let name = entry.file_name();
             let relative = folder.join(&name);
             if kind.is_dir() {
@@ -35,7 +37,9 @@ pub fn listing(root: &Path) -> Result<Listing, Error> {
                 continue;
             }
             // A name that is no text is no file that a pipeline speaks of.
-            let Some(path) = relative.to_str().filter(|_| kind.is_file()) else { continue };
+            let Some(path) = relative.to_str().filter(|_| kind.is_file()) else {
+                continue;
+            };
             let path = path.replace('\\', "/");
             if wanted(&path)
                 && let Some(text) = text(&entry.path())
@@ -44,8 +48,10 @@ pub fn listing(root: &Path) -> Result<Listing, Error> {
             }
             paths.push(path);
             if paths.len() > MOST_FILES {
-                return Err(Error::invalid(format!("{} holds more than {MOST_FILES} files", root.display()))
-                    .next("Name the folder of one repository"));
+                return Err(
+                    Error::invalid(format!("{} holds more than {MOST_FILES} files", root.display()))
+                        .next("Name the folder of one repository"),
+                );
             }
         }
     }
@@ -75,7 +81,9 @@ pub fn pipelines(root: &Path) -> Result<Vec<(PathBuf, Dialect)>, Error> {
     let workflows = Path::new(".github/workflows");
     for folder in [Path::new(""), workflows] {
         let here = root.join(folder);
-        let Ok(entries) = fs::read_dir(&here) else { continue };
+        let Ok(entries) = fs::read_dir(&here) else {
+            continue;
+        };
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(&here, &error))?;
             let relative = folder.join(entry.file_name());
@@ -91,7 +99,11 @@ pub fn pipelines(root: &Path) -> Result<Vec<(PathBuf, Dialect)>, Error> {
 
 /// All of them or none: nothing is replaced unless `force` says so.
 pub fn write(root: &Path, files: &[File], force: bool) -> Result<Vec<PathBuf>, Error> {
-    let there: Vec<_> = files.iter().map(|file| root.join(&file.path)).filter(|path| path.exists()).collect();
+    let there: Vec<_> = files
+        .iter()
+        .map(|file| root.join(&file.path))
+        .filter(|path| path.exists())
+        .collect();
     if let Some(path) = there.first().filter(|_| !force) {
         return Err(Error::conflict(format!("{} is there already", path.display()))
             .next("Look at the new one without --write, then add --force to replace it"));
@@ -113,7 +125,9 @@ pub fn write(root: &Path, files: &[File], force: bool) -> Result<Vec<PathBuf>, E
 fn put(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().permissions(plain()).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new()
+        .permissions(plain())
+        .tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::facts;
 use crate::model::{Job, Note, ToolKind};
+use crate::pins;
 
 /// `workspace` is the variable that names the folder of the files there.
 pub(crate) fn script(job: &Job, global: &[(String, String)], workspace: &str) -> String {
@@ -40,6 +41,15 @@ pub(crate) fn on_bare_machine(job: &Job, global: &[(String, String)], workspace:
     format!(
         "docker run --rm --volume \"$PWD:/work\" --workdir /work{env} --entrypoint sh {image} -euc '{quoted}'"
     )
+}
+
+/// The job's image; one that brings its tools where it names none.
+pub(crate) fn image(job: &Job) -> Option<String> {
+    job.image.clone().or_else(|| {
+        let brought = |kind| !matches!(kind, ToolKind::Native | ToolKind::Docker | ToolKind::Image);
+        let tool = job.tools.iter().find(|tool| brought(tool.kind))?;
+        Some(pins::image(tool.kind, &tool.version))
+    })
 }
 
 /// Variables whose values stand as they are.

@@ -189,10 +189,7 @@ impl Reader {
             .get("timeoutInMinutes")
             .and_then(Node::as_number)
             .and_then(|n| u32::try_from(n).ok());
-        job.allow_failure = node
-            .get("continueOnError")
-            .and_then(Node::as_bool)
-            .unwrap_or(false);
+        job.allow_failure = node.get("continueOnError").and_then(Node::as_str) == Some("true");
         job.image = node
             .get("container")
             .and_then(|image| image.as_str().or_else(|| image.str("image")))

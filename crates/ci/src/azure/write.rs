@@ -56,6 +56,11 @@ pub fn write(pipeline: &Pipeline) -> Written {
     }
 }
 
+/// The schema of Azure Pipelines takes every number and truth for a text.
+fn word(value: impl ToString) -> String {
+    value.to_string()
+}
+
 fn whole(pipeline: &Pipeline, notes: &mut Vec<Note>) {
     let stage_of = |id: &str| pipeline.job(id).map(|job| job.stage.as_str());
     let skips = |job: &&Job| {
@@ -121,7 +126,7 @@ fn triggers(pipeline: &Pipeline, root: &mut Yaml, notes: &mut Vec<Note>) {
         root.put("trigger", "none");
     } else {
         if pipeline.cancel_superseded {
-            trigger.put("batch", true);
+            trigger.put("batch", word(true));
         }
         root.put("trigger", trigger);
     }
@@ -136,7 +141,7 @@ fn triggers(pipeline: &Pipeline, root: &mut Yaml, notes: &mut Vec<Note>) {
             map()
                 .with("cron", cron.as_str())
                 .with("branches", branches)
-                .with("always", true)
+                .with("always", word(true))
         });
         root.put("schedules", Yaml::List(schedules.collect()));
     }
@@ -168,10 +173,10 @@ fn write_job(job: &Job, siblings: &[&Job], pipeline: &Pipeline, notes: &mut Vec<
         );
     }
     if let Some(minutes) = job.timeout_minutes {
-        out.put("timeoutInMinutes", minutes);
+        out.put("timeoutInMinutes", word(minutes));
     }
     if job.allow_failure {
-        out.put("continueOnError", true);
+        out.put("continueOnError", word(true));
     }
     if !job.matrix.is_empty() {
         out.put("strategy", matrix(job));
@@ -241,7 +246,11 @@ fn matrix(job: &Job) -> Yaml {
 }
 
 fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
-    let mut steps = vec![map().with("checkout", "self").with("persistCredentials", false)];
+    let mut steps = vec![
+        map()
+            .with("checkout", "self")
+            .with("persistCredentials", word(false)),
+    ];
     steps.extend(job.tools.iter().filter_map(set_up));
     for cache in &job.caches {
         let mut key = vec![format!("\"{}\"", cache.name), "\"$(Agent.OS)\"".to_owned()];
@@ -274,7 +283,7 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
     script.put("bash", format!("set -euo pipefail\n{body}\n"));
     script.put("displayName", job.id.as_str());
     if job.retries > 0 {
-        script.put("retryCountOnTaskFailure", job.retries);
+        script.put("retryCountOnTaskFailure", word(job.retries));
     }
     let mut env = map();
     for (name, word) in shell::told(job, |fact| fact.azure, notes) {
@@ -311,9 +320,11 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
         steps.push(task.with("inputs", inputs));
     }
     if let Some(path) = &job.reports.coverage {
-        let inputs = map().with("summaryFileLocation", path.as_str());
+        let inputs = map()
+            .with("codeCoverageTool", "Cobertura")
+            .with("summaryFileLocation", path.as_str());
         let task = map()
-            .with("task", "PublishCodeCoverageResults@2")
+            .with("task", "PublishCodeCoverageResults@1")
             .with("condition", "succeededOrFailed()");
         steps.push(task.with("inputs", inputs));
     }
@@ -352,7 +363,7 @@ fn set_up(tool: &Tool) -> Option<Yaml> {
     let version = tool.version.as_str();
     let (task, inputs) = match tool.kind {
         ToolKind::Python => ("UsePythonVersion@0", map().with("versionSpec", version)),
-        ToolKind::Node => ("UseNode@1", map().with("version", format!("{version}.x"))),
+        ToolKind::Node => ("NodeTool@0", map().with("versionSpec", format!("{version}.x"))),
         ToolKind::Go => ("GoTool@0", map().with("version", version)),
         ToolKind::Java => (
             "JavaToolInstaller@0",

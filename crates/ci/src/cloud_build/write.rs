@@ -103,7 +103,10 @@ fn build(jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
 fn step(job: &Job, jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> Yaml {
     let mut out = map();
     out.put("id", job.id.as_str());
-    out.put("name", job.image.as_deref().unwrap_or(pins::SHELL));
+    out.put(
+        "name",
+        shell::image(job).unwrap_or_else(|| pins::SHELL.to_owned()),
+    );
     let waits: Vec<&str> = pipeline
         .waits_for(job)
         .into_iter()

@@ -61,7 +61,7 @@ fn images(dockerfile: &str, several: bool, checked: &[String]) -> (Job, Job) {
     let reference = format!(
         "image=$(printf '%s' \"$CI_REGISTRY_IMAGE{below}:$CI_COMMIT_SHA\" | tr '[:upper:]' '[:lower:]')"
     );
-    let mut image = Job::new(format!("image{name}"), "package");
+    let mut image = Job::new(format!("package_image{name}"), "package");
     image.needs = Some(checked.to_vec());
     image.run_if = on_default_branch();
     image.image = Some(pins::DOCKER.to_owned());
@@ -92,7 +92,7 @@ fn images(dockerfile: &str, several: bool, checked: &[String]) -> (Job, Job) {
     image.timeout_minutes = Some(30);
     image.retries = 1;
 
-    let mut scan = Job::new(format!("image{name}_scan"), "package");
+    let mut scan = Job::new(format!("scan_image{name}"), "package");
     scan.needs = Some(vec![image.id.clone()]);
     scan.run_if = on_default_branch();
     scan.image = Some(pins::TRIVY.to_owned());

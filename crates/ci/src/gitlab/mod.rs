@@ -5,6 +5,7 @@
 mod read;
 mod rules;
 pub(crate) mod view;
+mod words;
 mod write;
 
 pub use read::read;

@@ -1,6 +1,6 @@
 //! A job as GitLab sees it: with what it extends, what `default` gives it, and `!reference` followed.
 
-use super::read::pairs;
+use super::words::pairs;
 use crate::yaml::{Node, Value};
 
 /// Of GitLab: so many templates may extend each other.

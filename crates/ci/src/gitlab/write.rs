@@ -3,6 +3,7 @@
 use super::rules::{Gitlab, job_rules, workflow_rules};
 use crate::condition::Expressions;
 use crate::model::{Access, Cache, File, Job, Note, Pipeline, ToolKind, When, Written};
+use crate::shell;
 use crate::yaml::{Yaml, block, list, map};
 
 pub fn write(pipeline: &Pipeline) -> Written {
@@ -106,7 +107,7 @@ fn write_job(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Yaml {
     if job.allow_failure {
         out.put("allow_failure", true);
     }
-    if let Some(name) = &job.image {
+    if let Some(name) = &shell::image(job) {
         // An image whose entry point is a program of its own runs no shell of the job's.
         if job.has_tool(ToolKind::Image) {
             out.put(

@@ -21,7 +21,12 @@ pub fn read(text: &str) -> Result<Read, Fault> {
     };
     let mut reader = Reader { notes: Vec::new() };
     for other in statements.iter().filter(|statement| statement.name != "pipeline") {
-        let what = format!("`{}` outside of the pipeline is left out", other.name);
+        let name = if other.name.is_empty() {
+            &other.arguments
+        } else {
+            &other.name
+        };
+        let what = format!("`{name}` outside of the pipeline is left out");
         reader.notes.push(Note::at(
             other.line,
             what,
@@ -78,6 +83,10 @@ impl Reader {
                 other => self.left_out(part, other),
             }
         }
+        let mut usual = Job::default();
+        if let Some(given) = root.get("options") {
+            options(given, &mut usual);
+        }
         let agent = root.get("agent");
         for stage in root.get("stages").map(Statement::children).unwrap_or_default() {
             let name = texts(&stage.arguments)
@@ -89,6 +98,9 @@ impl Reader {
             if pipeline.jobs.len() > before {
                 pipeline.stages.push(name);
             }
+        }
+        for job in &mut pipeline.jobs {
+            job.timeout_minutes = job.timeout_minutes.or(usual.timeout_minutes);
         }
         pipeline
     }

@@ -279,11 +279,11 @@ fn body(job: &Job, pipeline: &Pipeline, out: &mut Lines, notes: &mut Vec<Note>) 
 fn agent(job: &Job, out: &mut Lines) {
     let label = job.runner.join(" && ");
     let bare = job.has_tool(ToolKind::Docker) || job.has_tool(ToolKind::Image);
-    match job.image.as_ref().filter(|_| !bare) {
+    match shell::image(job).filter(|_| !bare) {
         Some(image) => {
             out.open("agent");
             out.open("docker");
-            out.line(&format!("image {}", text(image)));
+            out.line(&format!("image {}", text(&image)));
             if !label.is_empty() {
                 out.line(&format!("label {}", text(&label)));
             }

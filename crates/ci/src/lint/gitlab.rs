@@ -172,10 +172,12 @@ fn job(id: &str, key: &Node, view: &View<'_>, root: &Node, default: Option<&Node
     };
     for need in view.get("needs").map(Node::one_or_more).unwrap_or_default() {
         let elsewhere = need.get("pipeline").is_some() || need.get("project").is_some();
-        let optional =
-            need.get("optional").and_then(Node::as_bool).unwrap_or(false) || root.get("include").is_some();
         let name = need.get("job").unwrap_or(need);
-        if !elsewhere && !optional {
+        let optional = need.get("optional").and_then(Node::as_bool).unwrap_or(false);
+        // What is not in this file may be in one that it includes.
+        let included =
+            root.get("include").is_some() && name.as_str().is_some_and(|id| root.get(id).is_none());
+        if !elsewhere && !included && !optional {
             facts.needs.extend(Spot::of(name));
         }
     }

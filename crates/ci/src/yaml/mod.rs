@@ -1,6 +1,7 @@
 //! YAML with the place of every value: read within bounds, edited to the byte, written as a person would.
 
 mod edit;
+mod meaning;
 mod node;
 mod read;
 mod write;

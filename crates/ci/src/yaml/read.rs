@@ -133,7 +133,7 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = matches!(style, ScalarStyle::Plain);
                 let node = Node {
-                    span: self.of_scalar(span, &text, style),
+                    span: self.of_scalar(span, &text, style, anchor != 0 || tag.is_some()),
                     value: Value::Scalar {
                         text: text.into_owned(),
                         plain,
@@ -193,13 +193,15 @@ impl Builder<'_> {
             return Err(too_deep(at));
         }
         let opening = if is_map { '{' } else { '[' };
+        let start = self.content(span, anchor != 0 || tag.is_some());
         self.open.push(Open {
             at,
-            start: span.start,
+            start,
             tag: tag.map(written),
             anchor,
             is_map,
-            flow: span.end > span.start && self.text[span.start..].starts_with(opening),
+            // A block has no sign of its own: the parser tells it by an empty span.
+            flow: span.end > start && self.text[start..].starts_with(opening),
             children: Vec::new(),
         });
         Ok(())
@@ -267,19 +269,42 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Where a value itself begins: the parser counts its anchor and its tag in.
+    fn content(&self, span: Span, has_properties: bool) -> usize {
+        let mut at = span.start;
+        while has_properties {
+            let rest = &self.text[at..];
+            let blank = rest.len() - rest.trim_start().len();
+            let rest = &rest[blank..];
+            let skip = match rest.chars().next() {
+                Some('#') => rest.find('\n').unwrap_or(rest.len()),
+                Some('&' | '!') => {
+                    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}');
+                    rest.find(ends).unwrap_or(rest.len())
+                }
+                _ => return at + blank,
+            };
+            at += blank + skip;
+        }
+        at
+    }
+
     /// A scalar's own bytes: what the parser passed over on its way to the next token is not part of it.
-    fn of_scalar(&self, span: Span, text: &str, style: ScalarStyle) -> Span {
+    fn of_scalar(&self, span: Span, text: &str, style: ScalarStyle, has_properties: bool) -> Span {
+        if matches!(style, ScalarStyle::Plain) && text.is_empty() {
+            return Span {
+                start: span.end,
+                end: span.end,
+            };
+        }
+        let start = self.content(span, has_properties).min(span.end);
         let end = match style {
-            ScalarStyle::Plain if text.is_empty() => span.start,
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => span.end,
             ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => {
-                span.start + self.text[span.start..span.end].trim_end().len()
+                start + self.text[start..span.end].trim_end().len()
             }
         };
-        Span {
-            start: span.start,
-            end,
-        }
+        Span { start, end }
     }
 }
 

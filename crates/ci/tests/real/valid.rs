@@ -87,7 +87,7 @@ fn github_by_its_schema_and_actionlint() {
 
 #[test]
 fn cloud_build_by_its_schema() {
-    by_schema(Dialect::CloudBuild, &["--builtin-schema", "vendor.cloud-build"]);
+    by_schema(Dialect::CloudBuild, &["--builtin-schema", "vendor.cloudbuild"]);
 }
 
 #[test]

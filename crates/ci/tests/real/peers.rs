@@ -27,7 +27,7 @@ pub fn from_npm(program: &str) -> PathBuf {
         .map_or_else(|| root().join("target/pipeline-peers"), PathBuf::from);
     there(
         folder.join("node_modules/.bin").join(program),
-        "scripts/pipeline-peers/package.json",
+        "crates/ci/tests/peers/package.json",
     )
 }
 
@@ -83,7 +83,8 @@ pub fn stand_ins(folder: &Path) -> String {
         "rustup",
         "case \"$1\" in toolchain | default) exit 0 ;; *) exit 1 ;; esac",
     );
-    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+    let path = std::env::var_os("PATH").unwrap();
+    format!("{}:{}", bin.display(), path.to_string_lossy())
 }
 
 pub fn gitlab(folder: &Path, path: &str) -> (Ended, String) {

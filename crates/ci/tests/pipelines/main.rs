@@ -1,0 +1,7 @@
+//! Reading, converting and linting pipelines, and changing them to the byte.
+
+mod convert;
+mod edit;
+mod hostile;
+mod lint;
+mod round;

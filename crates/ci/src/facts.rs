@@ -115,6 +115,11 @@ pub const FACTS: &[Fact] = &[
     },
 ];
 
+/// Whether nobody may see its value.
+pub fn is_secret(name: &str) -> bool {
+    name == "CI_REGISTRY_PASSWORD"
+}
+
 /// The facts that these texts name as variables of a shell.
 pub fn used<'t>(texts: impl Iterator<Item = &'t str> + Clone) -> Vec<&'static Fact> {
     FACTS

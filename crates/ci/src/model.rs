@@ -4,7 +4,7 @@
 //! GitLab's variable names, which are plain environment variables there; other dialects set those names from their
 //! own words ([`crate::facts`]), so no value is ever pasted into a script.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -181,6 +181,39 @@ impl Job {
 impl Pipeline {
     pub fn job(&self, id: &str) -> Option<&Job> {
         self.jobs.iter().find(|job| job.id == id)
+    }
+
+    /// The jobs as they stand, but for those that would stand before what they wait for.
+    pub fn in_order(&self) -> Vec<&Job> {
+        let place: HashMap<&str, usize> = (self.jobs.iter().enumerate())
+            .map(|(at, job)| (job.id.as_str(), at))
+            .collect();
+        let mut waiting = vec![0_usize; self.jobs.len()];
+        let mut waited_for_by: Vec<Vec<usize>> = vec![Vec::new(); self.jobs.len()];
+        for (at, job) in self.jobs.iter().enumerate() {
+            for needed in self.waits_for(job).iter().filter_map(|id| place.get(id)) {
+                waiting[at] += 1;
+                waited_for_by[*needed].push(at);
+            }
+        }
+        let mut ready: BTreeSet<usize> = (0..waiting.len()).filter(|at| waiting[*at] == 0).collect();
+        let mut order = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            order.push(&self.jobs[at]);
+            for later in &waited_for_by[at] {
+                waiting[*later] -= 1;
+                if waiting[*later] == 0 {
+                    ready.insert(*later);
+                }
+            }
+        }
+        // What waits in a circle comes last.
+        order.extend(
+            (0..waiting.len())
+                .filter(|at| waiting[*at] > 0)
+                .map(|at| &self.jobs[at]),
+        );
+        order
     }
 
     /// What a job waits for, written out: its `needs`, or all jobs of the stages before it.

@@ -143,6 +143,8 @@ pub fn image(kind: ToolKind, version: &str) -> String {
         // The race detector needs a C compiler.
         ToolKind::Go => format!("golang:{}-bookworm", full(GOS, version)),
         ToolKind::Java => format!("eclipse-temurin:{}-jdk", full(JAVAS, version)),
+        // `1.88` is whatever its newest patch is; the first one is always there.
+        ToolKind::Rust if version.matches('.').count() == 1 => format!("rust:{version}.0-bookworm"),
         ToolKind::Rust => format!("rust:{version}-bookworm"),
         ToolKind::Dotnet => format!("mcr.microsoft.com/dotnet/sdk:{}", full(DOTNETS, version)),
         ToolKind::Native => GCC.to_owned(),
@@ -161,4 +163,12 @@ pub fn gradle(java: &str) -> String {
 
 pub fn ruby(version: &str) -> String {
     format!("ruby:{version}-bookworm")
+}
+
+/// A whole version as it is, a short one with whatever patch is newest: tools that fetch an SDK want it so.
+pub fn dotnet(version: &str) -> String {
+    match version.matches('.').count() {
+        0 | 1 => format!("{version}.x"),
+        _ => version.to_owned(),
+    }
 }

@@ -57,19 +57,20 @@ pub(crate) fn plain(variables: &[(String, String)]) -> impl Iterator<Item = &(St
     variables.iter().filter(|(_, value)| !value.contains('$'))
 }
 
-/// What the job's texts read of the system, with the dialect's word; what it has no word for is noted.
-pub(crate) fn told<'j>(
-    job: &'j Job,
+/// What the job's texts read of the system, with the dialect's word; and what it has no word for.
+pub(crate) fn told(
+    job: &Job,
     word: impl Fn(&facts::Fact) -> &'static str,
-    notes: &mut Vec<Note>,
-) -> Vec<(&'static str, &'static str)> {
+) -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
     let texts = job
         .shell()
         .chain(job.variables.iter().map(|(_, value)| value.as_str()));
     let mut found = Vec::new();
     let mut unknown = Vec::new();
     for fact in facts::used(texts) {
-        if job.variables.iter().any(|(own, _)| own == fact.name) || fact.name == "CI_PROJECT_DIR" {
+        let set_already = job.variables.iter().any(|(own, _)| own == fact.name)
+            || job.secrets.iter().any(|own| own == fact.name);
+        if set_already || fact.name == "CI_PROJECT_DIR" {
             continue;
         }
         match word(fact) {
@@ -77,15 +78,26 @@ pub(crate) fn told<'j>(
             word => found.push((fact.name, word)),
         }
     }
-    if !unknown.is_empty() {
-        notes.push(Note::of(
-            job,
-            format!(
-                "its script reads {}, which this system does not tell",
-                unknown.join(", ")
-            ),
-            "Set them as variables or secrets of the pipeline, under the same names",
-        ));
+    (found, unknown)
+}
+
+pub(crate) fn untold(job: &Job, names: &[&str], advice: &str) -> Note {
+    let what = format!(
+        "its script reads {}, which this system does not tell",
+        names.join(", ")
+    );
+    Note::of(job, what, advice)
+}
+
+/// A path as a shell's pattern: its stars and variables stay, nothing else is of the shell.
+pub(crate) fn pattern(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/-_.*?[]${}".contains(c);
+    let mut out = String::new();
+    for c in path.chars() {
+        if !plain(c) {
+            out.push('\\');
+        }
+        out.push(c);
     }
-    found
+    out
 }

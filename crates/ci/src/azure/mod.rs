@@ -3,6 +3,7 @@
 //! Source of its words: learn.microsoft.com, "YAML schema reference for Azure Pipelines", "Expressions", "Predefined
 //! variables".
 
+mod expressions;
 mod read;
 mod write;
 

@@ -1,7 +1,7 @@
 //! `azure-pipelines.yml` into the model.
 
-use crate::condition::Condition;
-use crate::facts::FACTS;
+use super::expressions::parse;
+use crate::facts::{self, FACTS};
 use crate::model::{
     Artifacts, Branches, Cache, Environment, Job, Note, Pipeline, Read, Tool, ToolKind, Triggers, When,
 };
@@ -235,7 +235,7 @@ impl Reader {
 
     fn condition(&mut self, job: &mut Job, node: &Node) {
         let text = node.as_str().unwrap_or_default();
-        match condition(text.trim()) {
+        match parse(text.trim()) {
             Some((when, own)) => {
                 job.when = when;
                 job.run_if = own;
@@ -267,7 +267,9 @@ impl Reader {
                 };
                 let own = in_shell(value);
                 if value == format!("$({name})") {
-                    job.secrets.push(name.to_owned());
+                    if !facts::is_secret(name) {
+                        job.secrets.push(name.to_owned());
+                    }
                 } else if own != format!("${name}") {
                     job.variables.push((name.to_owned(), own));
                 }
@@ -275,8 +277,13 @@ impl Reader {
             if let Some(folder) = step.str("workingDirectory") {
                 text = format!("(cd {}\n{text}\n)", in_shell(folder));
             }
-            if let Some(retries) = step.get("retryCountOnTaskFailure").and_then(Node::as_number) {
-                job.retries = u32::try_from(retries).unwrap_or(0);
+            if let Some(retries) = step.get("retryCountOnTaskFailure") {
+                self.note(
+                    job,
+                    retries.at.line,
+                    "that a step is tried again after any failure is left out",
+                    "Mend what fails now and then; elsewhere jobs are retried after a machine's failure alone",
+                );
             }
             if step.str("displayName") == Some("gather artifacts") {
                 return;
@@ -410,7 +417,7 @@ fn in_shell(text: &str) -> String {
     for fact in FACTS.iter().filter(|fact| !fact.azure.is_empty()) {
         out = out.replace(&format!("$({})", fact.azure), &format!("${}", fact.name));
         let variable = fact.azure.replace('.', "_").to_uppercase();
-        out = crate::facts::renamed(&out, &variable, fact.name);
+        out = facts::renamed(&out, &variable, fact.name);
     }
     let mut result = String::new();
     let mut rest = out.as_str();
@@ -436,128 +443,4 @@ fn in_shell(text: &str) -> String {
     }
     result.push_str(rest);
     result
-}
-
-/// `and(succeeded(), eq(variables['Build.SourceBranch'], 'refs/heads/main'))`.
-fn condition(text: &str) -> Option<(When, Option<Condition>)> {
-    let (name, arguments) = call(text)?;
-    let state = |name: &str| match name {
-        "succeeded" => Some(When::Success),
-        "always" | "succeededOrFailed" => Some(When::Always),
-        "failed" => Some(When::Failure),
-        _ => None,
-    };
-    if let Some(when) = state(name) {
-        return Some((when, None));
-    }
-    if name == "and" {
-        let mut when = When::Success;
-        let mut parts = Vec::new();
-        for argument in &arguments {
-            match call(argument).and_then(|(name, _)| state(name)) {
-                Some(said) => when = said,
-                None => parts.push(one(argument)?),
-            }
-        }
-        let own = if parts.len() > 1 {
-            Some(Condition::All(parts))
-        } else {
-            parts.pop()
-        };
-        return Some((when, own));
-    }
-    Some((When::Success, Some(one(text)?)))
-}
-
-fn one(text: &str) -> Option<Condition> {
-    let (name, arguments) = call(text)?;
-    let all = || {
-        arguments
-            .iter()
-            .map(|argument| one(argument))
-            .collect::<Option<Vec<_>>>()
-    };
-    let first = arguments
-        .first()
-        .map(|text| text.trim_matches(['\'', ' ']))
-        .unwrap_or_default();
-    let second = arguments
-        .get(1)
-        .map(|text| text.trim().trim_matches('\''))
-        .unwrap_or_default();
-    let variable = first
-        .strip_prefix("variables['")
-        .and_then(|rest| rest.strip_suffix("']"))
-        .or_else(|| first.strip_prefix("variables[")?.strip_suffix(']')?.get(1..));
-    Some(match name {
-        "and" => Condition::All(all()?),
-        "or" => Condition::Any(all()?),
-        "not" => one(arguments.first()?)?.negated(),
-        "eq" | "ne" => {
-            let own = match (variable?.trim_matches('\''), second) {
-                ("Build.Reason", "PullRequest") => Condition::MergeRequest,
-                ("Build.Reason", "Schedule") => Condition::Schedule,
-                ("Build.Reason", "Manual") => Condition::Manual,
-                ("Build.SourceBranch", branch) => {
-                    Condition::BranchNamed(branch.strip_prefix("refs/heads/")?.to_owned())
-                }
-                ("Build.SourceBranchName", branch) => Condition::BranchNamed(branch.to_owned()),
-                (name, value) => {
-                    let name = name.to_owned();
-                    let own = if value.is_empty() {
-                        Condition::Variable {
-                            name,
-                            is: crate::condition::Is::Set,
-                        }
-                        .negated()
-                    } else {
-                        Condition::Variable {
-                            name,
-                            is: crate::condition::Is::Equal(value.to_owned()),
-                        }
-                    };
-                    return Some(if name_is(text, "ne") { own.negated() } else { own });
-                }
-            };
-            if name == "ne" { own.negated() } else { own }
-        }
-        "startsWith" if text.contains("Build.SourceBranch") => match second {
-            "refs/tags/" => Condition::Tag,
-            "refs/heads/" => Condition::Branch,
-            _ => return None,
-        },
-        "in" if second == "refs/heads/main" => Condition::DefaultBranch,
-        _ => return None,
-    })
-}
-
-fn name_is(text: &str, name: &str) -> bool {
-    text.trim_start().starts_with(&format!("{name}("))
-}
-
-/// A call's name and arguments, brackets in brackets kept together.
-fn call(text: &str) -> Option<(&str, Vec<&str>)> {
-    let text = text.trim();
-    let (name, rest) = text.split_once('(')?;
-    let inner = rest.strip_suffix(')')?;
-    let mut arguments = Vec::new();
-    let (mut depth, mut start, mut quoted) = (0_i32, 0, false);
-    for (at, c) in inner.char_indices() {
-        match c {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth -= 1,
-            ',' if !quoted && depth == 0 => {
-                arguments.push(inner[start..at].trim());
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if !inner[start..].trim().is_empty() {
-        arguments.push(inner[start..].trim());
-    }
-    name.chars()
-        .all(char::is_alphanumeric)
-        .then_some((name, arguments))
 }

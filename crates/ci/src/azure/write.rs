@@ -1,7 +1,10 @@
 //! The model as stages of jobs.
 
-use crate::condition::{Condition, Expressions, Is};
+use super::expressions::Azure;
+use crate::condition::Expressions;
+use crate::facts;
 use crate::model::{Branches, File, Job, Note, Pipeline, Tool, ToolKind, When, Written};
+use crate::pins;
 use crate::shell;
 use crate::yaml::{Yaml, block, list, map};
 
@@ -88,6 +91,25 @@ fn whole(pipeline: &Pipeline, notes: &mut Vec<Note>) {
                 early.join(", ")
             ),
             "Nothing, or make them stages of their own",
+        ));
+    }
+    let retried: Vec<_> = (pipeline.jobs.iter())
+        .filter(|job| job.retries > 0)
+        .map(|job| job.id.as_str())
+        .collect();
+    if !retried.is_empty() {
+        notes.push(Note::general(
+            format!(
+                "there is no retry of a job after a machine's failure: {} had one",
+                retried.join(", ")
+            ),
+            "Run it again by hand; `retryCountOnTaskFailure` would retry tests that fail too",
+        ));
+    }
+    if pipeline.on.merge_requests {
+        notes.push(Note::general(
+            "in a repository of Azure Repos `pr` starts nothing",
+            "Add the pipeline as a build validation to the branch's policies there",
         ));
     }
     let manual: Vec<_> = pipeline
@@ -253,9 +275,13 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
     ];
     steps.extend(job.tools.iter().filter_map(set_up));
     for cache in &job.caches {
-        let mut key = vec![format!("\"{}\"", cache.name), "\"$(Agent.OS)\"".to_owned()];
-        key.extend(cache.files.iter().cloned());
         for path in &cache.paths {
+            let mut key = vec![format!("\"{}\"", cache.name), "\"$(Agent.OS)\"".to_owned()];
+            if cache.paths.len() > 1 {
+                // Each folder is a cache of its own, and a key names one.
+                key.push(format!("\"{path}\""));
+            }
+            key.extend(cache.files.iter().cloned());
             let inputs = map()
                 .with("key", key.join(" | "))
                 .with("path", format!("$(Build.SourcesDirectory)/{path}"));
@@ -282,15 +308,22 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
     let body = shell::on_bare_machine(job, &pipeline.variables, "BUILD_SOURCESDIRECTORY");
     script.put("bash", format!("set -euo pipefail\n{body}\n"));
     script.put("displayName", job.id.as_str());
-    if job.retries > 0 {
-        script.put("retryCountOnTaskFailure", word(job.retries));
-    }
     let mut env = map();
-    for (name, word) in shell::told(job, |fact| fact.azure, notes) {
+    let (told, untold) = shell::told(job, |fact| fact.azure);
+    for (name, word) in told {
         env.put(name, format!("$({word})"));
     }
-    for secret in &job.secrets {
-        env.put(secret.as_str(), format!("$({secret})"));
+    // What is secret is in a script's environment only where it is put there.
+    let secret = untold.iter().copied().filter(|name| facts::is_secret(name));
+    for name in secret.chain(job.secrets.iter().map(String::as_str)) {
+        env.put(name, format!("$({name})"));
+    }
+    if !untold.is_empty() {
+        notes.push(shell::untold(
+            job,
+            &untold,
+            "Set them as variables of the pipeline, under the same names; the password as a secret one",
+        ));
     }
     if !env.is_empty() {
         script.put("env", env);
@@ -320,11 +353,9 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
         steps.push(task.with("inputs", inputs));
     }
     if let Some(path) = &job.reports.coverage {
-        let inputs = map()
-            .with("codeCoverageTool", "Cobertura")
-            .with("summaryFileLocation", path.as_str());
+        let inputs = map().with("summaryFileLocation", path.as_str());
         let task = map()
-            .with("task", "PublishCodeCoverageResults@1")
+            .with("task", "PublishCodeCoverageResults@2")
             .with("condition", "succeededOrFailed()");
         steps.push(task.with("inputs", inputs));
     }
@@ -333,7 +364,7 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
         let paths: Vec<_> = artifacts
             .paths
             .iter()
-            .map(|path| path.trim_end_matches('/'))
+            .map(|path| shell::pattern(path.trim_end_matches('/')))
             .collect();
         let gather = format!(
             "mkdir -p \"$BUILD_ARTIFACTSTAGINGDIRECTORY/{id}\"\nfor path in {paths}; do\n  [ ! -e \"$path\" ] || cp --parents -r \
@@ -376,7 +407,7 @@ fn set_up(tool: &Tool) -> Option<Yaml> {
             "UseDotNet@2",
             map()
                 .with("packageType", "sdk")
-                .with("version", format!("{version}.x")),
+                .with("version", pins::dotnet(version)),
         ),
         ToolKind::Rust => {
             let script = format!(
@@ -392,72 +423,6 @@ fn set_up(tool: &Tool) -> Option<Yaml> {
         ToolKind::Native | ToolKind::Docker | ToolKind::Image => return None,
     };
     Some(map().with("task", task).with("inputs", inputs))
-}
-
-struct Azure;
-
-impl Expressions for Azure {
-    // Written as calls: see `nested` below.
-    fn leaf(&self, condition: &Condition, denied: bool) -> Option<String> {
-        let equal = |variable: &str, value: &str| {
-            let call = if denied { "ne" } else { "eq" };
-            format!("{call}(variables['{variable}'], '{}')", value.replace('\'', "''"))
-        };
-        let begins = |prefix: &str| {
-            let call = format!("startsWith(variables['Build.SourceBranch'], '{prefix}')");
-            if denied { format!("not({call})") } else { call }
-        };
-        Some(match condition {
-            Condition::MergeRequest => equal("Build.Reason", "PullRequest"),
-            Condition::Schedule => equal("Build.Reason", "Schedule"),
-            Condition::Manual => equal("Build.Reason", "Manual"),
-            Condition::Branch => begins("refs/heads/"),
-            Condition::Tag => begins("refs/tags/"),
-            Condition::DefaultBranch => {
-                let call = "in(variables['Build.SourceBranch'], 'refs/heads/main', 'refs/heads/master')";
-                if denied {
-                    format!("not({call})")
-                } else {
-                    call.to_owned()
-                }
-            }
-            Condition::BranchNamed(name) => equal("Build.SourceBranch", &format!("refs/heads/{name}")),
-            Condition::Variable { name, is: Is::Set } => {
-                let call = if denied { "eq" } else { "ne" };
-                format!("{call}(variables['{name}'], '')")
-            }
-            Condition::Variable {
-                name,
-                is: Is::Equal(value),
-            } => equal(name, value),
-            Condition::Variable {
-                name,
-                is: Is::Other(value),
-            } => {
-                let call = if denied { "eq" } else { "ne" };
-                format!("{call}(variables['{name}'], '{}')", value.replace('\'', "''"))
-            }
-            Condition::Not(_) | Condition::All(_) | Condition::Any(_) => return None,
-        })
-    }
-
-    fn nested(&self, condition: &Condition, denied: bool, _: bool) -> Option<String> {
-        let (parts, call) = match condition {
-            Condition::All(parts) => (parts, if denied { "or" } else { "and" }),
-            Condition::Any(parts) => (parts, if denied { "and" } else { "or" }),
-            Condition::Not(inner) => return self.nested(inner, !denied, false),
-            leaf => return self.leaf(leaf, denied),
-        };
-        let parts: Option<Vec<_>> = parts
-            .iter()
-            .map(|part| self.nested(part, denied, false))
-            .collect();
-        let parts = parts?;
-        match parts.as_slice() {
-            [one] => Some(one.clone()),
-            _ => Some(format!("{call}({})", parts.join(", "))),
-        }
-    }
 }
 
 fn condition(job: &Job, waits: &[&str], notes: &mut Vec<Note>) -> Option<String> {

@@ -1,6 +1,6 @@
 //! `cloudbuild.yaml` into the model: each step is a job, as steps run side by side and wait for each other.
 
-use crate::facts::FACTS;
+use crate::facts::{self, FACTS};
 use crate::model::{Branches, Job, Note, Pipeline, Read, Tool, ToolKind, Triggers};
 use crate::yaml::{self, Fault, Node, Place};
 
@@ -84,7 +84,8 @@ pub fn read(text: &str) -> Result<Read, Fault> {
                 continue;
             };
             let own = variables_of_shell(value);
-            if own != format!("${name}") && name != "CI_PROJECT_DIR" {
+            let told = own == format!("${name}") || own == format!("${{_{name}}}");
+            if !told && name != "CI_PROJECT_DIR" {
                 job.variables.push((name.to_owned(), own));
             }
         }
@@ -94,6 +95,7 @@ pub fn read(text: &str) -> Result<Read, Fault> {
             .unwrap_or_default()
             .into_iter()
             .map(|(text, _)| text.to_owned())
+            .filter(|name| !facts::is_secret(name))
             .collect();
         job.timeout_minutes = step.str("timeout").and_then(minutes);
         job.allow_failure = step.get("allowFailure").and_then(Node::as_bool).unwrap_or(false);
@@ -190,7 +192,7 @@ fn word_of_shell(word: &str) -> String {
 fn variables_of_shell(text: &str) -> String {
     let words = FACTS.iter().filter(|fact| !fact.cloud_build.is_empty());
     words.fold(text.to_owned(), |text, fact| {
-        crate::facts::renamed(&text, fact.cloud_build, fact.name)
+        facts::renamed(&text, fact.cloud_build, fact.name)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The model as builds: one, and one more for each job that a person starts, as approvals belong to triggers.
 
 use crate::condition::{Condition, Is};
+use crate::facts;
 use crate::model::{File, Job, Note, Pipeline, ToolKind, When, Written};
 use crate::pins;
 use crate::shell;
@@ -20,12 +21,18 @@ pub fn write(pipeline: &Pipeline) -> Written {
             "Run the trigger by a schedule: Cloud Build > Triggers > Run on schedule",
         ));
     }
-    let undoes = |job: &Job| job.when == When::Failure;
-    let main: Vec<&Job> = pipeline
-        .jobs
-        .iter()
-        .filter(|job| job.when != When::Manual && !undoes(job))
+    let main: Vec<&Job> = (pipeline.in_order().into_iter())
+        .filter(|job| !matches!(job.when, When::Manual | When::Failure))
         .collect();
+    if main.len() > 1 {
+        notes.push(Note::general(
+            "its steps run one after the other: they share one folder",
+            "Give those that may run side by side `waitFor`, and folders of their own",
+        ));
+    }
+    for job in &pipeline.jobs {
+        notes.extend(left_out(job, pipeline));
+    }
     let mut files = vec![File {
         path: super::PATH.to_owned(),
         text: build(&main, pipeline, &mut notes),
@@ -61,18 +68,58 @@ pub fn write(pipeline: &Pipeline) -> Written {
     Written { files, notes }
 }
 
+/// What undoes this job when it failed: it stands in the same step, as nothing runs after a step that failed.
+fn undoing<'p>(job: &Job, pipeline: &'p Pipeline) -> impl Iterator<Item = &'p Job> {
+    let id = job.id.clone();
+    (pipeline.jobs.iter()).filter(move |other| {
+        other.when == When::Failure && other.needs.as_deref() == Some(std::slice::from_ref(&id))
+    })
+}
+
+fn left_out(job: &Job, pipeline: &Pipeline) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if job.when == When::Failure
+        && !pipeline
+            .jobs
+            .iter()
+            .any(|of| undoing(of, pipeline).any(|other| other.id == job.id))
+    {
+        notes.push(Note::of(
+            job,
+            "it is left out: no step runs after the failure of several others",
+            "Let something outside hear of the build's end through Pub/Sub, and do it there",
+        ));
+    }
+    if job.when == When::Always {
+        notes.push(Note::of(
+            job,
+            "it runs only after success: the first step that fails ends the build",
+            "Let something outside hear of the build's end through Pub/Sub, and do it there",
+        ));
+    }
+    if !job.changes.is_empty() {
+        notes.push(Note::of(
+            job,
+            "a step cannot depend on changed paths there: it runs always",
+            "Use `includedFiles` of a trigger of its own",
+        ));
+    }
+    notes
+}
+
 fn build(jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
     let mut root = map();
     let mut steps = Vec::new();
-    let mut secrets: Vec<&str> = Vec::new();
+    let mut secrets: Vec<String> = Vec::new();
     let mut minutes = 0;
     for job in jobs {
-        steps.push(step(job, jobs, pipeline, notes));
-        secrets.extend(job.secrets.iter().map(String::as_str));
+        let (step, own) = step(job, pipeline, notes);
+        steps.push(step);
+        secrets.extend(own);
         minutes += job.timeout_minutes.unwrap_or(60);
     }
     root.put("steps", Yaml::List(steps));
-    secrets.sort_unstable();
+    secrets.sort();
     secrets.dedup();
     if !secrets.is_empty() {
         let named = secrets.iter().map(|name| {
@@ -81,7 +128,7 @@ fn build(jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
                     "versionName",
                     format!("projects/$PROJECT_ID/secrets/{name}/versions/latest"),
                 )
-                .with("env", *name)
+                .with("env", name.as_str())
         });
         root.put(
             "availableSecrets",
@@ -100,37 +147,48 @@ fn build(jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
     block(&root, 0)
 }
 
-fn step(job: &Job, jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) -> Yaml {
+/// The step, and the names of the secrets that it reads. All steps share one folder, so it waits for all before it.
+fn step(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> (Yaml, Vec<String>) {
     let mut out = map();
     out.put("id", job.id.as_str());
     out.put(
         "name",
         shell::image(job).unwrap_or_else(|| pins::SHELL.to_owned()),
     );
-    let waits: Vec<&str> = pipeline
-        .waits_for(job)
-        .into_iter()
-        .filter(|id| jobs.iter().any(|other| other.id == *id))
-        .collect();
-    // Without `waitFor` a step waits for all before it; `-` is the word for nothing.
-    out.put(
-        "waitFor",
-        if waits.is_empty() {
-            list(["-"])
-        } else {
-            list(waits)
-        },
-    );
     let mut env: Vec<String> = shell::plain(&pipeline.variables)
         .chain(shell::plain(&job.variables))
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     env.push("CI_PROJECT_DIR=/workspace".to_owned());
-    let told = shell::told(job, |fact| fact.cloud_build, notes);
+    let mut secrets = job.secrets.clone();
+    let undoing = undoing(job, pipeline);
+    secrets.extend(undoing.flat_map(|other| other.secrets.iter().cloned()));
+    let (told, untold) = shell::told(job, |fact| fact.cloud_build);
     env.extend(told.into_iter().map(|(name, word)| format!("{name}=${word}")));
+    if !untold.is_empty() {
+        let (secret, plain): (Vec<&str>, Vec<&str>) = untold.iter().partition(|name| facts::is_secret(name));
+        // A trigger's own substitutions begin with `_`.
+        env.extend(plain.iter().map(|name| format!("{name}=${{_{name}}}")));
+        let mut advice: Vec<String> = Vec::new();
+        if !plain.is_empty() {
+            advice.push(format!(
+                "set the substitutions _{} in its trigger",
+                plain.join(", _")
+            ));
+        }
+        if !secret.is_empty() {
+            advice.push(format!("keep {} in Secret Manager", secret.join(", ")));
+        }
+        let advice = advice.join("; ");
+        let first = advice[..1].to_uppercase();
+        notes.push(shell::untold(job, &untold, &format!("{first}{}", &advice[1..])));
+        secrets.extend(secret.into_iter().map(str::to_owned));
+    }
+    secrets.sort();
+    secrets.dedup();
     out.put("env", list(&env));
-    if !job.secrets.is_empty() {
-        out.put("secretEnv", list(&job.secrets));
+    if !secrets.is_empty() {
+        out.put("secretEnv", list(&secrets));
     }
     if !job.services.is_empty() && !job.has_tool(ToolKind::Docker) {
         let images: Vec<_> = job
@@ -159,7 +217,7 @@ fn step(job: &Job, jobs: &[&Job], pipeline: &Pipeline, notes: &mut Vec<Note>) ->
     if job.allow_failure {
         out.put("allowFailure", true);
     }
-    out
+    (out, secrets)
 }
 
 fn script(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
@@ -178,13 +236,7 @@ fn script(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
         }
     }
     let body = shell::script(job, &pipeline.variables, "CI_PROJECT_DIR");
-    let undone: Vec<&Job> = pipeline
-        .jobs
-        .iter()
-        .filter(|other| {
-            other.when == When::Failure && other.needs.as_deref() == Some(std::slice::from_ref(&job.id))
-        })
-        .collect();
+    let undone: Vec<&Job> = undoing(job, pipeline).collect();
     if undone.is_empty() && job.after.is_empty() {
         out.push_str(&body);
         out.push('\n');
@@ -195,19 +247,26 @@ fn script(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
         "status=0\nset +e\n(\nset -eu\n{body}\n)\nstatus=$?\nset -e\n"
     ));
     for after in &job.after {
-        out.push_str(&format!("{after} || true\n"));
+        out.push_str(&format!("(\n{after}\n) || true\n"));
     }
     for other in undone {
+        let own = shell::plain(&other.variables).filter(|own| !job.variables.contains(own));
+        let exports: String = own
+            .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
+            .collect();
         let other = shell::script(other, &pipeline.variables, "CI_PROJECT_DIR");
-        out.push_str(&format!("if [ \"$status\" -ne 0 ]; then\n{other}\nfi\n"));
+        out.push_str(&format!("if [ \"$status\" -ne 0 ]; then\n{exports}{other}\nfi\n"));
     }
     out.push_str("exit \"$status\"\n");
     out
 }
 
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// A test of a shell. The default branch is not told: its usual names stand for it.
 fn guard(condition: &Condition) -> Option<String> {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let joined = |parts: &[Condition], with: &str| -> Option<String> {
         let parts: Option<Vec<_>> = parts.iter().map(guard).collect();
         Some(format!("{{ {}; }}", parts?.join(with)))

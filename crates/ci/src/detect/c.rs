@@ -68,10 +68,12 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     Some(unit)
 }
 
-/// Images of compilers bring no build system; bare machines do.
+/// Images of compilers bring no build system; bare machines bring some, and are not root.
 fn needs(program: &str, packages: &str) -> String {
     format!(
-        "command -v {program} >/dev/null || (apt-get -qq update && apt-get -qq -y install --no-install-recommends {packages})"
+        "command -v {program} >/dev/null || {{ \
+         sudo=$(command -v sudo || true); $sudo apt-get -qq update && \
+         $sudo apt-get -qq -y install --no-install-recommends {packages}; }}"
     )
 }
 

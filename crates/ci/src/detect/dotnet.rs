@@ -33,7 +33,7 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     let from_global = global.and_then(|global| {
         Some((
             "global.json".to_owned(),
-            version(global["sdk"]["version"].as_str()?, 2)?,
+            version(global["sdk"]["version"].as_str()?, 3)?,
         ))
     });
     let said = from_global.or_else(|| {
@@ -69,10 +69,12 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
         .map(str::to_owned)
         .collect();
     let locks: Vec<&str> = locks.iter().map(String::as_str).take(2).collect();
-    let files = if locks.is_empty() {
-        vec![manifest.as_str()]
-    } else {
+    let files = if !locks.is_empty() {
         locks.clone()
+    } else if part.has("Directory.Packages.props") {
+        vec!["Directory.Packages.props"]
+    } else {
+        projects.iter().map(String::as_str).take(2).collect()
     };
     unit.cache = part.cache("dotnet", &files, &[".cache/nuget/"]);
     unit.setup = script(&[if locks.is_empty() {
@@ -85,13 +87,14 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     if texts.iter().any(|text| text.contains("Microsoft.NET.Test.Sdk")) {
         let logger = if junit {
             unit.reports.junit = vec![part.path("reports/*.xml")];
-            " --logger 'junit;LogFilePath=../reports/{assembly}.xml'"
+            let reports = part.path("reports");
+            format!(" --logger \"junit;LogFilePath=$CI_PROJECT_DIR/{reports}/{{assembly}}.xml\"")
         } else {
             unit.why.push(part.why(
                 &manifest,
                 "no JUnit report: the package JunitXml.TestLogger writes one",
             ));
-            ""
+            String::new()
         };
         unit.test = vec![format!(
             "dotnet test --no-restore --configuration Release{logger}"

@@ -34,6 +34,8 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
             "$CI_PROJECT_DIR/.cache/go/mod".to_owned(),
         ),
         ("GOCACHE".to_owned(), "$CI_PROJECT_DIR/.cache/go/build".to_owned()),
+        // Else nobody but root can clear the folder away.
+        ("GOFLAGS".to_owned(), "-modcacherw".to_owned()),
     ];
     unit.cache = part.cache("go", &["go.sum", "go.work.sum"], &[".cache/go/"]);
     let packages = if manifest == "go.mod" {
@@ -62,7 +64,10 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     unit.checks.push(Check {
         name: "lint".to_owned(),
         script: vec![
-            "test -z \"$(gofmt -l . | tee /dev/stderr)\"".to_owned(),
+            // gofmt alone would look at the modules in the cache too.
+            "test -z \"$(find . -name '*.go' -not -path './.cache/*' -not -path '*/vendor/*' -exec gofmt -l {} + | tee \
+             /dev/stderr)\""
+                .to_owned(),
             format!("go vet {packages}"),
         ],
     });

@@ -115,16 +115,14 @@ fn gradle(part: &Part<'_>, manifest: &str) -> Unit {
         "GRADLE_USER_HOME".to_owned(),
         "$CI_PROJECT_DIR/.cache/gradle".to_owned(),
     )];
-    let locks = [
-        "gradle.lockfile",
-        "gradle/verification-metadata.xml",
-        "gradle/wrapper/gradle-wrapper.properties",
-        manifest,
-    ];
-    let lock = locks.into_iter().find(|file| part.has(file)).unwrap_or(manifest);
+    let locks = ["gradle.lockfile", "gradle/verification-metadata.xml"];
+    let files = match locks.into_iter().find(|file| part.has(file)) {
+        Some(lock) => vec![lock],
+        None => vec!["gradle/wrapper/gradle-wrapper.properties", manifest],
+    };
     unit.cache = part.cache(
         "gradle",
-        &[lock],
+        &files,
         &[".cache/gradle/caches/", ".cache/gradle/wrapper/"],
     );
     unit.build = vec![format!("{gradle} --no-daemon assemble")];

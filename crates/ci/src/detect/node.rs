@@ -82,6 +82,11 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
         _ => ("npm_config_cache", ".cache/npm"),
     };
     unit.variables = vec![(variable.to_owned(), format!("$CI_PROJECT_DIR/{folder}"))];
+    if manager == "Yarn" && part.has(".yarnrc.yml") {
+        // Else it keeps its cache in the home folder.
+        unit.variables
+            .push(("YARN_ENABLE_GLOBAL_CACHE".to_owned(), "false".to_owned()));
+    }
     unit.cache = part.cache("node", &[lock], &[folder]);
     unit.setup = setup;
     if scripts("build").is_some() {

@@ -38,22 +38,22 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
         return None;
     }
     let (manager, lock, install): (&str, &str, Vec<String>) = if part.has("uv.lock") {
-        let install = script(&[concat_install("uv"), "uv sync --locked --active --all-groups"]);
+        let install = script(&["pip install uv==0.8.13", "uv sync --locked --active --all-groups"]);
         ("uv", "uv.lock", install)
     } else if part.has("poetry.lock") {
-        let install = script(&[concat_install("poetry"), "poetry install --no-interaction"]);
+        let install = script(&["pip install poetry==2.1.4", "poetry install --no-interaction"]);
         ("Poetry", "poetry.lock", install)
     } else if part.has("pdm.lock") {
         (
             "PDM",
             "pdm.lock",
-            script(&[concat_install("pdm"), "pdm sync --dev"]),
+            script(&["pip install pdm==2.25.9", "pdm sync --dev"]),
         )
     } else if part.has("Pipfile.lock") {
         (
             "Pipenv",
             "Pipfile.lock",
-            script(&[concat_install("pipenv"), "pipenv sync --dev"]),
+            script(&["pip install pipenv==2025.0.4", "pipenv sync --dev"]),
         )
     } else {
         let mut install: Vec<String> = Vec::new();
@@ -120,15 +120,6 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     tested(part, &project, &tests, &mut unit);
     checked(part, &project, &mut unit);
     Some(unit)
-}
-
-const fn concat_install(tool: &str) -> &'static str {
-    match tool.as_bytes() {
-        b"uv" => "pip install uv==0.8.13",
-        b"poetry" => "pip install poetry==2.1.4",
-        b"pdm" => "pip install pdm==2.25.9",
-        _ => "pip install pipenv==2025.0.4",
-    }
 }
 
 /// The extra that brings what tests need.

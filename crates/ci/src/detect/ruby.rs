@@ -24,11 +24,12 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
         unit.why.push(part.why(file, format!("for Ruby {version}")));
     }
     unit.image = pins::ruby(&ruby);
+    // Linters leave `vendor` out.
     unit.variables = vec![(
         "BUNDLE_PATH".to_owned(),
-        "$CI_PROJECT_DIR/.cache/bundle".to_owned(),
+        "$CI_PROJECT_DIR/vendor/bundle".to_owned(),
     )];
-    unit.cache = part.cache("ruby", &["Gemfile.lock"], &[".cache/bundle/"]);
+    unit.cache = part.cache("ruby", &["Gemfile.lock"], &["vendor/bundle/"]);
     if part.has("Gemfile.lock") {
         unit.why.push(part.why("Gemfile.lock", "versions are locked"));
         unit.setup = script(&["bundle config set --local frozen true"]);

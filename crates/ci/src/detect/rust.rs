@@ -1,6 +1,6 @@
 //! Rust: Cargo; nextest where the project has set it up.
 
-use super::{Check, Part, Unit, script, version};
+use super::{Check, Part, Unit, version};
 use crate::model::{Tool, ToolKind};
 use crate::pins;
 
@@ -51,7 +51,7 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     };
     let all = if workspace { " --workspace" } else { "" };
     let target = part.path("target/");
-    unit.cache = part.cache("rust", &["Cargo.lock"], &[".cache/cargo/registry/", &target]);
+    unit.cache = part.cache("rust", &["Cargo.lock"], &[".cache/cargo/", &target]);
     unit.variables = vec![
         ("CARGO_HOME".to_owned(), "$CI_PROJECT_DIR/.cache/cargo".to_owned()),
         ("CARGO_INCREMENTAL".to_owned(), "0".to_owned()),
@@ -77,7 +77,10 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
     }
     unit.checks.push(Check {
         name: "lint".to_owned(),
-        script: vec![format!("cargo clippy{locked}{all} --all-targets -- -D warnings")],
+        script: vec![
+            component("clippy"),
+            format!("cargo clippy{locked}{all} --all-targets -- -D warnings"),
+        ],
     });
     if part.has("rustfmt.toml") || part.has(".rustfmt.toml") {
         unit.why.push(part.why(
@@ -86,8 +89,13 @@ pub fn detect(part: &Part<'_>) -> Option<Unit> {
         ));
         unit.checks.push(Check {
             name: "format".to_owned(),
-            script: script(&["cargo fmt --all --check"]),
+            script: vec![component("rustfmt"), "cargo fmt --all --check".to_owned()],
         });
     }
     Some(unit)
+}
+
+/// The images of Rust have the compiler and Cargo alone.
+fn component(name: &str) -> String {
+    format!("rustup component add {name}")
 }

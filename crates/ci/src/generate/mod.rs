@@ -6,7 +6,7 @@ mod release;
 use serde::Serialize;
 
 use crate::condition::Condition;
-use crate::detect::{Deploying, Found, Unit, detect};
+use crate::detect::{Found, Unit, detect};
 use crate::model::{Branches, Note, Pipeline, Triggers};
 use crate::tree::Tree;
 
@@ -20,8 +20,6 @@ pub struct Options {
     pub stages: Vec<CustomStage>,
     /// Whether to write jobs that deploy.
     pub deploys: bool,
-    /// Stands over what the repository says about its deploying.
-    pub deploying: Option<Deploying>,
 }
 
 impl Default for Options {
@@ -31,7 +29,6 @@ impl Default for Options {
             min_coverage: None,
             stages: Vec::new(),
             deploys: true,
-            deploying: None,
         }
     }
 }

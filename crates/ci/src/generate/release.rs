@@ -20,7 +20,7 @@ pub(super) fn add(pipeline: &mut Pipeline, found: &Found, options: &Options, not
     if !options.deploys {
         return;
     }
-    let own = options.deploying.clone().or_else(|| found.deploying.clone());
+    let own = found.deploying.as_ref();
     if own.is_none() {
         notes.push(Note::general(
             "the repository does not say how it is deployed: its pipeline asks longshore to",
@@ -28,12 +28,12 @@ pub(super) fn add(pipeline: &mut Pipeline, found: &Found, options: &Options, not
              environment's name, and generate again; --no-deploy leaves these jobs out",
         ));
     }
-    let mut dev = deployment("deploy_dev", "dev", own.as_ref());
+    let mut dev = deployment("deploy_dev", "dev", own);
     dev.needs = Some(before);
-    let mut prod = deployment("deploy_prod", "production", own.as_ref());
+    let mut prod = deployment("deploy_prod", "production", own);
     prod.needs = Some(vec![dev.id.clone()]);
     prod.when = When::Manual;
-    let back = rollback(&prod, own.as_ref());
+    let back = rollback(&prod, own);
     if back.is_none() {
         notes.push(Note::general(
             "nothing takes a failed deployment back: there is a way to deploy and none to roll back",
@@ -184,12 +184,13 @@ fn through_longshore(job: &mut Job, environment: &str, task: &str, payload: &str
              \\\"$LONGSHORE_REPO_ID\\\", \\\"payload\\\": {payload}}}\" \"$LONGSHORE_URL/api/tasks\")"
         ),
         "task=$(printf '%s' \"$made\" | sed -n 's/.*\"task_id\": *\"\\([^\"]*\\)\".*/\\1/p')".to_owned(),
+        "test -n \"$task\"".to_owned(),
         "echo \"$LONGSHORE_URL/tasks/$task\"".to_owned(),
         [
             "while true; do".to_owned(),
             // The stream ends with the task; one that was cut off is asked for again.
             format!(
-                "  state=$({call} --no-buffer \"$LONGSHORE_URL/api/tasks/$task/events\" | sed -n \
+                "  state=$({{ {call} --no-buffer \"$LONGSHORE_URL/api/tasks/$task/events\" || true; }} | sed -n \
                  's/^data:.*\"state\": *\"\\([a-z_]*\\)\".*/\\1/p' | tail -n 1)"
             ),
             "  case \"$state\" in".to_owned(),

@@ -23,3 +23,9 @@ fn result_of(id: &str) -> String {
         format!("needs.{id}.result")
     }
 }
+
+/// The text that an expression of nothing else stands for.
+fn literal(expression: &str) -> Option<&str> {
+    let text = expression.strip_prefix('\'')?.strip_suffix('\'')?;
+    (!text.contains('\'')).then_some(text)
+}

@@ -1,6 +1,6 @@
 //! A workflow into the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::expressions::{self, Said};
 use super::script::{self, Told};
@@ -469,36 +469,42 @@ fn access(node: &Node) -> BTreeMap<String, Access> {
 
 /// Stages out of what waits for what: a job stands one behind the last that it needs.
 fn stages(pipeline: &mut Pipeline) {
-    let ids: Vec<String> = pipeline.jobs.iter().map(|job| job.id.clone()).collect();
-    let mut level: BTreeMap<String, usize> = ids.iter().map(|id| (id.clone(), 0)).collect();
-    // As often as there are jobs: enough for the longest chain, and an end for a circle.
-    for _ in 0..ids.len() {
-        for job in &pipeline.jobs {
-            let after = job
-                .needs
-                .iter()
-                .flatten()
-                .filter_map(|id| level.get(id))
-                .max()
-                .map_or(0, |at| at + 1);
-            level.insert(job.id.clone(), after.min(ids.len()));
+    let place: HashMap<&str, usize> = (pipeline.jobs.iter().enumerate())
+        .map(|(at, job)| (job.id.as_str(), at))
+        .collect();
+    let mut waiting = vec![0_usize; pipeline.jobs.len()];
+    let mut waited_for_by: Vec<Vec<usize>> = vec![Vec::new(); pipeline.jobs.len()];
+    for (at, job) in pipeline.jobs.iter().enumerate() {
+        for needed in job.needs.iter().flatten().filter_map(|id| place.get(id.as_str())) {
+            waiting[at] += 1;
+            waited_for_by[*needed].push(at);
         }
     }
-    let deepest = level.values().copied().max().unwrap_or(0);
-    for depth in 0..=deepest {
-        let here: Vec<&String> = ids.iter().filter(|id| level.get(*id) == Some(&depth)).collect();
-        let name = match here.as_slice() {
-            [] => continue,
-            [one] => (*one).clone(),
-            _ => format!("stage_{}", depth + 1),
-        };
-        for job in pipeline
-            .jobs
-            .iter_mut()
-            .filter(|job| level.get(&job.id) == Some(&depth))
-        {
-            job.stage.clone_from(&name);
+    let mut placed = vec![false; pipeline.jobs.len()];
+    let mut here: Vec<usize> = (0..placed.len()).filter(|at| waiting[*at] == 0).collect();
+    loop {
+        if here.is_empty() {
+            // Jobs that wait for each other in a circle never start: one stage is as good as another.
+            here = (0..placed.len()).filter(|at| !placed[*at]).collect();
         }
+        let name = match here.as_slice() {
+            [] => return,
+            [one] => pipeline.jobs[*one].id.clone(),
+            _ => format!("stage_{}", pipeline.stages.len() + 1),
+        };
+        let mut next = Vec::new();
+        for at in here {
+            placed[at] = true;
+            pipeline.jobs[at].stage.clone_from(&name);
+            for later in &waited_for_by[at] {
+                waiting[*later] = waiting[*later].saturating_sub(1);
+                if waiting[*later] == 0 && !placed[*later] {
+                    next.push(*later);
+                }
+            }
+        }
+        next.retain(|at| !placed[*at]);
         pipeline.stages.push(name);
+        here = next;
     }
 }

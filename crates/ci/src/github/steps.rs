@@ -105,7 +105,7 @@ fn set_up(tool: &Tool) -> Option<Yaml> {
         ),
         ToolKind::Dotnet => (
             pins::SETUP_DOTNET,
-            map().with("dotnet-version", format!("{version}.x")),
+            map().with("dotnet-version", pins::dotnet(version)),
         ),
         ToolKind::Rust => {
             let set_up = format!(

@@ -298,9 +298,14 @@ fn env(job: &Job) -> Yaml {
         .chain(job.variables.iter().map(|(_, value)| value.as_str()));
     for Fact { name, github, .. } in facts::used(texts) {
         // Where the files stand is another place inside of a container: the shell asks its own variable.
-        let set_already = job.variables.iter().any(|(own, _)| own == name);
-        if *name != "CI_PROJECT_DIR" && !set_already {
-            out.put(*name, format!("${{{{ {github} }}}}"));
+        let set_already =
+            job.variables.iter().any(|(own, _)| own == name) || job.secrets.iter().any(|own| own == name);
+        if *name == "CI_PROJECT_DIR" || set_already {
+            continue;
+        }
+        match super::literal(github) {
+            Some(text) => out.put(*name, text),
+            None => out.put(*name, format!("${{{{ {github} }}}}")),
         }
     }
     for secret in &job.secrets {

@@ -4,6 +4,7 @@
 
 mod read;
 mod rules;
+mod starts;
 pub(crate) mod view;
 mod words;
 mod write;

@@ -3,6 +3,7 @@
 //! Source of its words: jenkins.io, "Pipeline Syntax" and "Using a Jenkinsfile".
 
 pub(crate) mod groovy;
+mod lines;
 mod read;
 mod write;
 
@@ -10,3 +11,6 @@ pub use read::read;
 pub use write::write;
 
 pub const PATH: &str = "Jenkinsfile";
+
+/// Where a container's user has a folder of his own: the variable, and Jenkins' word for what it is set to.
+const HOME: (&str, &str) = ("HOME", "WORKSPACE_TMP");

@@ -2,7 +2,7 @@
 
 use super::groovy::{Statement, named, parse, texts};
 use crate::condition::{Condition, Is};
-use crate::facts::FACTS;
+use crate::facts::{self, FACTS};
 use crate::model::{Artifacts, Branches, Job, Note, Pipeline, Read, Tool, ToolKind, Triggers, When};
 use crate::yaml::{self, Fault, Place};
 
@@ -72,7 +72,7 @@ impl Reader {
                 "options" => {
                     let aborts = |option: &Statement| {
                         option.name == "disableConcurrentBuilds"
-                            && option.arguments.contains("abortPrevious: true")
+                            && named(&option.arguments, "abortPrevious").is_some_and(|said| said != "false")
                     };
                     pipeline.cancel_superseded = part.children().iter().any(aborts);
                 }
@@ -351,7 +351,12 @@ fn environment(block: &Statement) -> (Vec<(String, String)>, Vec<String>) {
             .next()
             .unwrap_or_else(|| value.to_owned());
         if value.starts_with("credentials(") {
-            secrets.push(one.name.clone());
+            if !facts::is_secret(&one.name) {
+                secrets.push(one.name.clone());
+            }
+            continue;
+        }
+        if one.name == super::HOME.0 && text.contains(super::HOME.1) {
             continue;
         }
         let own = in_shell(&text);
@@ -403,9 +408,7 @@ fn shell(step: &Statement) -> Option<String> {
 fn in_shell(text: &str) -> String {
     let text = text.replace("${env.", "${").replace("${params.", "${");
     let words = FACTS.iter().filter(|fact| !fact.jenkins.is_empty());
-    words.fold(text, |text, fact| {
-        crate::facts::renamed(&text, fact.jenkins, fact.name)
-    })
+    words.fold(text, |text, fact| facts::renamed(&text, fact.jenkins, fact.name))
 }
 
 fn artifacts(patterns: &str, always: bool) -> Artifacts {

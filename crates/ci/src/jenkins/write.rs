@@ -1,6 +1,8 @@
 //! The model as a declarative pipeline.
 
+use super::lines::{Lines, text};
 use crate::condition::{Condition, Is};
+use crate::facts;
 use crate::model::{File, Job, Note, Pipeline, ToolKind, When, Written};
 use crate::shell;
 
@@ -11,7 +13,8 @@ pub fn write(pipeline: &Pipeline) -> Written {
     out.line("agent none");
     out.open("options");
     out.line(if pipeline.cancel_superseded {
-        "disableConcurrentBuilds(abortPrevious: true)"
+        // Of merge requests alone: half a deployment is worse than an old one.
+        "disableConcurrentBuilds(abortPrevious: env.CHANGE_ID != null)"
     } else {
         "disableConcurrentBuilds()"
     });
@@ -61,50 +64,6 @@ pub fn write(pipeline: &Pipeline) -> Written {
         }],
         notes,
     }
-}
-
-#[derive(Default)]
-struct Lines {
-    text: String,
-    depth: usize,
-}
-
-impl Lines {
-    fn line(&mut self, line: &str) {
-        self.text.push_str(&"    ".repeat(self.depth));
-        self.text.push_str(line);
-        self.text.push('\n');
-    }
-
-    fn open(&mut self, line: &str) {
-        self.line(&format!("{line} {{"));
-        self.depth += 1;
-    }
-
-    fn close(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-        self.line("}");
-    }
-
-    /// A shell's script; its own lines keep their indentation.
-    fn shell(&mut self, script: &str) {
-        let body = script.replace('\\', "\\\\").replace("'''", "\\'\\'\\'");
-        if body.contains('\n') {
-            self.line(&format!("sh '''#!/bin/sh\nset -eu\n{body}\n'''"));
-        } else {
-            self.line(&format!("sh {}", text(script)));
-        }
-    }
-}
-
-/// A text of Groovy in which nothing is replaced.
-fn text(text: &str) -> String {
-    format!(
-        "'{}'",
-        text.replace('\\', "\\\\")
-            .replace('\'', "\\'")
-            .replace('\n', "\\n")
-    )
 }
 
 /// The one job after whose failure this one runs.
@@ -198,31 +157,14 @@ fn write_job(job: &Job, pipeline: &Pipeline, out: &mut Lines, notes: &mut Vec<No
 }
 
 fn body(job: &Job, pipeline: &Pipeline, out: &mut Lines, notes: &mut Vec<Note>) {
-    agent(job, out);
+    agent(job, out, notes);
     if job.when == When::Manual {
         out.open("input");
         out.line(&format!("message {}", text(&format!("Start {}?", job.id))));
         out.close();
     }
-    when(job, out);
-    out.open("options");
-    // A stage that waits for a person should not count that time.
-    if let Some(minutes) = job.timeout_minutes.filter(|_| job.when != When::Manual) {
-        out.line(&format!("timeout(time: {minutes}, unit: 'MINUTES')"));
-    }
-    if job.retries > 0 {
-        out.line(&format!(
-            "retry(conditions: [agent(), nonresumable()], count: {})",
-            job.retries + 1
-        ));
-    }
-    if out.text.ends_with("options {\n") {
-        let cut = out.text.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
-        out.text.truncate(cut);
-        out.depth -= 1;
-    } else {
-        out.close();
-    }
+    when(job, out, notes);
+    options(job, out);
     environment(job, out, notes);
     if !job.services.is_empty() && !job.has_tool(ToolKind::Docker) {
         let images: Vec<_> = job
@@ -276,14 +218,59 @@ fn body(job: &Job, pipeline: &Pipeline, out: &mut Lines, notes: &mut Vec<Note>) 
     post(job, pipeline, out, notes);
 }
 
-fn agent(job: &Job, out: &mut Lines) {
+fn options(job: &Job, out: &mut Lines) {
+    let mut options = Vec::new();
+    match job.timeout_minutes {
+        // It counts the wait for a person too, in which the build keeps the branch's next ones from starting.
+        _ if job.when == When::Manual => options.push("timeout(time: 1, unit: 'DAYS')".to_owned()),
+        Some(minutes) => options.push(format!("timeout(time: {minutes}, unit: 'MINUTES')")),
+        None => {}
+    }
+    if job.retries > 0 {
+        let tries = job.retries + 1;
+        options.push(format!(
+            "retry(conditions: [agent(), nonresumable()], count: {tries})"
+        ));
+    }
+    if options.is_empty() {
+        return;
+    }
+    out.open("options");
+    for option in options {
+        out.line(&option);
+    }
+    out.close();
+}
+
+/// The image that Jenkins runs the job's steps in.
+fn container(job: &Job) -> Option<String> {
+    let bare = job.has_tool(ToolKind::Docker) || job.has_tool(ToolKind::Image);
+    shell::image(job).filter(|_| !bare)
+}
+
+/// Jenkins runs containers under its own user, who may install nothing in them.
+fn needs_root(job: &Job) -> bool {
+    const INSTALLS: [&str; 5] = ["apt-get ", "apk add", "dnf ", "yum ", "corepack enable"];
+    job.shell()
+        .any(|line| INSTALLS.iter().any(|install| line.contains(install)))
+}
+
+fn agent(job: &Job, out: &mut Lines, notes: &mut Vec<Note>) {
     let label = job.runner.join(" && ");
     let bare = job.has_tool(ToolKind::Docker) || job.has_tool(ToolKind::Image);
-    match shell::image(job).filter(|_| !bare) {
+    match container(job) {
         Some(image) => {
             out.open("agent");
             out.open("docker");
             out.line(&format!("image {}", text(&image)));
+            if needs_root(job) {
+                out.line("args '--user 0'");
+                notes.push(Note::of(
+                    job,
+                    "it installs packages: its container runs as root, and so what it leaves in the workspace is root's",
+                    "Use an image that has them, and take `args` away",
+                ));
+            }
             if !label.is_empty() {
                 out.line(&format!("label {}", text(&label)));
             }
@@ -296,14 +283,32 @@ fn agent(job: &Job, out: &mut Lines) {
     }
 }
 
-fn when(job: &Job, out: &mut Lines) {
-    if job.run_if.is_none() && job.changes.is_empty() {
+fn when(job: &Job, out: &mut Lines, notes: &mut Vec<Note>) {
+    let after_failure = job.when == When::Failure;
+    if after_failure {
+        notes.push(Note::of(
+            job,
+            "a stage cannot run after the failure of several others",
+            "It never runs until you put what it does under `post { failure { … } }` of the pipeline",
+        ));
+    }
+    if job.when == When::Always {
+        notes.push(Note::of(
+            job,
+            "it runs only after success: the first stage that fails ends the build",
+            "Put what it does under `post { always { … } }` of the pipeline",
+        ));
+    }
+    if job.run_if.is_none() && job.changes.is_empty() && !after_failure {
         return;
     }
     out.open("when");
     out.line("beforeAgent true");
     if job.when == When::Manual {
         out.line("beforeInput true");
+    }
+    if after_failure {
+        out.line("expression { false }");
     }
     if let Some(condition) = &job.run_if {
         out.line(&said(condition));
@@ -355,20 +360,42 @@ pub(super) fn said(condition: &Condition) -> String {
     }
 }
 
+/// What the system tells, and the names of secrets, of which some it tells elsewhere.
+fn told<'j>(job: &'j Job, notes: &mut Vec<Note>) -> (Vec<(&'static str, &'static str)>, Vec<&'j str>) {
+    let (told, untold) = shell::told(job, |fact| fact.jenkins);
+    if !untold.is_empty() {
+        notes.push(shell::untold(
+            job,
+            &untold,
+            "Set them as global variables of Jenkins, under the same names; the password as a credential, a secret text",
+        ));
+    }
+    let secret = untold.into_iter().filter(|name| facts::is_secret(name));
+    (
+        told,
+        secret.chain(job.secrets.iter().map(String::as_str)).collect(),
+    )
+}
+
 fn environment(job: &Job, out: &mut Lines, notes: &mut Vec<Note>) {
-    let told = shell::told(job, |fact| fact.jenkins, notes);
+    let (told, secrets) = told(job, notes);
     let plain: Vec<_> = shell::plain(&job.variables).collect();
-    if told.is_empty() && plain.is_empty() && job.secrets.is_empty() {
+    // A user whom the image does not know has no folder of his own, and many programs want to write to it.
+    let homeless = container(job).is_some() && !needs_root(job);
+    if told.is_empty() && plain.is_empty() && secrets.is_empty() && !homeless {
         return;
     }
     out.open("environment");
+    if homeless {
+        out.line(&format!("{} = \"${{env.{}}}\"", super::HOME.0, super::HOME.1));
+    }
     for (name, value) in plain {
         out.line(&format!("{name} = {}", text(value)));
     }
     for (name, word) in told {
         out.line(&format!("{name} = \"${{env.{word}}}\""));
     }
-    for secret in &job.secrets {
+    for secret in secrets {
         out.line(&format!("{secret} = credentials({})", text(secret)));
     }
     out.close();
@@ -433,14 +460,11 @@ fn post(job: &Job, pipeline: &Pipeline, out: &mut Lines, notes: &mut Vec<Note>) 
             let mut pairs: Vec<String> = shell::plain(&job.variables)
                 .map(|(name, value)| text(&format!("{name}={value}")))
                 .collect();
-            pairs.extend(
-                shell::told(job, |fact| fact.jenkins, notes)
-                    .into_iter()
-                    .map(|(name, word)| format!("\"{name}=${{env.{word}}}\"")),
-            );
-            let secrets: Vec<_> = job
-                .secrets
-                .iter()
+            let (told, secrets) = told(job, notes);
+            let told = told.into_iter();
+            pairs.extend(told.map(|(name, word)| format!("\"{name}=${{env.{word}}}\"")));
+            let secrets: Vec<_> = secrets
+                .into_iter()
                 .map(|name| format!("string(credentialsId: {0}, variable: {0})", text(name)))
                 .collect();
             if !secrets.is_empty() {

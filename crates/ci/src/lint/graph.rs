@@ -5,6 +5,13 @@ use std::collections::HashMap;
 use super::Finding;
 use super::facts::JobFacts;
 
+/// A file may name thousands of jobs: what is meant by a name is guessed among so many, and of names so long.
+const MOST_GUESSED: usize = 500;
+const LONGEST_NAME: usize = 100;
+/// More circles than these say nothing new; nor do more jobs of one.
+const MOST_CIRCLES: usize = 20;
+const MOST_NAMED: usize = 10;
+
 pub(super) fn check(jobs: &[JobFacts], findings: &mut Vec<Finding>) {
     let place: HashMap<&str, usize> = jobs
         .iter()
@@ -14,7 +21,9 @@ pub(super) fn check(jobs: &[JobFacts], findings: &mut Vec<Finding>) {
     for job in jobs {
         for need in &job.needs {
             if !place.contains_key(need.text.as_str()) {
-                let near = domain::nearest(&need.text, place.keys().copied());
+                let known = place.keys().copied().filter(|id| id.len() <= LONGEST_NAME);
+                let guess = place.len() <= MOST_GUESSED && need.text.len() <= LONGEST_NAME;
+                let near = guess.then(|| domain::nearest(&need.text, known)).flatten();
                 let meant = near
                     .map(|near| format!("; `{near}` was meant, probably"))
                     .unwrap_or_default();
@@ -31,11 +40,14 @@ pub(super) fn check(jobs: &[JobFacts], findings: &mut Vec<Finding>) {
         }
     }
     for circle in circles(jobs, &place) {
-        let names: Vec<_> = circle
+        let mut names: Vec<_> = circle
             .iter()
             .chain(circle.first())
             .map(|at| jobs[*at].id.as_str())
             .collect();
+        if names.len() > MOST_NAMED {
+            names.splice(MOST_NAMED - 1..names.len() - 1, ["…"]);
+        }
         let first = &jobs[circle[0]];
         let next = names.get(1).copied().unwrap_or_default();
         let at = first
@@ -75,6 +87,9 @@ fn circles(jobs: &[JobFacts], place: &HashMap<&str, usize>) -> Vec<Vec<usize>> {
         if state[start] != State::New {
             continue;
         }
+        if found.len() >= MOST_CIRCLES {
+            break;
+        }
         let mut path = vec![(start, 0)];
         state[start] = State::Open;
         while let Some((at, next)) = path.last_mut() {
@@ -89,11 +104,11 @@ fn circles(jobs: &[JobFacts], place: &HashMap<&str, usize>) -> Vec<Vec<usize>> {
                     state[to] = State::Open;
                     path.push((to, 0));
                 }
-                State::Open => {
+                State::Open if found.len() < MOST_CIRCLES => {
                     let from = path.iter().position(|(at, _)| *at == to).unwrap_or(0);
                     found.push(path[from..].iter().map(|(at, _)| *at).collect());
                 }
-                State::Done => {}
+                State::Open | State::Done => {}
             }
         }
     }

@@ -10,6 +10,8 @@ use crate::model::{Branches, Pipeline, Triggers};
 
 /// Beyond so many cases a condition is taken for one that can be met.
 const MOST_CASES: usize = 20_000;
+/// The same for all conditions of a file together.
+const MOST_CASES_OF_ALL: usize = 500_000;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Event {
@@ -37,17 +39,19 @@ enum Branch<'c> {
 }
 
 pub(super) fn check(dialect: Dialect, pipeline: &Pipeline, facts: &[JobFacts], findings: &mut Vec<Finding>) {
+    let mut left = MOST_CASES_OF_ALL;
     for job in &pipeline.jobs {
         let Some(condition) = &job.run_if else { continue };
         // Elsewhere the file does not say what starts a run.
         let on =
             matches!(dialect, Dialect::Gitlab | Dialect::Github | Dialect::Azure).then_some(&pipeline.on);
-        if possible(condition, None) && on.is_none_or(|on| possible(condition, Some(on))) {
+        let consistent = possible(condition, None, &mut left);
+        if consistent && on.is_none_or(|on| possible(condition, Some(on), &mut left)) {
             continue;
         }
         let at = facts.iter().find(|fact| fact.id == job.id).map(|fact| fact.at);
         let Some(at) = at else { continue };
-        let what = if possible(condition, None) {
+        let what = if consistent {
             format!(
                 "{} never runs: what starts the pipeline and its own conditions never meet",
                 job.id
@@ -64,7 +68,7 @@ pub(super) fn check(dialect: Dialect, pipeline: &Pipeline, facts: &[JobFacts], f
     }
 }
 
-fn possible(condition: &Condition, on: Option<&Triggers>) -> bool {
+fn possible(condition: &Condition, on: Option<&Triggers>, left: &mut usize) -> bool {
     let mut branches = BTreeSet::new();
     let mut variables: Vec<(&str, BTreeSet<&str>)> = Vec::new();
     collect(condition, &mut branches, &mut variables);
@@ -74,9 +78,11 @@ fn possible(condition: &Condition, on: Option<&Triggers>) -> bool {
     let combinations = variables
         .iter()
         .fold(1_usize, |all, (_, values)| all.saturating_mul(values.len() + 2));
-    if combinations.saturating_mul(5 * (2 * branches.len() + 2)) > MOST_CASES {
+    let cases = combinations.saturating_mul(5 * (2 * branches.len() + 2));
+    if cases > MOST_CASES.min(*left) {
         return true;
     }
+    *left -= cases;
     let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
     let mut values: Vec<Vec<Option<&str>>> = vec![Vec::new()];
     for (_, known) in &variables {

@@ -1,7 +1,8 @@
 //! One value of a file, with its place. Aliases are followed and `<<` is merged by whoever looks, not copied: a node
 //! that is named by many aliases exists once.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use super::{Place, Span};
 
@@ -19,7 +20,19 @@ pub struct Node {
     /// How deep it goes when every alias is followed; whoever walks down recurses at most so far.
     pub(super) height: usize,
     pub(super) flow: bool,
+    /// Of a map with many keys, made when one is first asked for.
+    pub(super) index: OnceLock<Index>,
 }
+
+/// Where the keys of a map stand: the last of each, as parsers take it, and all that merge others in.
+#[derive(Debug)]
+pub(super) struct Index {
+    last: HashMap<String, usize>,
+    merges: Vec<usize>,
+}
+
+/// Maps of so few keys are looked through.
+const FEW_KEYS: usize = 16;
 
 #[derive(Debug)]
 pub enum Value {
@@ -143,17 +156,25 @@ impl Node {
 
     /// A value by its key: the last of them where it is written twice, as parsers take it; else what `<<` brings.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        let Value::Map(own) = &self.target().value else {
+        let node = self.target();
+        let Value::Map(own) = &node.value else {
             return None;
         };
-        let direct = own.iter().rev().find(|(own, _)| own.as_str() == Some(key));
-        if let Some((_, value)) = direct {
-            return Some(value.target());
+        if own.len() > FEW_KEYS {
+            let index = node.index.get_or_init(|| Index::of(own));
+            return match index.last.get(key) {
+                Some(at) => Some(own[*at].1.target()),
+                None => merged(index.merges.iter().map(|at| &own[*at].1), key),
+            };
         }
-        let merges = own.iter().filter(|(own, _)| is_merge(own));
-        merges
-            .flat_map(|(_, value)| value.one_or_more())
-            .find_map(|source| source.get(key))
+        let direct = own.iter().rev().find(|(own, _)| own.as_str() == Some(key));
+        match direct {
+            Some((_, value)) => Some(value.target()),
+            None => {
+                let merges = own.iter().filter(|(own, _)| is_merge(own));
+                merged(merges.map(|(_, value)| value), key)
+            }
+        }
     }
 
     /// The key's own node, for its place.
@@ -191,6 +212,25 @@ impl Node {
         }
         found
     }
+}
+
+impl Index {
+    fn of(own: &[(Arc<Node>, Arc<Node>)]) -> Self {
+        let places = || own.iter().enumerate();
+        Self {
+            last: places()
+                .filter_map(|(at, (key, _))| Some((key.as_str()?.to_owned(), at)))
+                .collect(),
+            merges: places()
+                .filter(|(_, (key, _))| is_merge(key))
+                .map(|(at, _)| at)
+                .collect(),
+        }
+    }
+}
+
+fn merged<'n>(mut sources: impl Iterator<Item = &'n Arc<Node>>, key: &str) -> Option<&'n Node> {
+    sources.find_map(|value| value.one_or_more().into_iter().find_map(|source| source.get(key)))
 }
 
 fn is_merge(key: &Node) -> bool {

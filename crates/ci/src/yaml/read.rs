@@ -2,7 +2,7 @@
 //! aliases stand for together (a "billion laughs" is small on disk).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
@@ -144,6 +144,7 @@ impl Builder<'_> {
                     weight: 1,
                     height: 1,
                     flow: false,
+                    index: OnceLock::new(),
                 };
                 self.done(node, anchor)
             }
@@ -170,6 +171,7 @@ impl Builder<'_> {
                     weight: target.weight,
                     height: target.height + 1,
                     flow: false,
+                    index: OnceLock::new(),
                 };
                 self.done(node, 0)
             }
@@ -241,6 +243,7 @@ impl Builder<'_> {
             weight,
             height,
             flow: open.flow,
+            index: OnceLock::new(),
         };
         self.done(node, open.anchor)
     }

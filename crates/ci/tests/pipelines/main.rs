@@ -4,4 +4,5 @@ mod convert;
 mod edit;
 mod hostile;
 mod lint;
+mod never_more;
 mod round;

@@ -81,7 +81,7 @@ pub fn stand_ins(folder: &Path) -> String {
     program(
         &bin,
         "rustup",
-        "case \"$1\" in toolchain | default) exit 0 ;; *) exit 1 ;; esac",
+        "case \"$1\" in toolchain | default | component) exit 0 ;; *) exit 1 ;; esac",
     );
     let path = std::env::var_os("PATH").unwrap();
     format!("{}:{}", bin.display(), path.to_string_lossy())

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ci::detect::Found;
 use ci::lint::{Finding, Severity};
 use ci::model::{File, Note};
 use ci::tree::Tree;
@@ -36,7 +37,6 @@ fn generate(command: &Generate, out: Output) -> Outcome {
         min_coverage: command.min_coverage,
         stages: stages?,
         deploys: !command.no_deploy,
-        deploying: None,
     };
     let generated = ci::generate(&tree, &options)?;
     let written = dialect.write(&generated.pipeline);
@@ -52,7 +52,15 @@ fn generate(command: &Generate, out: Output) -> Outcome {
         out.as_it_is().value(&answer)?;
         return Ok(Exit::Done);
     }
-    for unit in &generated.found.units {
+    tell_found(&generated.found);
+    tell(&notes);
+    show(&written.files, &paths, out)?;
+    Ok(Exit::Done)
+}
+
+/// What the repository is made of, and the files that say so.
+fn tell_found(found: &Found) {
+    for unit in &found.units {
         let place = if unit.directory.is_empty() {
             "."
         } else {
@@ -66,20 +74,13 @@ fn generate(command: &Generate, out: Output) -> Outcome {
             say(&harmless(&format!("  {}: {}", why.path, why.what)));
         }
     }
-    for why in generated
-        .found
-        .deploying
-        .iter()
-        .flat_map(|deploying| &deploying.why)
-    {
+    let deploying = found.deploying.iter().flat_map(|deploying| &deploying.why);
+    for why in deploying {
         say(&harmless(&format!("{}: {}", why.path, why.what)));
     }
-    for why in &generated.found.left_out {
+    for why in &found.left_out {
         say(&harmless(&format!("left out: {}: {}", why.path, why.what)));
     }
-    tell(&notes);
-    show(&written.files, &paths, out)?;
-    Ok(Exit::Done)
 }
 
 fn has(tree: &dyn Tree, dialect: Dialect) -> bool {

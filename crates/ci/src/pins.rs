@@ -135,13 +135,21 @@ fn full<'v>(known: &[(&str, &'v str)], version: &'v str) -> &'v str {
         .map_or(version, |(_, full)| full)
 }
 
+/// Go's archives have whole versions alone.
+pub fn go(version: &str) -> String {
+    match full(GOS, version) {
+        known if known.matches('.').count() == 1 => format!("{known}.0"),
+        known => known.to_owned(),
+    }
+}
+
 /// The image that has a language's tools at a version.
 pub fn image(kind: ToolKind, version: &str) -> String {
     match kind {
         ToolKind::Python => format!("python:{}-slim-bookworm", full(PYTHONS, version)),
         ToolKind::Node => format!("node:{}-bookworm-slim", full(NODES, version)),
         // The race detector needs a C compiler.
-        ToolKind::Go => format!("golang:{}-bookworm", full(GOS, version)),
+        ToolKind::Go => format!("golang:{}-bookworm", go(version)),
         ToolKind::Java => format!("eclipse-temurin:{}-jdk", full(JAVAS, version)),
         // `1.88` is whatever its newest patch is; the first one is always there.
         ToolKind::Rust if version.matches('.').count() == 1 => format!("rust:{version}.0-bookworm"),

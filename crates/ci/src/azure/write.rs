@@ -395,7 +395,7 @@ fn set_up(tool: &Tool) -> Option<Yaml> {
     let (task, inputs) = match tool.kind {
         ToolKind::Python => ("UsePythonVersion@0", map().with("versionSpec", version)),
         ToolKind::Node => ("NodeTool@0", map().with("versionSpec", format!("{version}.x"))),
-        ToolKind::Go => ("GoTool@0", map().with("version", version)),
+        ToolKind::Go => ("GoTool@0", map().with("version", pins::go(version))),
         ToolKind::Java => (
             "JavaToolInstaller@0",
             map()

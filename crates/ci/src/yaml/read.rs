@@ -132,8 +132,13 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = matches!(style, ScalarStyle::Plain);
+                let own = self.of_scalar(span, &text, style, anchor != 0 || tag.is_some());
+                let at = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => self.place_above(at, own.start, span.start),
+                    _ => at,
+                };
                 let node = Node {
-                    span: self.of_scalar(span, &text, style, anchor != 0 || tag.is_some()),
+                    span: own,
                     value: Value::Scalar {
                         text: text.into_owned(),
                         plain,
@@ -217,7 +222,8 @@ impl Builder<'_> {
         let height = open.children.iter().map(|child| child.height).max().unwrap_or(0) + 1;
         // A block's end is told where the next token stands, after comments that are not its own.
         let end = match open.children.last() {
-            _ if open.flow => span.end,
+            // A bracket's is told with the comment behind it.
+            _ if open.flow => span.start + 1,
             Some(last) => last.span.end.max(open.start),
             None => open.start,
         };
@@ -292,6 +298,26 @@ impl Builder<'_> {
         at
     }
 
+    /// Where the `|` or `>` stands above a block's text, at which the parser begins to tell of it.
+    fn header(&self, text: usize) -> usize {
+        let above = self.text[..text].trim_end();
+        let line = above.rfind('\n').map_or(0, |at| at + 1);
+        let signs = above[line..].match_indices(['|', '>']);
+        signs
+            .map(|(at, _)| line + at)
+            .find(|at| is_header(&above[*at..]))
+            .unwrap_or(text)
+    }
+
+    /// The place of a byte that stands lines above another one, whose place is known.
+    fn place_above(&self, known: Place, at: usize, known_at: usize) -> Place {
+        let line = self.text[..at].rfind('\n').map_or(0, |found| found + 1);
+        Place {
+            line: known.line - self.text[at..known_at].matches('\n').count().min(known.line - 1),
+            column: self.text[line..at].chars().count() + 1,
+        }
+    }
+
     /// A scalar's own bytes: what the parser passed over on its way to the next token is not part of it.
     fn of_scalar(&self, span: Span, text: &str, style: ScalarStyle, has_properties: bool) -> Span {
         if matches!(style, ScalarStyle::Plain) && text.is_empty() {
@@ -300,7 +326,10 @@ impl Builder<'_> {
                 end: span.end,
             };
         }
-        let start = self.content(span, has_properties).min(span.end);
+        let start = match style {
+            ScalarStyle::Literal | ScalarStyle::Folded => self.header(span.start),
+            _ => self.content(span, has_properties).min(span.end),
+        };
         let end = match style {
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => span.end,
             ScalarStyle::Plain | ScalarStyle::Literal | ScalarStyle::Folded => {
@@ -309,6 +338,13 @@ impl Builder<'_> {
         };
         Span { start, end }
     }
+}
+
+/// Whether this is the sign of a block and nothing else but a comment: `|`, `>2-  # why`.
+fn is_header(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| matches!(c, '|' | '>' | '+' | '-') || c.is_ascii_digit());
+    let behind = rest.trim_start();
+    behind.is_empty() || behind.starts_with('#') && behind.len() < rest.len()
 }
 
 fn too_much(at: Place) -> Fault {

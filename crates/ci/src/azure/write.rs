@@ -295,8 +295,8 @@ fn steps(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> Vec<Yaml> {
     {
         if needed.artifacts.is_some() {
             let inputs = map()
-                .with("artifact", needed.id.as_str())
-                .with("path", "$(Build.SourcesDirectory)");
+                .with("artifactName", needed.id.as_str())
+                .with("targetPath", "$(Build.SourcesDirectory)");
             steps.push(
                 map()
                     .with("task", "DownloadPipelineArtifact@2")

@@ -255,7 +255,9 @@ fn script(job: &Job, pipeline: &Pipeline, notes: &mut Vec<Note>) -> String {
             .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
             .collect();
         let other = shell::script(other, &pipeline.variables, "CI_PROJECT_DIR");
-        out.push_str(&format!("if [ \"$status\" -ne 0 ]; then (\n{exports}{other}\n) fi\n"));
+        out.push_str(&format!(
+            "if [ \"$status\" -ne 0 ]; then (\n{exports}{other}\n) fi\n"
+        ));
     }
     out.push_str("exit \"$status\"\n");
     out

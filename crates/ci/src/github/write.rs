@@ -5,6 +5,7 @@ use super::steps;
 use crate::condition::Expressions;
 use crate::facts::{self, Fact};
 use crate::model::{Access, Branches, File, Job, Note, Pipeline, ToolKind, When, Written};
+use crate::shell;
 use crate::yaml::{Yaml, block, list, map};
 
 pub fn write(pipeline: &Pipeline) -> Written {
@@ -35,10 +36,10 @@ pub fn write(pipeline: &Pipeline) -> Written {
     }
     root.blank();
     root.put("defaults", map().with("run", map().with("shell", "bash")));
-    let (plain, _) = split_variables(&pipeline.variables);
+    let plain = pairs(shell::plain(&pipeline.variables));
     if !plain.is_empty() {
         root.blank();
-        root.put("env", pairs(&plain));
+        root.put("env", plain);
     }
     let mut jobs = map();
     for (at, job) in pipeline.jobs.iter().enumerate() {
@@ -152,15 +153,7 @@ fn triggers(pipeline: &Pipeline, notes: &mut Vec<Note>) -> Yaml {
     out
 }
 
-/// What can stand in `env`, and what a shell has to put together first.
-fn split_variables(variables: &[(String, String)]) -> (Vec<(String, String)>, Vec<(String, String)>) {
-    variables
-        .iter()
-        .cloned()
-        .partition(|(_, value)| !value.contains('$'))
-}
-
-fn pairs(variables: &[(String, String)]) -> Yaml {
+fn pairs<'v>(variables: impl IntoIterator<Item = &'v (String, String)>) -> Yaml {
     let mut out = map();
     for (name, value) in variables {
         out.put(name.as_str(), value.as_str());
@@ -285,11 +278,8 @@ fn services(job: &Job, out: &mut Yaml) {
 
 /// What the job's scripts read of the system, its variables and secrets.
 fn env(job: &Job) -> Yaml {
-    let mut out = map();
-    let (plain, _) = split_variables(&job.variables);
-    for (name, value) in plain {
-        out.put(name, value);
-    }
+    // The rest a shell has to put together first.
+    let mut out = pairs(shell::plain(&job.variables));
     for (name, _) in &job.matrix {
         out.put(name.as_str(), format!("${{{{ matrix.{name} }}}}"));
     }

@@ -103,7 +103,7 @@ impl<'t> Parser<'t> {
         let name = self.rest()[..name_end].to_owned();
         self.at += name_end;
         let from = self.at;
-        let body_start = self.to_body_or_end()?;
+        let body_start = self.over_arguments()?;
         let arguments = unbracketed(self.text[from..self.at].trim());
         if !body_start {
             if self.at == start {
@@ -135,7 +135,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Moves over a statement's arguments, to the `{` of its body (true) or to its end.
-    fn to_body_or_end(&mut self) -> Result<bool, Fault> {
+    fn over_arguments(&mut self) -> Result<bool, Fault> {
         let mut depth = 0_usize;
         loop {
             let rest = self.rest();

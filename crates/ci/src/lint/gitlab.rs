@@ -112,7 +112,8 @@ fn scripts(
     let acts = ["script", "run", "trigger"]
         .iter()
         .any(|part| view.get(part).is_some());
-    if !acts && !(has_includes && view.get("extends").is_some()) {
+    let brought = has_includes && view.get("extends").is_some();
+    if !acts && !brought {
         findings.push(Finding::error(
             "job-without-script",
             key.at,

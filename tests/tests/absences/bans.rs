@@ -8,6 +8,8 @@ use crate::tokens::{Token, code, lines_with};
 use crate::workspace::{members, metadata, root, sources};
 
 const HANDLERS: &[&str] = &["pipelines", "deploy"];
+/// Handlers, and what is pure because they build on it.
+const PURE: &[&str] = &["pipelines", "deploy", "ci"];
 const SERVING: &[&str] = &[
     "domain",
     "durable",
@@ -16,6 +18,7 @@ const SERVING: &[&str] = &[
     "worker",
     "pipelines",
     "deploy",
+    "ci",
     "tickets",
     "adapter-forge",
     "adapter-host",
@@ -61,7 +64,7 @@ const BANS: &[Ban] = &[
         )],
     },
     Ban {
-        what: "a clock, a sleep or chance in a handler",
+        what: "a clock, a sleep or chance in a handler, or in what it is made of",
         why: "a replay must take the same way: use cx.sleep, and a step's idempotency key as an id",
         patterns: &[
             "Instant::now",
@@ -72,11 +75,11 @@ const BANS: &[Ban] = &[
             "tokio::spawn",
             "thread::spawn",
         ],
-        applies: |name| HANDLERS.contains(&name),
+        applies: |name| PURE.contains(&name),
         except: &[],
     },
     Ban {
-        what: "files, sockets or processes in a handler",
+        what: "files, sockets or processes in a handler, or in what it is made of",
         why: "what a handler does outside goes through a port, which has a fake and a conformance suite",
         patterns: &[
             "std::fs",
@@ -86,7 +89,7 @@ const BANS: &[Ban] = &[
             "std::process",
             "tokio::process",
         ],
-        applies: |name| HANDLERS.contains(&name),
+        applies: |name| PURE.contains(&name),
         except: &[],
     },
     Ban {

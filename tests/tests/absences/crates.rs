@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("worker", &["domain", "durable", "store"]),
     ("pipelines", &["domain", "durable", "ports"]),
     ("deploy", &["domain", "durable", "ports"]),
+    ("ci", &["domain"]),
     ("tickets", &["domain", "ports", "store"]),
     ("adapter-forge", &["domain", "ports"]),
     ("adapter-host", &["domain", "flagd", "ports"]),

@@ -2,6 +2,7 @@
 
 mod dora;
 mod gitlab;
+mod pipeline;
 mod queue;
 mod read;
 mod repos;
@@ -17,6 +18,7 @@ use crate::config::Flag;
 
 pub use dora::Dora;
 pub use gitlab::{GitlabCommand, Project, StateEvent, StateFilter};
+pub use pipeline::{Convert, Generate, Lint, PipelineCommand, System};
 pub use queue::{QueueCommand, What};
 pub use read::{Form, read};
 pub use repos::{RepoAdd, ReposCommand};
@@ -116,6 +118,9 @@ pub enum Command {
     Queue(QueueCommand),
     /// Say why a build failed, from its log
     Diagnose(Diagnose),
+    /// Write, check and convert pipelines of CI systems, from files alone
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
     /// Comment on GitLab issues, change, make and list them
     #[command(subcommand)]
     Gitlab(GitlabCommand),

@@ -17,6 +17,8 @@ mod gitlab;
 mod go_on;
 mod keep_host;
 mod migrate;
+mod pipeline;
+mod pipeline_files;
 mod queue;
 mod remote;
 mod repos;
@@ -60,6 +62,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
     match &cli.command {
         Command::Config(command) => return config::run(command, sources, out),
         Command::Diagnose(command) => return diagnose::run(command, out),
+        Command::Pipeline(command) => return pipeline::run(command, out),
         Command::KeepHost { begun_by, folder } => return keep_host::run(folder, begun_by.clone()),
         Command::DemoShop { port } => return demo_shop::run(*port),
         Command::Completions { shell } => {
@@ -120,6 +123,7 @@ fn dispatch(cli: Cli, sources: &Sources, handlers: Handlers, out: Output) -> Out
             Command::Repos(command) => Box::pin(repos::run(command, &settings, out)).await,
             Command::Config(_)
             | Command::Diagnose(_)
+            | Command::Pipeline(_)
             | Command::KeepHost { .. }
             | Command::DemoShop { .. }
             | Command::Completions { .. } => Ok(Exit::Done),

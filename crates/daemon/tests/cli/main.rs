@@ -1,6 +1,7 @@
 //! The built binary as people and programs call it, as far as it needs no database.
 
 mod forms;
+mod pipeline;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

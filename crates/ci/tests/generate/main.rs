@@ -42,6 +42,14 @@ fn each_language_for_each_system() {
         for dialect in ci::Dialect::ALL {
             let written = dialect.write(&generated.pipeline);
             insta::assert_snapshot!(format!("{name}_{}", dialect.name()), shown(&written));
+            for file in &written.files {
+                let worst = ci::lint::lint(dialect, file.text.as_bytes());
+                let worst: Vec<_> = worst
+                    .iter()
+                    .filter(|f| f.severity != ci::lint::Severity::Hint)
+                    .collect();
+                assert!(worst.is_empty(), "{name} for {}: {worst:#?}", dialect.name());
+            }
         }
     }
 }

@@ -295,6 +295,8 @@ fn a_secret_that_is_only_named_is_none() {
         "  token: $(TOKEN)",
         "  export TRIVY_PASSWORD=\"$CI_REGISTRY_PASSWORD\"",
         "  TOKEN = credentials('TOKEN')",
+        "  - curl --header \"Authorization: Bearer $API_TOKEN\" --data \"password=$PASSWORD\" $URL",
+        "  - curl -H 'Authorization: token ${{ secrets.TOKEN }}' https://api.example",
     ] {
         let found = lint(Dialect::Gitlab, format!("job:\n{line}\n").as_bytes());
         assert!(

@@ -227,7 +227,7 @@ need_pipeline_peers() {
             die "npm could not install the programs in crates/ci/tests/peers/package.json."
         cp "$from/package-lock.json" "$peers/.installed"
     fi
-    export LONGSHORE_PIPELINE_PEERS=$peers
+    export LONGSHORE_TEST_PIPELINE_PEERS=$peers
 }
 
 # nextest runs each test in a process of its own; older ones do not know the settings in .config/nextest.toml.

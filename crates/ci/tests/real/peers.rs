@@ -23,7 +23,7 @@ fn there(path: PathBuf, from: &str) -> PathBuf {
 }
 
 pub fn from_npm(program: &str) -> PathBuf {
-    let folder = std::env::var_os("LONGSHORE_PIPELINE_PEERS")
+    let folder = std::env::var_os("LONGSHORE_TEST_PIPELINE_PEERS")
         .map_or_else(|| root().join("target/pipeline-peers"), PathBuf::from);
     there(
         folder.join("node_modules/.bin").join(program),

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 const REQUEST: Duration = Duration::from_millis(200);
 const STEP: Duration = Duration::from_millis(5);
+/// What a drainer that stands still takes for late; others have the usual second, which no slow machine uses up.
 const PROMPT: Duration = Duration::from_millis(50);
 
 /// Die at the Nth place, counted over all calls: two for each, before it and after it.
@@ -147,10 +148,11 @@ impl Bench {
                 inner: self.tickets.clone(),
                 hide: self.hide.clone(),
             }),
+            Config::default().prompt,
         )
     }
 
-    fn drainer_with(&self, queue: Arc<dyn Queue>, tickets: Arc<dyn Tickets>) -> Drainer {
+    fn drainer_with(&self, queue: Arc<dyn Queue>, tickets: Arc<dyn Tickets>, prompt: Duration) -> Drainer {
         let labels = [
             (Verdict::Running, vec!["ops::running".to_owned()]),
             (Verdict::Failed, vec!["ops::failed".to_owned()]),
@@ -158,7 +160,7 @@ impl Bench {
         let config = Config {
             labels: labels.into(),
             per_minute: 1_000_000,
-            prompt: PROMPT,
+            prompt,
             ..Config::default()
         };
         Drainer::over(queue, tickets, config)
@@ -262,6 +264,7 @@ impl Bench {
                 inner: self.tickets.clone(),
                 deaths: deaths.clone(),
             }),
+            PROMPT,
         )
     }
 }

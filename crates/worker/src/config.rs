@@ -52,6 +52,8 @@ pub struct TypeLimits {
     pub deadline: Option<Duration>,
     /// Attempts that may end in a transient error before the task fails.
     pub max_attempts: u32,
+    /// Where the doubling of the delays between them ends, if that is sooner than [`Config::retry_max`].
+    pub retry_max: Option<Duration>,
 }
 
 impl Default for TypeLimits {
@@ -60,6 +62,7 @@ impl Default for TypeLimits {
             run: Duration::from_secs(15 * 60),
             deadline: None,
             max_attempts: 5,
+            retry_max: None,
         }
     }
 }

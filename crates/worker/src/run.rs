@@ -134,7 +134,10 @@ impl Runner {
     /// lease runs out meanwhile.
     async fn settle(&self, claimed: &Claimed, outcome: Outcome) -> Settled {
         let delay = match &outcome {
-            Outcome::Retry(error) => backoff::delay(&self.config, claimed.failures, error),
+            Outcome::Retry(error) => {
+                let limits = self.config.limits_of(&claimed.info.task_type);
+                backoff::delay(&self.config, limits, claimed.failures, error)
+            }
             _ => Duration::ZERO,
         };
         let ends = matches!(outcome, Outcome::Ended { .. });

@@ -22,8 +22,11 @@ pub use outside::{Reach, keeper, metrics, registries, runtime_dir};
 /// How often the token of somebody who follows tasks is looked at again: as often as a silent stream shows that it lives.
 const LIVE_CHECK: Duration = Duration::from_secs(15);
 
-/// Attempts in a row of deployments and rollbacks: with the usual pauses, two hours of an outage.
+/// Attempts in a row of deployments and rollbacks, were their pauses as long as others': up to two hours of an outage.
 const PATIENT_ATTEMPTS: u32 = 30;
+
+/// Their longest pause, so that they go on soon after an outage: what is bad may serve meanwhile.
+const SHORT_PAUSE: Duration = Duration::from_secs(20);
 
 /// What our connections are called in `pg_stat_activity`; statements of the worker do not wake the workers.
 #[derive(Clone, Copy, Debug)]
@@ -157,15 +160,25 @@ pub fn worker_config(settings: &Settings, host: String) -> worker::Config {
         run: worker.run_limit.0,
         deadline: worker.deadline.map(|span| span.0),
         max_attempts: worker.max_attempts,
+        retry_max: None,
     };
     let mut limits: BTreeMap<String, worker::TypeLimits> = BTreeMap::new();
     let mut of = |task_type: &String, set: &dyn Fn(&mut worker::TypeLimits)| {
         set(limits.entry(task_type.clone()).or_insert_with(|| general.clone()));
     };
     // What is half out must not be taken back, or left so, because a forge or a store of measurements is away for some minutes.
+    // With shorter pauses it takes more attempts to be as patient.
+    let shorter = worker
+        .retry_longest
+        .0
+        .as_millis()
+        .div_ceil(SHORT_PAUSE.as_millis());
+    let shorter = u32::try_from(shorter.max(1)).unwrap_or(u32::MAX);
     for task_type in built_in_of_deploy() {
         of(&task_type.to_owned(), &|limits| {
-            limits.max_attempts = limits.max_attempts.max(PATIENT_ATTEMPTS);
+            let attempts = limits.max_attempts.max(PATIENT_ATTEMPTS);
+            limits.max_attempts = attempts.saturating_mul(shorter);
+            limits.retry_max = Some(SHORT_PAUSE);
         });
     }
     for (task_type, limit) in &worker.run_limits {
@@ -244,6 +257,37 @@ pub fn forge_config(settings: &Settings) -> adapter_forge::Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deployments_are_tried_again_soon_and_for_no_shorter_time_than_with_the_usual_pauses() {
+        // The limits of the pauses between so many attempts, in seconds.
+        let patience = |attempts: u32, first: u64, longest: u64| -> u64 {
+            let pauses = (1..attempts).map(|n| first.saturating_mul(1 << (n - 1).min(40)).min(longest));
+            pauses.sum()
+        };
+        for (first, longest) in [(2, 300), (2, 20), (1, 7), (60, 3600)] {
+            let mut settings = Settings::default();
+            settings.worker.retry_first = domain::Span::seconds(first);
+            settings.worker.retry_longest = domain::Span::seconds(longest);
+            let config = worker_config(&settings, "here".to_owned());
+            let usual = patience(PATIENT_ATTEMPTS, first, longest);
+            for task_type in ["deploy", "rollback"] {
+                let limits = &config.limits[task_type];
+                let pause = limits.retry_max.map(|pause| pause.as_secs());
+                assert_eq!(pause, Some(20), "{task_type}");
+                let theirs = patience(limits.max_attempts, first.min(20), longest.min(20));
+                assert!(
+                    (usual..=2 * usual).contains(&theirs),
+                    "{task_type}, {longest} s: {theirs} s, not {usual} s"
+                );
+            }
+            assert_eq!(config.default_limits.retry_max, None);
+        }
+        let mut settings = Settings::default();
+        settings.worker.attempts.insert("deploy".to_owned(), 3);
+        let config = worker_config(&settings, "here".to_owned());
+        assert_eq!(config.limits["deploy"].max_attempts, 3);
+    }
 
     #[test]
     fn a_token_is_needed_off_loopback_or_where_some_are_named_or_it_is_demanded() {

@@ -140,6 +140,26 @@ async fn attempts_end_and_the_task_fails_with_what_was_in_the_way() {
 }
 
 #[tokio::test]
+async fn a_type_is_tried_again_as_soon_as_its_own_longest_pause_says() {
+    let (db, handler) = (postgres::database().await, Scripted::default());
+    insert(&db, "down", "down").await;
+    let config = Config {
+        // A run of the test would never see the second attempt.
+        retry_base: Duration::from_secs(10 * 24 * 3600),
+        retry_max: Duration::from_secs(10 * 24 * 3600),
+        ..limited(TypeLimits {
+            max_attempts: 3,
+            retry_max: Some(Duration::from_millis(10)),
+            ..TypeLimits::default()
+        })
+    };
+    let worker = start(&db, &handler, config).await;
+    until_status(&db, "down", "failed").await;
+    assert_eq!(handler.failures.load(Ordering::SeqCst), 3);
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_rows_own_max_attempts_counts_more_than_the_types() {
     let (db, handler) = (postgres::database().await, Scripted::default());
     insert(&db, "down", "down").await;

@@ -40,7 +40,7 @@ pub(crate) fn chart(
     if let Strategy::FeatureFlag { steps } = strategy {
         return flag(environment, steps, look);
     }
-    let name = &environment.workload;
+    let name = environment.subject();
     let beside = look.candidate.as_ref();
     if let Some(other) = beside.filter(|beside| beside.version != version) {
         return Err(Error::conflict(format!(

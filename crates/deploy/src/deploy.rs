@@ -152,6 +152,8 @@ impl Deploy {
         let version = match place.only_flag {
             true => request.version.clone(),
             false => {
+                let asked = format!("the strategy {}", strategy.name());
+                place.must_run_something(&asked, "Leave `strategy` out, or say feature_flag")?;
                 let fleet = self.outside.fleet(&place.workload)?;
                 fleet.resolve(&place.workload, &request.version).await?
             }

@@ -74,6 +74,8 @@ impl Rollback {
         place.only_flag = named.is_none() && target::is_flag(&place, &newest);
         let wanted = match named {
             Some(version) => {
+                let asked = format!("a rollback to {version}");
+                place.must_run_something(&asked, "Leave `version` out, which switches the flag off")?;
                 let fleet = self.outside.fleet(&place.workload)?;
                 Some(fleet.resolve(&place.workload, version).await?)
             }

@@ -67,7 +67,7 @@ pub(crate) fn new(
         task_id: cx.task().id.clone(),
         repo_id: place.repo_id.clone(),
         environment: place.name.clone(),
-        workload: place.environment.workload.clone(),
+        workload: place.environment.subject().to_owned(),
         kind,
         version: version.to_owned(),
         strategy: strategy.to_owned(),

@@ -22,6 +22,7 @@ pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) environment: Environment,
     pub(crate) guided: bool,
+    /// Where there is a flag alone, its target has no name, and nothing is asked of it.
     pub(crate) workload: WorkloadRef,
     pub(crate) route: Option<RouteRef>,
     pub(crate) flag: Option<FlagRef>,
@@ -66,13 +67,15 @@ impl Plan {
 impl Place {
     pub(crate) fn of(repo: &Repo, outside: &Outside, name: &str) -> Result<Self, Error> {
         let environment = settings::environment(&repo.settings, &repo.name, name)?;
-        let target = environment.target.clone();
+        let target = environment.target.clone().unwrap_or_default();
         let workload = WorkloadRef {
             target: target.clone(),
-            name: environment.workload.clone(),
+            name: environment.subject().to_owned(),
             container: environment.container.clone(),
         };
-        outside.target(&target)?;
+        if !environment.is_flag_alone() {
+            outside.target(&target)?;
+        }
         let route = match &environment.router {
             Some(name) => {
                 outside.router(&target)?;
@@ -115,6 +118,22 @@ impl Place {
     /// One deployment at a time holds it.
     pub(crate) fn lock(&self) -> String {
         format!("deploy:{}/{}", self.repo_id, self.name)
+    }
+
+    /// Refuses to bring a version where there is nothing but a flag; `what` asks for it.
+    pub(crate) fn must_run_something(&self, what: &str, instead: &str) -> Result<(), Error> {
+        if !self.environment.is_flag_alone() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{what} needs something that runs, but {} of {} has only the flag {}",
+            self.name,
+            self.repo_name,
+            self.environment.subject()
+        ))
+        .next(format!(
+            "{instead}, or give the environment a `target` and a `workload` in the repository's settings"
+        )))
     }
 
     pub(crate) fn needs_approval(&self) -> bool {

@@ -23,7 +23,7 @@ fn report(place: &Place, version: &str, verdict: Verdict, summary: String) -> Re
 }
 
 fn whose(place: &Place) -> String {
-    format!("{} in {}", place.environment.workload, place.name)
+    format!("{} in {}", place.environment.subject(), place.name)
 }
 
 /// The plan as people read it: what, and under it what changes.

@@ -82,7 +82,10 @@ async fn wanted(cx: &TaskCx, outside: &Outside, place: &Place, bad: &Bad<'_>) ->
         description: format!(
             "{version} of {} was rolled back to {} in {}: {}.\n\nThis takes back {sha}, the commit that it was made \
              from, and nothing else.{range} Task {task}.",
-            place.environment.workload, bad.target, place.name, bad.reason
+            place.environment.subject(),
+            bad.target,
+            place.name,
+            bad.reason
         ),
         sha,
     })

@@ -147,7 +147,7 @@ impl Handler for Rollback {
 fn done(settled: &Settled, begun: &Begun, ended: &Ended, revert: Option<&Opened>, told: &Told) -> Report {
     let (place, Goal { aim, plan, .. }) = (&settled.place, &begun.goal);
     let facts = Facts {
-        workload: &place.environment.workload,
+        workload: place.environment.subject(),
         environment: &place.name,
         bad: begun.bad.as_ref(),
         bad_version: aim.bad.as_deref().filter(|bad| *bad != plan.version),
@@ -383,7 +383,7 @@ impl Rollback {
         let mut payload = json!({
             "instruction": format!(
                 "{} in {} has to be mended by a new version: {}, and {}.",
-                place.environment.workload, place.name, settled.reason, aim.why
+                place.environment.subject(), place.name, settled.reason, aim.why
             ),
             "environment": place.name,
             "version": aim.bad,

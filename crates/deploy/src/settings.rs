@@ -16,14 +16,20 @@ use crate::strategy::{StepParam, StrategyName};
 /// The environments of a repository, by name: its row's `settings.environments`.
 pub type Environments = BTreeMap<String, Environment>;
 
-/// One environment of a repository.
+/// One environment of a repository: a workload at a target, a flag, or both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend(
+    "anyOf" = [{"required": ["target", "workload"]}, {"required": ["flag"]}],
+    "dependentRequired" = {"target": ["workload"], "workload": ["target"], "router": ["target"], "container": ["target"]}
+))]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
-    /// Which connection reaches it, by the name that it has in the worker's configuration.
-    pub target: String,
-    /// The workload's name at the target, in the target's way of naming: `shop/checkout`.
-    pub workload: String,
+    /// Which connection reaches it, by the name that it has in the worker's configuration. Not needed where there is a `flag` alone.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// The workload's name at the target, in the target's way of naming: `shop/checkout`. Not needed where there is a `flag` alone.
+    #[serde(default)]
+    pub workload: Option<String>,
     /// Which part of the workload carries the version, where it has several.
     #[serde(default)]
     pub container: Option<String>,
@@ -54,7 +60,7 @@ pub struct Environment {
     /// Which pipelines deploy to it by themselves when they pass; only who asks for it does when absent.
     #[serde(default)]
     pub from: Option<DeployFrom>,
-    /// How a version is brought out when the task does not say.
+    /// How a version is brought out when the task does not say; a `flag` alone is always rolled out by `feature_flag`.
     #[serde(default)]
     pub strategy: StrategyName,
     #[serde(default)]
@@ -388,6 +394,9 @@ pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<En
     {
         zone.clone_into(&mut read.freeze.time_zone);
     }
+    if read.is_flag_alone() && own.get("strategy").is_none() {
+        read.strategy = StrategyName::FeatureFlag;
+    }
     read.check().map_err(|what| {
         Error::invalid(format!("{} does not fit: {what}", place(&format!(".{name}"))))
             .next("Mend it in the repository's settings")
@@ -396,8 +405,40 @@ pub(crate) fn environment(settings: &Value, repo: &str, name: &str) -> Result<En
 }
 
 impl Environment {
+    /// What is brought out here, as people and the log call it: the workload, or else the flag.
+    pub(crate) fn subject(&self) -> &str {
+        let flag = self.flag.as_ref().map(|flag| flag.key.as_str());
+        self.workload.as_deref().or(flag).unwrap_or_default()
+    }
+
+    /// Nothing runs here that a version could be brought to.
+    pub(crate) fn is_flag_alone(&self) -> bool {
+        self.target.is_none() && self.workload.is_none() && self.flag.is_some()
+    }
+
+    /// What is missing of where it runs, or is of no use without that.
+    fn whereabouts(&self) -> Result<(), String> {
+        let without =
+            |what: &str| format!("{what} needs a `target` and a `workload`, and there is a `flag` alone");
+        match (&self.target, &self.workload, &self.flag) {
+            (None, None, None) => Err(
+                "`target` and `workload` are missing, and there is no `flag` to roll out instead".to_owned(),
+            ),
+            (Some(_), None, _) => Err("`workload` is missing: what runs at the target".to_owned()),
+            (None, Some(_), _) => Err("`target` is missing: where the workload runs".to_owned()),
+            (None, None, Some(_)) => match (&self.router, &self.container, self.strategy) {
+                (Some(_), _, _) => Err(without("`router`")),
+                (_, Some(_), _) => Err(without("`container`")),
+                (_, _, StrategyName::FeatureFlag) => Ok(()),
+                (_, _, other) => Err(without(&format!("the strategy {other}"))),
+            },
+            (Some(_), Some(_), _) => Ok(()),
+        }
+    }
+
     /// What a type cannot say.
     fn check(&self) -> Result<(), String> {
+        self.whereabouts()?;
         if let Some(problem) = self.check_problem() {
             return Err(problem);
         }

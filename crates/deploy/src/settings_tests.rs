@@ -33,10 +33,13 @@ fn the_schema_has_every_setting_with_its_meaning_and_its_usual_value() {
         .collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");
     assert_eq!(properties["progress_deadline"]["default"], "10m");
+    let environment = &schema["$defs"]["Environment"];
+    assert_eq!(environment["required"], Value::Null);
     assert_eq!(
-        schema["$defs"]["Environment"]["required"],
-        json!(["target", "workload"])
+        environment["anyOf"],
+        json!([{"required": ["target", "workload"]}, {"required": ["flag"]}])
     );
+    assert_eq!(environment["dependentRequired"]["router"], json!(["target"]));
 }
 
 #[test]
@@ -87,6 +90,45 @@ fn what_does_not_fit_is_named() {
         ("strategy", json!("canray"), "did you mean canary?"),
     ] {
         let error = with(key, value);
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_flag_alone_needs_no_place_to_run_and_takes_what_needs_one_from_nobody() {
+    let with = |more: Value| {
+        let mut own = json!({"flag": {"store": "edge", "key": "new-checkout"}});
+        own.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        read(json!({"environments": {"production": own}}), "production")
+    };
+    let alone = with(json!({})).unwrap();
+    assert_eq!(
+        (alone.strategy, alone.subject()),
+        (StrategyName::FeatureFlag, "new-checkout")
+    );
+    with(json!({"strategy": "feature_flag"})).unwrap();
+    let both = with(json!({"target": "a", "workload": "b"})).unwrap();
+    assert_eq!((both.strategy, both.subject()), (StrategyName::Rolling, "b"));
+    for (more, words) in [
+        (
+            json!({"strategy": "canary"}),
+            "the strategy canary needs a `target` and a `workload`",
+        ),
+        (
+            json!({"router": "shop"}),
+            "`router` needs a `target` and a `workload`",
+        ),
+        (
+            json!({"container": "app"}),
+            "`container` needs a `target` and a `workload`",
+        ),
+        (json!({"target": "a"}), "`workload` is missing"),
+        (json!({"workload": "b"}), "`target` is missing"),
+        (json!({"flag": null}), "`target` and `workload` are missing"),
+    ] {
+        let error = with(more).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) const OFF: &str = "off";
 /// and none that is only unfinished because its task was taken away.
 pub(crate) fn of_place(place: &Place, newest_first: Vec<Deployment>) -> Vec<Deployment> {
     let counts = |known: &&Deployment| {
-        known.what.workload == place.environment.workload
+        known.what.workload == place.environment.subject()
             && is_of_flag(known) == place.only_flag
             && !is_overtaken(known, &newest_first)
     };
@@ -62,12 +62,13 @@ pub(crate) fn is_flag(place: &Place, newest_first: &[Deployment]) -> bool {
     };
     let began = |known: &&Deployment| {
         let what = &known.what;
-        let here = what.workload == place.environment.workload;
+        let here = what.workload == place.environment.subject();
         what.kind == DeploymentKind::Deploy && here && known.started_at.is_some()
     };
     let last = newest_first.iter().filter(began).find(stands);
     let usual = place.environment.strategy == StrategyName::FeatureFlag;
-    place.flag.is_some() && last.map_or(usual, is_of_flag)
+    let alone = place.environment.is_flag_alone();
+    place.flag.is_some() && (alone || last.map_or(usual, is_of_flag))
 }
 
 /// A flag is only ever switched off.
@@ -183,7 +184,7 @@ pub(crate) fn aim(wanted: Option<&str>, look: &Look, newest_first: &[Deployment]
 
 /// The acts that bring an environment to a version that it ran before; the error says why a person must look.
 pub(crate) fn toward(look: &Look, version: &str, environment: &Environment) -> Result<Vec<Act>, String> {
-    let workload = &environment.workload;
+    let workload = environment.subject();
     let Some(stable) = &look.stable else {
         return Err(format!(
             "the stable side of {workload} is gone, so there is nothing to bring {version} to"

@@ -15,7 +15,7 @@ pub(crate) fn back(
     environment: &Environment,
     planned: &[Act],
 ) -> Result<Vec<Act>, String> {
-    let workload = &environment.workload;
+    let workload = environment.subject();
     let mut acts = Vec::new();
     if let (Some(before), Some(now)) = (&before.flag, &now.flag)
         && before.percent != now.percent

@@ -3,6 +3,7 @@
 mod afterwards;
 mod bench;
 mod by_hand;
+mod flag_alone;
 mod gates;
 mod group;
 mod matrix;

@@ -150,12 +150,10 @@ fn unmet(settings: &Settings, all: &Environments) -> Option<(String, String)> {
     all.iter().find_map(|(name, of)| {
         let measured = !of.analysis.metrics.is_empty();
         let missing = [
-            known(
-                "target",
-                &["hosts", "clusters"],
-                &of.target,
-                settings.hosts.keys().chain(settings.clusters.keys()).collect(),
-            ),
+            of.target.as_ref().and_then(|target| {
+                let names = settings.hosts.keys().chain(settings.clusters.keys());
+                known("target", &["hosts", "clusters"], target, names.collect())
+            }),
             measured
                 .then(|| {
                     let stores = settings.metrics.keys().collect();

@@ -40,6 +40,11 @@ pub struct ApiError {
     pub error: Error,
 }
 
+/// What to do where nothing is known but that it may pass, as of a connection to the database that was cut. Whether the cut
+/// came before the commit nobody can tell.
+const CALL_AGAIN: &str = "Call again in a moment; what was to be made or changed may be so already, so look first, or send a \
+     `dedupe_key`. If it stays so, the server's log says why";
+
 pub type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
@@ -123,6 +128,10 @@ impl From<Error> for ApiError {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let error = match (error.kind, &error.next) {
+            (ErrorKind::Unavailable | ErrorKind::Timeout, None) => error.next(CALL_AGAIN),
+            _ => error,
         };
         Self {
             status,

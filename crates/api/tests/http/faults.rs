@@ -79,7 +79,10 @@ async fn a_database_that_is_away_is_not_taken_for_a_pool_that_is_too_small() {
     assert_eq!(served.get("/api/tasks").await.0, 200);
     postgres.stop().await;
     // What was connected finds out at its first use; from then on none can be made.
-    served.get("/api/tasks").await;
+    let cut = served.get("/api/tasks").await;
+    let (status, kind, next) = told(&cut);
+    assert_eq!((status, kind), (503, "unavailable"), "{cut:?}");
+    assert!(next.contains("Call again in a moment"), "{cut:?}");
     let refused = served.get("/api/tasks").await;
     let (status, kind, next) = told(&refused);
     assert_eq!((status, kind), (503, "unavailable"), "{refused:?}");

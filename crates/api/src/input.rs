@@ -1,6 +1,7 @@
 //! The body of `POST /api/tasks`, judged field by field before it touches the database. `longshore create-task`
 //! judges by the same rules.
 
+use chrono::{DateTime, Utc};
 use domain::{NewTask, Priority, TaskId};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,7 +16,7 @@ pub use store::{MAX_PAYLOAD_BYTES as PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH as PAYLOAD
 /// Longest id, name or type, in characters.
 const NAME_CHARS: usize = 200;
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "type",
     "to",
     "priority",
@@ -23,6 +24,7 @@ const FIELDS: [&str; 8] = [
     "repo_id",
     "parent_task_id",
     "dedupe_key",
+    "run_at",
     "payload",
 ];
 /// The columns' names for the same.
@@ -53,6 +55,9 @@ pub struct NewTaskBody {
     /// Makes no second task while one with this key is unfinished.
     #[schema(max_length = 200)]
     dedupe_key: Option<String>,
+    /// It is begun then at the earliest, and at once without it: RFC 3339.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    run_at: Option<DateTime<Utc>>,
     /// An object of at most 1 MiB, 64 levels deep, without NUL characters.
     payload: Option<Value>,
 }
@@ -74,6 +79,7 @@ impl From<NewTaskBody> for NewTask {
             repo_id: body.repo_id.or_else(named),
             parent: body.parent_task_id.map(TaskId::from),
             dedupe_key: body.dedupe_key,
+            run_at: body.run_at,
             ..NewTask::new(body.r#type, payload)
         }
     }
@@ -123,6 +129,7 @@ pub fn new_task(body: Value) -> ApiResult<NewTask> {
         dedupe_key: name(&body, "dedupe_key")?,
         parent_task_id: name(&body, "parent_task_id")?,
         repo_id: name(&body, "repo_id")?,
+        run_at: moment(name(&body, "run_at")?.as_deref(), "run_at")?,
         priority: priority(body.get("priority"))?,
         payload: Some(payload),
     }))
@@ -198,6 +205,17 @@ fn priority(value: Option<&Value>) -> ApiResult<Option<Priority>> {
     match Priority::try_from(number) {
         Ok(priority) => Ok(Some(priority)),
         Err(error) => Err(ApiError::field("priority", error.to_string())),
+    }
+}
+
+pub fn moment(text: Option<&str>, field: &str) -> ApiResult<Option<DateTime<Utc>>> {
+    let Some(text) = text else { return Ok(None) };
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(at) => Ok(Some(at.to_utc())),
+        Err(error) => Err(ApiError::field(
+            field,
+            format!("`{field}` is {text:?}, which is no moment such as 2026-01-29T16:28:00Z: {error}"),
+        )),
     }
 }
 
@@ -313,6 +331,12 @@ mod tests {
                 422,
                 "created_by",
             ),
+            (
+                json!({"type": "x", "run_at": "2026-01-29T16:28:00"}),
+                422,
+                "run_at",
+            ),
+            (json!({"type": "x", "run_at": 1769704080}), 422, "run_at"),
             (json!({"type": "x", "payload": "instruction"}), 422, "payload"),
             (
                 json!({"type": "x", "payload": {"a": [1, {"b": "x\u{0}"}]}}),

@@ -5,7 +5,6 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use chrono::{DateTime, Utc};
 use domain::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -132,8 +131,8 @@ async fn bulk(
         task_type: body.r#type,
         assigned_to: body.to,
         repo_id: body.repo_id,
-        created_before: moment(body.created_before.as_deref(), "created_before")?,
-        created_after: moment(body.created_after.as_deref(), "created_after")?,
+        created_before: input::moment(body.created_before.as_deref(), "created_before")?,
+        created_after: input::moment(body.created_after.as_deref(), "created_after")?,
         error: body.error,
     };
     if filter.is_empty() && !body.all {
@@ -244,17 +243,6 @@ fn truth(body: &Map<String, Value>, field: &str) -> ApiResult<bool> {
     }
 }
 
-fn moment(text: Option<&str>, field: &str) -> ApiResult<Option<DateTime<Utc>>> {
-    let Some(text) = text else { return Ok(None) };
-    match DateTime::parse_from_rfc3339(text) {
-        Ok(at) => Ok(Some(at.to_utc())),
-        Err(error) => Err(ApiError::field(
-            field,
-            format!("`{field}` is {text:?}, which is no moment such as 2026-01-29T16:28:00Z: {error}"),
-        )),
-    }
-}
-
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DeadQuery {
@@ -310,7 +298,7 @@ pub async fn dead(
         task_type: query.task_type,
         assigned_to: query.to,
         repo_id: query.repo_id,
-        created_after: moment(query.created_after.as_deref(), "created_after")?,
+        created_after: input::moment(query.created_after.as_deref(), "created_after")?,
         limit: GROUPS,
     };
     let dead = api.store.dead_letters(&filter).await?;

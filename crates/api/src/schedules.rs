@@ -287,6 +287,7 @@ fn with_field(error: Error) -> ApiError {
             "cron",
             "time_zone",
             "parent_task_id",
+            "run_at",
             "repo_id",
             "type",
             "payload",

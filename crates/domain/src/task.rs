@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -158,6 +159,9 @@ pub struct NewTask {
     /// Of the tasks with the same key at most one is unfinished at any time; making another answers with that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<String>,
+    /// It is begun at this time at the earliest; at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<DateTime<Utc>>,
     pub payload: Value,
 }
 
@@ -171,6 +175,7 @@ impl NewTask {
             parent: None,
             created_by: None,
             dedupe_key: None,
+            run_at: None,
             payload,
         }
     }

@@ -308,6 +308,10 @@ async fn what_is_wrong_with_a_schedule_is_named_and_nothing_is_stored() {
             "`repo_id`",
         ),
         (with(&|s| s.task.parent = Some("p".into())), "`parent_task_id`"),
+        (
+            with(&|s| s.task.run_at = Some(chrono::DateTime::UNIX_EPOCH)),
+            "`run_at`",
+        ),
     ] {
         let error = store.set_schedule(&wrong).await.expect_err(named);
         assert!(

@@ -92,6 +92,11 @@ async fn what_is_wrong_with_a_schedule_is_named() {
         ),
         (
             "n",
+            json!({"cron": "@daily", "task": {"type": "x", "run_at": "2026-01-29T16:28:00Z"}}),
+            "task.run_at",
+        ),
+        (
+            "n",
             json!({"cron": "@daily", "task": task, "time_zone": "CEST"}),
             "time_zone",
         ),

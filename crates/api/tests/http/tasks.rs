@@ -37,6 +37,21 @@ async fn the_contracts_request_makes_the_contracts_row_and_answer() {
 }
 
 #[tokio::test]
+async fn a_task_may_be_for_later() {
+    let served = Served::new().await;
+    let task = |run_at: serde_json::Value| json!({"type": "deploy", "to": "devops", "payload": {}, "run_at": run_at});
+    let one = task(json!("2031-01-29T17:28:00.5+01:00")).to_string();
+    assert_eq!(served.post("/api/tasks", one).await.0, 201);
+    let many = json!([task(json!(null)), task(json!("2032-01-01T00:00:00Z"))]).to_string();
+    assert_eq!(served.post("/api/tasks/bulk", many).await.0, 201);
+    let rows = "SELECT string_agg(CASE WHEN run_at = created_at THEN 'now' ELSE run_at::text END, ', ' ORDER BY id) FROM tasks";
+    assert_eq!(
+        served.database.value(rows).await.as_deref(),
+        Some("2031-01-29 16:28:00.5, now, 2032-01-01 00:00:00")
+    );
+}
+
+#[tokio::test]
 async fn a_dedupe_key_answers_with_the_task_that_is_unfinished() {
     let served = Served::new().await;
     let body =

@@ -54,6 +54,9 @@ pub struct TaskFlags {
     /// Makes no second task while one with this key is unfinished; the answer is then that one
     #[arg(long, value_name = "KEY")]
     pub dedupe_key: Option<String>,
+    /// Begin it then at the earliest: 2026-01-29, or 2026-01-29T16:28:00Z
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    pub run_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -108,6 +108,9 @@ pub fn body(command: &TaskFlags) -> Result<Value, Failure> {
             body[field] = value.clone().into();
         }
     }
+    if let Some(run_at) = command.run_at {
+        body["run_at"] = json!(run_at);
+    }
     if let Some(priority) = command.priority {
         body["priority"] = priority.into();
     }
@@ -152,6 +155,7 @@ pub fn flag_error(error: api::ApiError) -> Error {
         Some("repo_id") => "--repo-id",
         Some("parent_task_id") => "--parent-task-id",
         Some("dedupe_key") => "--dedupe-key",
+        Some("run_at") => "--run-at",
         Some(_) => "the payload",
         None => return error.error,
     };

@@ -137,7 +137,7 @@ impl State {
                 worker: None,
                 attempt: 0,
                 failures: 0,
-                run_at: None,
+                run_at: task.run_at,
                 wait: None,
                 held: None,
                 steps: Vec::new(),
@@ -193,7 +193,7 @@ impl State {
             return true;
         }
         match row.status {
-            TaskStatus::Pending => true,
+            TaskStatus::Pending => row.run_at.is_none_or(|at| at <= self.now),
             TaskStatus::Cancelled => row.worker.is_none() && row.wait.is_some(),
             TaskStatus::Waiting => {
                 row.held.is_none()
@@ -253,13 +253,13 @@ impl World {
         state.now += chrono::Duration::from_std(by).unwrap_or(chrono::Duration::MAX);
     }
 
-    /// When the next parked task is due by time alone.
+    /// When the next task that is parked or for later is due by time alone.
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
         let state = self.state();
         state
             .tasks
             .values()
-            .filter(|row| row.status == TaskStatus::Waiting)
+            .filter(|row| matches!(row.status, TaskStatus::Waiting | TaskStatus::Pending))
             .filter_map(|row| row.run_at)
             .min()
     }

@@ -212,6 +212,12 @@ impl Store {
             )
             .next("Leave it out"));
         }
+        if schedule.task.run_at.is_some() {
+            return Err(
+                Error::invalid("`run_at` has no meaning for a task that is made again and again")
+                    .next("Leave it out: `cron` says when"),
+            );
+        }
         let mut tx = self.pool().begin().await.doing(doing)?;
         self.check_task(&mut tx, &schedule.task).await?;
         let next = timetable.next_after(self.clock(&mut tx).await.doing(doing)?);

@@ -103,8 +103,8 @@ impl Store {
     async fn try_insert(&self, tx: &mut PgConnection, task: &NewTask) -> Result<Option<TaskId>> {
         let id = TaskId::generate();
         let inserted = self.query(
-            "INSERT INTO tasks (id, repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id, dedupe_key)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            "INSERT INTO tasks (id, repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id, dedupe_key, run_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::timestamptz AT TIME ZONE 'UTC', longshore.utc_now()))
              ON CONFLICT (open_key) WHERE open_key IS NOT NULL DO NOTHING",
         )
         .bind(id.as_str())
@@ -116,6 +116,7 @@ impl Store {
         .bind(&task.created_by)
         .bind(task.parent.as_ref().map(TaskId::as_str))
         .bind(&task.dedupe_key)
+        .bind(task.run_at)
         .execute(tx)
         .await
         .map_err(|error| refused(&error, "create the task"))?;

@@ -57,7 +57,7 @@ impl<'a> Rows<'a> {
     }
 
     /// None where no task says anything, which `unnest` then fills up.
-    fn optional(&self, of: impl Fn(&'a NewTask) -> Option<&'a str>) -> Option<Vec<Option<&'a str>>> {
+    fn optional<T>(&self, of: impl Fn(&'a NewTask) -> Option<T>) -> Option<Vec<Option<T>>> {
         let column = self.column(of);
         column.iter().any(Option::is_some).then_some(column)
     }
@@ -66,9 +66,12 @@ impl<'a> Rows<'a> {
 macro_rules! insert {
     ($conflict:literal) => {
         concat!(
-            "INSERT INTO tasks (id, task_type, priority, payload, repo_id, assigned_to, created_by, parent_task_id, dedupe_key)
-             SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::jsonb[], $5::text[], $6::text[], $7::text[], $8::text[],
-                                  $9::text[]) ",
+            "INSERT INTO tasks (id, task_type, priority, payload, repo_id, assigned_to, created_by, parent_task_id, dedupe_key, run_at)
+             SELECT id, task_type, priority, payload, repo_id, assigned_to, created_by, parent_task_id, dedupe_key,
+                    coalesce(run_at AT TIME ZONE 'UTC', longshore.utc_now())
+               FROM unnest($1::text[], $2::text[], $3::int[], $4::jsonb[], $5::text[], $6::text[], $7::text[], $8::text[],
+                           $9::text[], $10::timestamptz[])
+                    AS new (id, task_type, priority, payload, repo_id, assigned_to, created_by, parent_task_id, dedupe_key, run_at) ",
             $conflict
         )
     };
@@ -98,6 +101,7 @@ impl Store {
             .bind(rows.optional(|task| task.created_by.as_deref()))
             .bind(rows.optional(|task| task.parent.as_ref().map(TaskId::as_str)))
             .bind(rows.optional(|task| task.dedupe_key.as_deref()))
+            .bind(rows.optional(|task| task.run_at))
             .execute(tx)
             .await?;
         Ok(done.rows_affected())

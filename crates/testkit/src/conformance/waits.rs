@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use domain::TaskId;
+use domain::{NewTask, TaskId};
 use durable::{Heard, Outcome, Recorded, SignalState, TimerState, Wake};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ pub async fn waits<B: Backend>(b: B) {
     signals(&bench).await;
     limits(&bench).await;
     several(&bench).await;
+    later(&bench).await;
 }
 
 async fn timers<B: Backend>(bench: &Bench<B>) {
@@ -61,6 +62,26 @@ async fn timers<B: Backend>(bench: &Bench<B>) {
     );
     assert_eq!(outcomes(bench, &woken.task).await, ["run/bake", "run/none"]);
     bench.end(&woken).await;
+}
+
+/// A new task may be for later.
+async fn later<B: Backend>(bench: &Bench<B>) {
+    let (lease, j) = (bench.running().await, &bench.journal);
+    let timer = j.timer(&lease, &at("run", 0, "ten"), 10 * MINUTE).await;
+    let TimerState::Until(until) = timer.expect("timer") else {
+        panic!("ten minutes are not over");
+    };
+    bench.end(&lease).await;
+    let new = NewTask {
+        run_at: Some(until),
+        ..NewTask::new("work", json!({}))
+    };
+    let id = bench.b.enqueue(new).await;
+    bench.b.advance(10 * MINUTE - Duration::from_secs(1)).await;
+    bench.nothing_is_due().await;
+    bench.b.advance(Duration::from_secs(1)).await;
+    let due = bench.claimed(&id).await.lease;
+    bench.end(&due).await;
 }
 
 async fn signals<B: Backend>(bench: &Bench<B>) {

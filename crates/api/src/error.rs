@@ -172,3 +172,21 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_says_what_to_do_unless_that_is_known_better() {
+        let next = |error: Error| ApiError::from(error).error.next;
+        for error in [Error::unavailable("cut"), Error::timeout("late")] {
+            assert_eq!(next(error.clone()).as_deref(), Some(CALL_AGAIN));
+            assert_eq!(
+                next(error.next("Run the migration")).as_deref(),
+                Some("Run the migration")
+            );
+        }
+        assert_eq!(next(Error::invalid("wrong")), None);
+    }
+}

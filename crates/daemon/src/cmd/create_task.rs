@@ -161,3 +161,48 @@ pub fn flag_error(error: api::ApiError) -> Error {
     };
     error.error.context(format!("{flag} cannot be used"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn all_that_the_api_takes_can_be_said_by_flags() {
+        let cli = Cli::try_parse_from([
+            "longshore",
+            "create-task",
+            "--task-type=deploy",
+            "--agent=devops",
+            "--priority=7",
+            "--created-by=pm",
+            "--repo-id=r1",
+            "--parent-task-id=p1",
+            "--dedupe-key=k",
+            "--run-at=2031-01-29T17:28:00+01:00",
+            r#"--payload-json={"version": "v1"}"#,
+        ]);
+        let Ok(Command::CreateTask(CreateTask {
+            task: Some(flags), ..
+        })) = cli.map(|cli| cli.command)
+        else {
+            panic!("these are its flags");
+        };
+        let Ok(body) = body(&flags) else {
+            panic!("they are a body");
+        };
+        let sent = json!({
+            "type": "deploy", "to": "devops", "priority": 7, "created_by": "pm", "repo_id": "r1", "parent_task_id": "p1",
+            "dedupe_key": "k", "run_at": "2031-01-29T16:28:00Z", "payload": {"version": "v1", "repo_id": "r1"}
+        });
+        assert_eq!(body, sent);
+        let task = api::new_task(body).expect("the API takes it");
+        assert_eq!(
+            task.run_at.map(|at| at.timestamp()),
+            Some(1_927_470_480),
+            "{task:?}"
+        );
+    }
+}

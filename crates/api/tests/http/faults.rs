@@ -79,14 +79,27 @@ async fn a_database_that_is_away_is_not_taken_for_a_pool_that_is_too_small() {
     assert_eq!(served.get("/api/tasks").await.0, 200);
     postgres.stop().await;
     // What was connected finds out at its first use; from then on none can be made.
-    let cut = served.get("/api/tasks").await;
-    let (status, kind, next) = told(&cut);
-    assert_eq!((status, kind), (503, "unavailable"), "{cut:?}");
-    assert!(next.contains("Call again in a moment"), "{cut:?}");
+    served.get("/api/tasks").await;
     let refused = served.get("/api/tasks").await;
     let (status, kind, next) = told(&refused);
     assert_eq!((status, kind), (503, "unavailable"), "{refused:?}");
     assert!(!next.contains("pool's size"), "{refused:?}");
     assert!(next.contains("Does Postgres answer?"), "{refused:?}");
     postgres.start().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_the_middle_of_a_statement_says_what_to_do() {
+    let served = Served::new().await;
+    let mut other = served.database.session().await;
+    other.sql("BEGIN; LOCK tasks IN ACCESS EXCLUSIVE MODE").await;
+    let cut = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while served.count(waits).await == 0 {}
+        served.database.kill_sessions().await;
+    };
+    let (refused, ()) = tokio::join!(served.get("/api/tasks"), cut);
+    let (status, kind, next) = told(&refused);
+    assert_eq!((status, kind), (503, "unavailable"), "{refused:?}");
+    assert!(next.contains("Call again in a moment"), "{refused:?}");
 }

@@ -231,6 +231,19 @@ mod tests {
                 .contains("gitlab.com")
         );
     }
+
+    #[test]
+    fn a_flag_alone_needs_its_store_and_no_target() {
+        let mut settings = Settings::default();
+        let all = json!({"environments": {"production": {"flag": {"store": "edge", "key": "new-checkout"}}}});
+        let all = deploy::environments(&all, "checkout").unwrap();
+        let (what, _) = unmet(&settings, &all).unwrap();
+        assert!(what.contains("names the store of flags \"edge\""), "{what}");
+        let store = json!({"file": "/etc/flagd/flags.json"});
+        settings.flags = serde_json::from_value(json!({ "edge": store })).unwrap();
+        assert_eq!(unmet(&settings, &all), None);
+    }
+
     #[test]
     fn what_to_do_fits_what_is_wrong() {
         let mut settings = Settings::default();

@@ -133,14 +133,16 @@ impl Backend for OnPostgres {
         let text = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quoted);
         let rows = self
             .sql(&format!(
-                "INSERT INTO tasks (repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id)
-                 VALUES ({}, {}, {}, {payload}, {}, {}, {}) RETURNING id",
+                "INSERT INTO tasks (repo_id, task_type, priority, payload, assigned_to, created_by, parent_task_id, run_at)
+                 VALUES ({}, {}, {}, {payload}, {}, {}, {},
+                         coalesce({}::timestamptz AT TIME ZONE 'UTC', longshore.utc_now())) RETURNING id",
                 text(&task.repo_id),
                 quoted(&task.task_type),
                 task.priority.get(),
                 text(&task.assigned_to),
                 text(&task.created_by),
                 text(&task.parent.map(|id| id.to_string())),
+                text(&task.run_at.map(|at| at.to_rfc3339())),
             ))
             .await;
         let id = rows

@@ -11,7 +11,7 @@ use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, PipelineSeed, Placed};
 use ports::conformance::forge_changes::{Change, ChangeWorld};
 use ports::conformance::tickets::TicketsWorld;
-use ports::{Commit, Environments, Forge, NoteId, RecordStatus, Tickets};
+use ports::{Commit, Environments, Forge, Idem, NewRecord, NoteId, RecordStatus, Tickets};
 use testkit::gitlab::{FakeGitlab, OTHER_USER, Role, Scope, TOKEN};
 use testkit::peer::{Fault, When};
 
@@ -238,4 +238,34 @@ mod builds {
 
 mod changes {
     ports::forge_changes_conformance!(super::start());
+}
+
+// GitLab takes no `blocked` from outside: only its own approvals block. Who waits for somebody's yes is running to it.
+#[tokio::test]
+async fn a_deployment_that_waits_for_an_approval_is_running_to_gitlab_until_it_ends() {
+    let world = start();
+    let repo = world.fake.repo(PROJECT);
+    let sha = world.fake.with(|world| world.tag(PROJECT, "v1")).sha;
+    let new = NewRecord {
+        environment: "production".to_owned(),
+        sha,
+        git_ref: "v1".to_owned(),
+        is_tag: true,
+        status: RecordStatus::Blocked,
+    };
+    let idem = Idem::new("task/run/record");
+    let record = world.forges.create(&repo, &new, &idem).await.expect("is made");
+    let statuses = || world.fake.with(|world| world.deployments[0].statuses.clone());
+    for (status, seen) in [
+        (RecordStatus::Blocked, &["running"][..]),
+        (RecordStatus::Running, &["running"]),
+        (RecordStatus::Success, &["running", "success"]),
+    ] {
+        world
+            .forges
+            .update(&repo, &record, status)
+            .await
+            .expect("is told");
+        assert_eq!(statuses(), seen, "{status:?}");
+    }
 }

@@ -12,7 +12,8 @@ use crate::act::Act;
 use crate::plan::Place;
 use crate::settings::Environment;
 
-/// One thing that must be well: one of `url`, `tcp`, `command` and, among the smoke tests, `job`.
+/// One thing that must be well: one of `url`, `tcp`, `command` and, among the smoke tests, `job`. In `url`, `tcp` and
+/// `contains`, `${version}`, `${environment}`, `${workload}` and `${sha}` stand for the deployment's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckSettings {
@@ -126,13 +127,13 @@ impl CheckSettings {
         }
         match (&self.url, &self.tcp) {
             (Some(url), _) => Some(ports::Check::Http {
-                url: url.clone(),
+                url: about.filled(url),
                 status: self.status,
-                contains: self.contains.clone(),
+                contains: self.contains.as_deref().map(|text| about.filled(text)),
                 timeout,
             }),
             (None, Some(address)) => Some(ports::Check::Tcp {
-                address: address.clone(),
+                address: about.filled(address),
                 timeout,
             }),
             (None, None) => None,
@@ -161,6 +162,13 @@ impl About<'_> {
             .collect()
     }
 
+    fn filled(&self, text: &str) -> String {
+        text.replace("${version}", self.version)
+            .replace("${environment}", &self.place.name)
+            .replace("${workload}", &self.place.workload.name)
+            .replace("${sha}", self.commit.map_or("", |commit| commit.sha.as_str()))
+    }
+
     pub(crate) fn pipeline(&self, job: &JobSettings) -> Result<NewPipeline, Error> {
         let named = self.commit.filter(|commit| commit.git_ref != commit.sha);
         let git_ref = job.git_ref.clone().or(named.map(|commit| commit.git_ref.clone()));
@@ -171,18 +179,13 @@ impl About<'_> {
             ))
             .next("Set `ref` of the job in the environment's settings: a commit alone runs no pipeline")
         })?;
-        let sha = self.commit.map_or("", |commit| commit.sha.as_str());
-        let filled = |text: &String| {
-            text.replace("${version}", self.version)
-                .replace("${environment}", &self.place.name)
-                .replace("${workload}", &self.place.workload.name)
-                .replace("${sha}", sha)
-        };
         let variables = job.variables.iter();
         Ok(NewPipeline {
             git_ref,
             workflow: job.workflow.clone(),
-            variables: variables.map(|(key, text)| (key.clone(), filled(text))).collect(),
+            variables: variables
+                .map(|(key, text)| (key.clone(), self.filled(text)))
+                .collect(),
         })
     }
 }

@@ -46,7 +46,7 @@ fn march() -> Scope {
 /// |---|---|---|---|
 /// | d1 | deploy a | 1st 08:00 → 1st 10:00 | |
 /// | d2 | deploy b, canary rolled back | 2nd 08:00 → 2nd 12:00 | inc-1, 11:30 to 12:00 |
-/// | d3 | deploy c, its task tried twice: one record | 3rd 06:00 → 3rd 12:00 | |
+/// | d3 | deploy c, its task claimed by two workers one after the other: one record | 3rd 06:00 → 3rd 12:00 | |
 /// | d4 | deploy d | 4th 09:00 → 4th 12:00 | inc-2, 13:00 to 15:00, and inc-3, 14:00 to 16:30 |
 /// | d5 | rollback to c because of inc-2 | 3rd 06:00 → 4th 15:00 | |
 /// | d6 | hotfix e because of inc-3 | 4th 15:30 → 4th 16:30 | |

@@ -12,8 +12,13 @@ impl Ports {
         self.0.first()
     }
 
+    /// Where HAProxy shows the version that nobody gets yet.
+    pub fn preview(&self) -> u16 {
+        self.0.first() + 1
+    }
+
     /// The first and the last one of the shop's.
     pub fn shop(&self) -> (u16, u16) {
-        (self.0.first() + 1, self.0.last())
+        (self.0.first() + 2, self.0.last())
     }
 }

@@ -44,7 +44,7 @@ pub struct Site {
 impl Site {
     pub async fn start(versions: &[Manners]) -> Self {
         let ports = Ports::take();
-        let haproxy = Haproxy::start(&backends(ports.exporter()));
+        let haproxy = Haproxy::start(&backends(&ports));
         let setup = PrometheusSetup {
             config: Some(collected(&ports)),
             ..PrometheusSetup::default()
@@ -64,7 +64,7 @@ impl Site {
             });
             fs::write(path.join("shop.json"), manners.to_string()).expect("its manners");
         }
-        let settings = settings(haproxy.port());
+        let settings = settings(haproxy.port(), ports.preview());
         let mut session = database.session().await;
         session
             .sql(&format!(
@@ -219,13 +219,20 @@ impl Drop for Site {
     }
 }
 
-fn backends(exporter: u16) -> String {
+fn backends(ports: &Ports) -> String {
+    let (exporter, preview) = (ports.exporter(), ports.preview());
     format!(
         "frontend exporter
   bind 127.0.0.1:{exporter}
   http-request use-service prometheus-exporter if {{ path /metrics }}
+frontend preview
+  bind 127.0.0.1:{preview}
+  default_backend shop
 backend shop
   balance roundrobin
+  use-server candidate1 if {{ dst_port {preview} }}
+  use-server candidate2 if {{ dst_port {preview} }}
+  use-server candidate3 if {{ dst_port {preview} }}
   server-template stable 3 127.0.0.1:1 weight 100 disabled
   server-template candidate 3 127.0.0.1:1 weight 0 disabled
 "
@@ -250,7 +257,7 @@ scrape_configs:
 
 /// As one would set them, with shorter steps: errors as HAProxy counts them by server, latencies as the shop itself
 /// measures them; how they are judged is left to the defaults.
-fn settings(front: u16) -> Value {
+fn settings(front: u16, preview: u16) -> Value {
     let errors = |codes: &str| {
         format!(
             "sum(increase(haproxy_server_http_responses_total{{proxy=\"shop\", server=~\"${{side}}.*\"{codes}}}[${{interval}}]))"
@@ -266,6 +273,7 @@ fn settings(front: u16) -> Value {
         "router": "shop",
         "replicas": 2,
         "health": [{ "url": format!("http://127.0.0.1:{front}/"), "contains": "shop v" }],
+        "smoke": [{ "url": format!("http://127.0.0.1:{preview}/"), "contains": "shop ${version}" }],
         "canary": { "steps": [{ "set_weight": 25 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} }] },
         "analysis": {
             "scrape_interval": SCRAPE,

@@ -474,6 +474,42 @@ fn the_schema_of_the_configuration_takes_the_shipped_file_and_no_wrong_key() {
 }
 
 #[test]
+fn the_schema_of_environments_takes_the_documented_example_and_no_wrong_key() {
+    let output = run(&["config", "schema", "--environments"]);
+    assert_eq!(code(&output), 0);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/deploy.md")).unwrap();
+    let (_, section) = page
+        .split_once("\n## What the environment's settings say\n")
+        .unwrap();
+    let (_, example) = section.split_once("```json\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let mut documented: serde_json::Value = serde_json::from_str(example).unwrap();
+    let faults: Vec<String> = validator
+        .iter_errors(&documented)
+        .map(|fault| format!("{fault} at {}", fault.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    // Each key of the example is one that the schema knows, so that a key which it lacks is refused.
+    let keys: Vec<String> = documented["production"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    for key in keys {
+        let mut wrong = documented.clone();
+        let production = wrong["production"].as_object_mut().unwrap();
+        let value = production.remove(&key).unwrap();
+        production.insert(format!("{key}s_"), value);
+        assert!(!validator.is_valid(&wrong), "{key}s_");
+    }
+    documented["production"]["canary"]["initial_percentage"] = 120.into();
+    assert!(!validator.is_valid(&documented), "120 %");
+}
+
+#[test]
 fn completions_are_made_for_each_shell() {
     for (shell, mark) in [
         ("bash", "complete -F"),

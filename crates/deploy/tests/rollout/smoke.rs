@@ -21,6 +21,25 @@ fn judgements(report: &domain::Report) -> &str {
 }
 
 #[tokio::test]
+async fn an_address_and_what_it_must_say_are_filled_in_for_the_version() {
+    let check =
+        json!({"url": "http://preview.${environment}/${sha}", "contains": "shop ${version} of ${workload}"});
+    let bench = with(Bench::new(), check.clone());
+    let address = format!("http://preview.staging/{}", commit("v2").sha);
+    let says = |version: &str| Answer::Says(200, format!("shop {version} of shop/checkout"));
+    bench.probe.set(&address, says("v2"));
+    let (status, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!((status, report.verdict), GOOD, "{report:#?}");
+
+    // Another version answers there.
+    let bench = with(Bench::new(), check);
+    bench.probe.set(&address, says("v1"));
+    let (status, report) = bench.deploy(to("v2", "canary")).await;
+    assert_eq!((status, report.verdict), TAKEN_BACK, "{report:#?}");
+    assert_eq!((bench.shares(), bench.stands()), (vec![], runs("v1")));
+}
+
+#[tokio::test]
 async fn a_command_is_told_what_it_tests_and_what_it_says_is_shown() {
     let bench = with(Bench::new(), json!({"command": "cart", "timeout": "40s"}));
     bench.probe.set("cart", Answer::Says(0, "12 checks".to_owned()));

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use adapter_forge::{Config, Forges, HostConfig, Provider};
 use async_trait::async_trait;
-use domain::{RepoRef, TicketKind, TicketRef};
+use domain::{Idem, RepoRef, TicketKind, TicketRef};
 use ports::conformance::Breakage;
 use ports::conformance::environments::EnvironmentWorld;
 use ports::conformance::forge::{ForgeWorld, PipelineSeed, Placed};
 use ports::conformance::forge_changes::{Change, ChangeWorld};
 use ports::conformance::tickets::TicketsWorld;
-use ports::{Commit, Environments, Forge, Idem, NewRecord, NoteId, RecordStatus, Tickets};
+use ports::{Commit, Environments, Forge, NewRecord, NoteId, RecordStatus, Tickets};
 use testkit::gitlab::{FakeGitlab, OTHER_USER, Role, Scope, TOKEN};
 use testkit::peer::{Fault, When};
 

@@ -505,8 +505,8 @@ fn the_schema_of_environments_takes_the_documented_example_and_no_wrong_key() {
         production.insert(format!("{key}s_"), value);
         assert!(!validator.is_valid(&wrong), "{key}s_");
     }
-    documented["production"]["canary"]["initial_percentage"] = 120.into();
-    assert!(!validator.is_valid(&documented), "120 %");
+    documented["production"]["strategy"] = "canari".into();
+    assert!(!validator.is_valid(&documented), "a strategy that does not exist");
 }
 
 #[test]

@@ -25,6 +25,7 @@
 //! | somebody changes something by hand | held: a yes goes on from what is there, a no leaves it as it is |
 //! | the workload is paused | nothing; the error says so |
 //! | the stable side is gone or unwell | held: nothing falls back to it until it is in order |
+//! | what serves again after going back is not well | held: a person says whether it is looked at again, or left so |
 //! | too little to judge by | it waits longer, and then asks a person |
 
 mod act;
@@ -65,6 +66,7 @@ mod taking_back;
 mod target;
 mod turn;
 mod undoing;
+mod verify;
 
 pub use checks::{CheckSettings, JobSettings};
 pub use deploy::Deploy;

@@ -41,6 +41,7 @@ pub mod freeze;
 mod gates;
 mod goal;
 mod group;
+mod handover;
 mod instruction;
 pub mod judge;
 mod judging;

@@ -7,6 +7,7 @@ mod flag_alone;
 mod follows;
 mod gates;
 mod group;
+mod incidents;
 mod matrix;
 mod on_postgres;
 mod pausing;

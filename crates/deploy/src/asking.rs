@@ -185,6 +185,34 @@ pub(crate) async fn to_undo_again(cx: &TaskCx, place: &Place, round: u32, why: &
     Ok(answer.is_some_and(|answer| answer.is_approved()))
 }
 
+/// It went back, and what serves `again` is not well. A yes looks at it anew; a no leaves it so.
+pub(crate) async fn to_verify_again(
+    cx: &TaskCx,
+    place: &Place,
+    round: u32,
+    again: &str,
+    why: &str,
+) -> Result<bool, Stop> {
+    let asker = Asker {
+        cx,
+        place,
+        turn: None,
+    };
+    let held = format!("Held: {again}, and is not well: {why}");
+    let told = report::question(place, Verdict::Held, &held)
+        .fact(report::DECISION, "hold: a person decides")
+        .why("The failure is not over while what serves is not well.")
+        .next_step("Bring what serves in order, then approve: it is looked at and measured anew")
+        .next_step("Reject to leave it as it is");
+    let what = format!(
+        "looking again at what serves ({}, try {})",
+        place.label(),
+        round + 1
+    );
+    let answer = asker.answer(&what, &told).await?;
+    Ok(answer.is_some_and(|answer| answer.is_approved()))
+}
+
 fn said_no(what: &str, answer: &Approval) -> String {
     let why = answer
         .comment

@@ -44,6 +44,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) halted: bool,
     /// Since when traffic is parted as it is.
     pub(crate) since: Option<DateTime<Utc>>,
+    /// Since when users get what they get now: what is taken away beside that changes nothing for them.
+    pub(crate) switched: Option<DateTime<Utc>>,
     /// How often each side's replicas had been started again when they were ready.
     pub(crate) restarts: BTreeMap<Side, u32>,
     /// Every judgement, in order, with what had been reached then.
@@ -107,6 +109,7 @@ impl<'a> Carrier<'a> {
             reaches: false,
             halted: false,
             since: None,
+            switched: None,
             restarts: look.restarts(),
             judged: Vec::new(),
             windows: Vec::new(),
@@ -316,6 +319,9 @@ impl<'a> Carrier<'a> {
             .await?;
         self.marks = written.marks;
         self.since = Some(written.at);
+        if *act != Act::Retire {
+            self.switched = Some(written.at);
+        }
         Ok(())
     }
 

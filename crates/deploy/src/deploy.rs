@@ -28,6 +28,10 @@ pub struct Deploy {
 pub(crate) struct Settled {
     /// In the order in which they are brought out.
     pub(crate) parts: Vec<Part>,
+    /// What serves again is verified, where it is taken back. What an older program began goes on without: its journal has
+    /// other steps.
+    #[serde(default)]
+    pub(crate) verifies: bool,
 }
 
 impl Deploy {
@@ -43,9 +47,10 @@ impl Deploy {
 
 impl Handler for Deploy {
     const TASK_TYPES: &'static [&'static str] = &["deploy"];
-    /// From 2 on it stands still where a person pauses it, which the code of 1 does not know.
-    const VERSION: i32 = 2;
-    const RESUMES: &'static [i32] = &[1, 2];
+    /// From 2 on it stands still where a person pauses it, which the code of 1 does not know; from 3 on it verifies what serves
+    /// again.
+    const VERSION: i32 = 3;
+    const RESUMES: &'static [i32] = &[1, 2, 3];
     type Params = DeployParams;
 
     fn parse(&self, payload: &Value) -> Result<DeployParams, Error> {
@@ -73,10 +78,17 @@ impl Handler for Deploy {
         for at in 0..parts.len() {
             judged.push(self.bring_out(&scopes, turn, parts, at, &agreed).await?);
         }
-        let succeeded =
-            |part: &Part| ledger::ended(part.id(&cx.task().id), DeploymentOutcome::Succeeded, None);
-        let ended: Vec<LogEntry> = parts.iter().map(succeeded).collect();
-        ledger::write(cx, &self.outside, "end", &ended).await?;
+        let (outside, parts_done) = (&self.outside, parts);
+        cx.step("end", |idem| async move {
+            for part in parts_done {
+                let id = part.id(&cx.task().id);
+                ledger::mended(outside, &part.place, &id, &part.version, &idem).await?;
+                let ended = ledger::ended(id, DeploymentOutcome::Succeeded, None);
+                outside.log.write(&ended, &idem);
+            }
+            Ok(Value::Null)
+        })
+        .await?;
         let mut reports = Vec::new();
         for (at, (part, judged)) in parts.iter().zip(&judged).enumerate() {
             let (place, at_forge) = (&part.place, &agreed.at_forge[at]);
@@ -98,7 +110,7 @@ impl Handler for Deploy {
 
     async fn unwind(&self, cx: &TaskCx, _: &DeployParams, cause: &Cause) -> Result<Report, Stop> {
         match cx.recorded::<Settled>("plan")? {
-            Some(settled) => self.take_all_back(cx, &settled.parts, cause).await,
+            Some(settled) => self.take_all_back(cx, &settled, cause).await,
             None => Ok(cause.report()),
         }
     }
@@ -116,7 +128,10 @@ impl Deploy {
         let Some(members) = group::members(params)? else {
             let place = |name: &str| Place::of(plan::repo(cx)?, &self.outside, name);
             let part = self.settle_one(cx, None, params, place).await?;
-            return Ok(Settled { parts: vec![part] });
+            return Ok(Settled {
+                parts: vec![part],
+                verifies: true,
+            });
         };
         let mut parts: Vec<Part> = Vec::new();
         for member in members {
@@ -134,7 +149,10 @@ impl Deploy {
             parts.push(part.map_err(|error| group::of(&member.name, error))?);
         }
         group::apart(&parts)?;
-        Ok(Settled { parts })
+        Ok(Settled {
+            parts,
+            verifies: true,
+        })
     }
 
     async fn settle_one(

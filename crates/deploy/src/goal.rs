@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::{Error, Verdict};
 use durable::{Stop, TaskCx};
-use ports::{Commit, Deployment};
+use ports::{Commit, Deployment, LogEntry};
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
@@ -27,6 +27,15 @@ pub(crate) struct Settled {
     pub(crate) goal: Goal,
     pub(crate) reason: String,
     pub(crate) asked_at: DateTime<Utc>,
+    /// The incident that the task names.
+    #[serde(default)]
+    pub(crate) incident: Option<String>,
+    /// Whether the task says why, or names an incident: then something happened.
+    #[serde(default)]
+    pub(crate) happened: bool,
+    /// What serves again is verified. What an older program began goes on without: its journal has other steps.
+    #[serde(default)]
+    pub(crate) verifies: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +46,18 @@ pub(crate) struct Goal {
     pub(crate) unfit: Option<String>,
     /// What the version was made from, where the log knows: the forge is not asked before traffic is back.
     pub(crate) commit: Option<Commit>,
+}
+
+impl Settled {
+    /// What is laid to the deployment of what is rolled back, unless that is known of it.
+    pub(crate) fn failure_of(&self, bad: &Deployment) -> Option<LogEntry> {
+        let id = target::laid(bad, &self.id, self.incident.as_deref(), self.happened)?;
+        Some(LogEntry::Failure {
+            deployment: bad.what.id.clone(),
+            id,
+            cause: self.reason.clone(),
+        })
+    }
 }
 
 impl Goal {
@@ -91,6 +112,9 @@ impl Rollback {
                 .clone()
                 .unwrap_or_else(|| "a rollback was asked for".to_owned()),
             asked_at: log.now().await?,
+            happened: params.reason.is_some() || params.incident.is_some(),
+            incident: params.incident.clone(),
+            verifies: true,
             place,
         })
     }

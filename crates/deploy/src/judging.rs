@@ -204,7 +204,7 @@ impl Carrier<'_> {
         Ok(span)
     }
 
-    async fn look(
+    pub(crate) async fn look(
         &self,
         span: Option<judge::Span>,
         side: Side,

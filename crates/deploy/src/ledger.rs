@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::outside::Outside;
 use crate::plan::Place;
 use crate::report::told_once;
+use crate::target;
 
 /// How many of an environment's deployments are looked through.
 pub(crate) const LOOKED_THROUGH: u32 = 100;
@@ -278,9 +279,12 @@ pub(crate) fn ended(id: String, outcome: DeploymentOutcome, cause: Option<String
     LogEntry::Ended { id, outcome, cause }
 }
 
+/// How the name of a failure ends that a deployment found by itself.
+pub(crate) const BY_ITSELF: &str = "/rollout";
+
 /// The failure that a deployment is blamed for by itself.
 pub(crate) fn failure_id(deployment: &str) -> String {
-    format!("{deployment}/rollout")
+    format!("{deployment}{BY_ITSELF}")
 }
 
 pub(crate) fn failure(deployment: &str, error: &Error) -> LogEntry {
@@ -289,6 +293,25 @@ pub(crate) fn failure(deployment: &str, error: &Error) -> LogEntry {
         id: failure_id(deployment),
         cause: told_once(error),
     }
+}
+
+/// A version that does well is out: what failed because of others there is over.
+pub(crate) async fn mended(
+    outside: &Outside,
+    place: &Place,
+    id: &str,
+    version: &str,
+    idem: &Idem,
+) -> Result<(), Error> {
+    let newest = outside
+        .log
+        .newest(&place.repo_id, &place.name, LOOKED_THROUGH)
+        .await?;
+    for failure in target::mended_by(id, version, &target::of_place(place, newest)) {
+        let id = failure.id.clone();
+        outside.log.write(&LogEntry::Recovered { id }, idem);
+    }
+    Ok(())
 }
 
 pub(crate) fn cause_words(cause: &Cause) -> Option<String> {

@@ -25,6 +25,7 @@
 //! | somebody changes something by hand | held: a yes goes on from what is there, a no leaves it as it is |
 //! | the workload is paused | nothing; the error says so |
 //! | the stable side is gone or unwell | held: nothing falls back to it until it is in order |
+//! | what serves again after going back is not well | held: a person says whether it is looked at again, or left so |
 //! | too little to judge by | it waits longer, and then asks a person |
 
 mod act;
@@ -40,6 +41,7 @@ pub mod freeze;
 mod gates;
 mod goal;
 mod group;
+mod handover;
 mod instruction;
 pub mod judge;
 mod judging;
@@ -65,6 +67,7 @@ mod taking_back;
 mod target;
 mod turn;
 mod undoing;
+mod verify;
 
 pub use checks::{CheckSettings, JobSettings};
 pub use deploy::Deploy;

@@ -72,6 +72,9 @@ pub struct RollbackParams {
     pub instruction: Option<String>,
     /// Why: it is kept as the cause against the version that is rolled back.
     pub reason: Option<String>,
+    /// The incident that it is because of, by its name elsewhere: it is laid to the deployment of the version that is rolled
+    /// back, once, beside whatever else was.
+    pub incident: Option<String>,
     /// Whether to open a merge request that takes the code back; the environment's `rollback.revert` decides when absent.
     pub revert: Option<bool>,
     /// Answers the plan, and touches nothing.

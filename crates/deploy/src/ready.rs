@@ -23,7 +23,7 @@ impl Carrier<'_> {
     pub(crate) async fn ready(&mut self, tag: &str, side: Side) -> Result<(), Stop> {
         let (group, at) = self.complete(tag, side).await?;
         self.restarts.insert(side, group.restarts);
-        self.since = Some(at);
+        (self.since, self.switched) = (Some(at), Some(at));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! `rollback`: goes straight to a version that did well, and says why to that one.
 
 use chrono::{DateTime, Utc};
-use domain::{Error, ErrorKind, FollowOn, NewTask, Report};
+use domain::{Error, ErrorKind, Report};
 use durable::{Cause, Handler, Stop, TaskCx};
 use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, LogEntry, RecordStatus};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::report::{self, Told};
 use crate::revert::{self, Bad, Opened};
 use crate::settings::Revert;
 use crate::strategy::StrategyName;
+use crate::verify::{self, Verified};
 use crate::{asking, ledger, patience, target};
 
 /// Rolls environments back.
@@ -27,10 +28,10 @@ pub struct Rollback {
     pub(crate) outside: Outside,
 }
 
-/// Who mends what cannot be rolled back, and by which type of task.
-const BUILDER: &str = "builder";
-const BUILDER_TASK: &str = "implement_fix";
 pub(crate) const HOW: &str = "rollback";
+
+/// Under this name it is recorded that a person left what serves again although that is not well.
+const LEFT_UNWELL: &str = "left-unwell";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Begun {
@@ -44,6 +45,8 @@ struct Ended {
     at: DateTime<Utc>,
     /// How it went back.
     lines: Vec<act::Line>,
+    #[serde(default)]
+    verified: Option<Verified>,
 }
 
 impl Rollback {
@@ -54,6 +57,9 @@ impl Rollback {
 
 impl Handler for Rollback {
     const TASK_TYPES: &'static [&'static str] = &["rollback"];
+    /// From 2 on it verifies what serves again.
+    const VERSION: i32 = 2;
+    const RESUMES: &'static [i32] = &[1, 2];
     type Params = RollbackParams;
 
     fn parse(&self, payload: &Value) -> Result<RollbackParams, Error> {
@@ -84,8 +90,8 @@ impl Handler for Rollback {
         self.stop_others(cx, place).await?;
         let goal = self.locked(cx, place, goal.clone()).await?;
         let begun = self.begin(cx, &settled, &goal).await?;
-        let lines = self.go(cx, place, version).await?;
-        let ended = self.end(cx, &settled.id, begun.bad.as_ref(), lines).await?;
+        let (lines, verified) = self.go(cx, &settled, version).await?;
+        let ended = self.end(cx, &settled, &begun, lines, verified).await?;
         // The forge comes last: what serves does not wait for it.
         let commit = self.commit(cx, place, version).await?;
         let at_forge = match &commit {
@@ -121,6 +127,12 @@ impl Handler for Rollback {
         if let (Some(begun), Some(ended)) = (&begun, cx.recorded::<Ended>("end")?) {
             return self.over_already(cx, &settled, begun, &ended, cause).await;
         }
+        let unwell = cx.recorded::<String>(LEFT_UNWELL)?;
+        if let (Some(begun), Some(lines), None) = (&begun, went_back(cx)?, &unwell) {
+            let verified = Verified::not("it was stopped before that was known");
+            let ended = self.end(cx, &settled, begun, lines, verified).await?;
+            return self.over_already(cx, &settled, begun, &ended, cause).await;
+        }
         if cx.recorded::<Value>("asked")?.is_some() {
             let outcome = match cause {
                 Cause::Cancelled => DeploymentOutcome::Cancelled,
@@ -134,14 +146,38 @@ impl Handler for Rollback {
         };
         let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
         let why = ledger::cause_words(cause).unwrap_or_else(|| "it was cancelled".to_owned());
-        Ok(report::left(
-            place,
-            &begun.goal.plan,
-            &report::stands(&look),
-            &why,
-            report::is_by_hand(cause),
-        ))
+        let (plan, by_hand) = (&begun.goal.plan, report::is_by_hand(cause));
+        let mut told = report::left(place, plan, &report::stands(&look), &why, by_hand);
+        if unwell.is_some() {
+            told.summary = format!(
+                "{} in {} was left as it is: {why}",
+                place.environment.subject(),
+                place.name
+            );
+        }
+        Ok(told)
     }
+}
+
+/// A person said to leave what serves as it is, which is not well. What failed lasts.
+async fn left_unwell(cx: &TaskCx, why: String) -> Stop {
+    let said = &why;
+    match cx.step(LEFT_UNWELL, |_| async move { Ok(said.clone()) }).await {
+        Ok(why) => Stop::Fail(Error::rejected(why)),
+        Err(stop) => stop,
+    }
+}
+
+/// How it went back, as far as it did: what users get is what it went to.
+fn went_back(cx: &TaskCx) -> Result<Option<Vec<act::Line>>, Stop> {
+    let mut went = None;
+    for time in 0_u32.. {
+        match cx.recorded(("back", time))? {
+            Some(lines) => went = Some(lines),
+            None => break,
+        }
+    }
+    Ok(went)
 }
 
 fn done(settled: &Settled, begun: &Begun, ended: &Ended, revert: Option<&Opened>, told: &Told) -> Report {
@@ -158,8 +194,18 @@ fn done(settled: &Settled, begun: &Begun, ended: &Ended, revert: Option<&Opened>
         revert,
     };
     let draft = postmortem::draft(&facts);
+    let found = ended.verified.clone();
+    let found = found.unwrap_or_else(Verified::by_an_older_program);
+    let judged = found.judged(place, &plan.version);
+    let told = &Told {
+        judged: &judged,
+        unrecorded: told.unrecorded.clone(),
+        record_url: told.record_url.clone(),
+        ..Told::default()
+    };
     let told = report::rolled_back(place, plan, &ended.lines, &settled.reason, draft, told);
-    with_aim(report::with_revert(told, revert), aim)
+    let told = with_aim(report::with_revert(told, revert), aim);
+    found.told(told, place, &plan.version)
 }
 
 impl Rollback {
@@ -205,7 +251,7 @@ impl Rollback {
 
     /// Asks every deployment that is on its way there to undo itself and to let the lock go. One that hears of it only
     /// when it gets the lock sees by the log that a rollback was asked for after it.
-    async fn stop_others(&self, cx: &TaskCx, place: &Place) -> Result<(), Stop> {
+    pub(crate) async fn stop_others(&self, cx: &TaskCx, place: &Place) -> Result<(), Stop> {
         cx.step("stop", |_| async move {
             let newest = self
                 .outside
@@ -262,13 +308,7 @@ impl Rollback {
                 },
                 &idem,
             );
-            // What took itself back is blamed already.
-            if let Some(bad) = bad.as_ref().filter(|bad| bad.failures.is_empty()) {
-                let failure = LogEntry::Failure {
-                    deployment: bad.what.id.clone(),
-                    id,
-                    cause: settled.reason.clone(),
-                };
+            if let Some(failure) = bad.as_ref().and_then(|bad| settled.failure_of(bad)) {
                 log.write(&failure, &idem);
             }
             Ok(Begun {
@@ -283,31 +323,37 @@ impl Rollback {
     async fn end(
         &self,
         cx: &TaskCx,
-        id: &str,
-        bad: Option<&Deployment>,
+        settled: &Settled,
+        begun: &Begun,
         lines: Vec<act::Line>,
+        verified: Verified,
     ) -> Result<Ended, Stop> {
+        let (log, id) = (&self.outside.log, &settled.id);
+        let (lines, verified) = (&lines, &verified);
         cx.step("end", |idem| async move {
-            let log = &self.outside.log;
-            if let Some(bad) = bad {
-                let open = bad.failures.iter().filter(|known| known.recovered_at.is_none());
-                for id in open.map(|known| known.id.as_str()).chain([id]) {
-                    log.write(&LogEntry::Recovered { id: id.to_owned() }, &idem);
-                }
-            }
-            log.write(
-                &ledger::ended(id.to_owned(), DeploymentOutcome::Succeeded, None),
-                &idem,
-            );
-            let at = log.now().await?;
-            Ok(Ended { at, lines })
+            let version = &begun.goal.plan.version;
+            ledger::mended(&self.outside, &settled.place, id, version, &idem).await?;
+            let ended = ledger::ended(id.clone(), DeploymentOutcome::Succeeded, None);
+            log.write(&ended, &idem);
+            Ok(Ended {
+                at: log.now().await?,
+                lines: lines.clone(),
+                verified: Some(verified.clone()),
+            })
         })
         .await
     }
 
-    /// Goes back from what stands now, again if a person says so.
-    async fn go(&self, cx: &TaskCx, place: &Place, version: &str) -> Result<Vec<act::Line>, Stop> {
-        for round in 0_u32.. {
+    /// Goes back from what stands now and verifies what serves then, again if a person says so.
+    async fn go(
+        &self,
+        cx: &TaskCx,
+        settled: &Settled,
+        version: &str,
+    ) -> Result<(Vec<act::Line>, Verified), Stop> {
+        let place = &settled.place;
+        let (mut went, mut times, mut round) = (Vec::new(), 0_u32, 0_u32);
+        loop {
             let toward = |look: &Look| match place.only_flag {
                 true => Ok(vec![Act::Flag { percent: 0 }]),
                 false => target::toward(look, version, &place.environment),
@@ -317,10 +363,33 @@ impl Rollback {
                 Err(why) => Error::rejected(why),
                 Ok(mut acts) => {
                     let lines = act::outline_back(&acts, &look.standing(), &place.environment);
-                    acts.push(Act::Health);
+                    if !settled.verifies {
+                        acts.push(Act::Health);
+                    }
                     let mut carrier = Carrier::new(cx, &self.outside, place, version, &look).back(round);
                     match carrier.carry(&acts).await {
-                        Ok(()) => return Ok(lines),
+                        Ok(()) if !settled.verifies => {
+                            return Ok((lines, Verified::by_an_older_program()));
+                        }
+                        Ok(()) => {
+                            went.extend(lines);
+                            let so_far = &went;
+                            let _: Value = cx
+                                .step(("back", times), |_| async move { Ok(json!(so_far)) })
+                                .await?;
+                            times += 1;
+                            let verified = carrier.verify().await?;
+                            let Some(why) = verified.unwell() else {
+                                return Ok((went, verified));
+                            };
+                            let again = verify::again(place, version);
+                            if !asking::to_verify_again(cx, place, round, &again, why).await? {
+                                let why = format!("{again} and is not well: {why}");
+                                return Err(left_unwell(cx, why).await);
+                            }
+                            round += 1;
+                            continue;
+                        }
                         Err(Stop::Fail(error)) if error.kind != ErrorKind::Conflict => error,
                         Err(stop) => return Err(stop),
                     }
@@ -328,86 +397,12 @@ impl Rollback {
             };
             let why = report::told_once(&error);
             if !asking::to_undo_again(cx, place, round, &why).await? {
-                return Err(Stop::Fail(error));
+                return Err(match times {
+                    0 => Stop::Fail(error),
+                    _ => left_unwell(cx, why).await,
+                });
             }
+            round += 1;
         }
-        Ok(Vec::new())
-    }
-
-    /// What is known of the version that has to be mended, for whoever mends it.
-    async fn evidence(&self, cx: &TaskCx, settled: &Settled, bad: Option<&str>) -> Result<Value, Stop> {
-        cx.step("evidence", |_| async move {
-            let place = &settled.place;
-            let newest = self.newest(place).await?;
-            let brought = target::blamed(bad, &newest);
-            let failures = brought.map(|known| {
-                known
-                    .failures
-                    .iter()
-                    .map(|failure| failure.cause.as_str())
-                    .collect()
-            });
-            let failures: Vec<&str> = failures.unwrap_or_default();
-            // Whoever mends it gets it also where the target does not answer.
-            let stands = match place.look(&self.outside).await {
-                Ok(look) => report::stands(&look),
-                Err(error) => format!("not known: {}", report::told_once(&error)),
-            };
-            Ok(json!({
-                "stands": stands,
-                "deployed_by": brought.map(|known| &known.what.task_id),
-                "commit": brought.and_then(|known| known.what.sha.as_deref()),
-                "ended_because": brought.and_then(|known| known.cause.as_deref()),
-                "failures": failures,
-            }))
-        })
-        .await
-    }
-
-    /// Nothing to go back to: whoever mends code gets it. A first deployment that is on its way is stopped: its own undoing
-    /// leaves nothing running.
-    async fn nowhere(&self, cx: &TaskCx, settled: &Settled, goal: &Goal) -> Result<Report, Stop> {
-        let (place, aim) = (&settled.place, &goal.aim);
-        let mut told =
-            report::nowhere(place, &aim.why).fact(report::DECISION, format!("hotfix task: {}", aim.why));
-        if let Some(stopped) = &aim.stops {
-            self.stop_others(cx, place).await?;
-            // It holds it until it is undone.
-            cx.lock_first(&place.lock()).await?;
-            let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
-            told = told
-                .fact("Stopped", format!("task {stopped}, which took itself back"))
-                .fact("Stands now", report::stands(&look));
-        }
-        let task = cx.task();
-        let mut payload = json!({
-            "instruction": format!(
-                "{} in {} has to be mended by a new version: {}, and {}.",
-                place.environment.subject(), place.name, settled.reason, aim.why
-            ),
-            "environment": place.name,
-            "version": aim.bad,
-            "reason": settled.reason,
-            "evidence": self.evidence(cx, settled, aim.bad.as_deref()).await?,
-        });
-        if let (Some(payload), Some(given)) = (payload.as_object_mut(), task.payload.as_object()) {
-            for inherited in ["repo_id", "project", "issue", "issue_iid", "merge_request"] {
-                if let Some(value) = given.get(inherited) {
-                    payload.insert(inherited.to_owned(), value.clone());
-                }
-            }
-        }
-        let hotfix = NewTask::new(BUILDER_TASK, payload)
-            .assigned_to(BUILDER)
-            .priority(task.priority)
-            .repo(task.repo.as_ref().map(|repo| repo.id.clone()));
-        let task_id = cx.spawn("hotfix", hotfix).await?;
-        told.follow_ons.push(FollowOn {
-            task_id,
-            task_type: BUILDER_TASK.to_owned(),
-            agent: Some(BUILDER.to_owned()),
-            why: "make a version that mends it".to_owned(),
-        });
-        Ok(told)
     }
 }

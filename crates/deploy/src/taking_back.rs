@@ -9,7 +9,7 @@ use crate::act;
 use crate::analysis::Judged;
 use crate::carry::{Carrier, NOT_WELL};
 use crate::course::Kind;
-use crate::deploy::Deploy;
+use crate::deploy::{Deploy, Settled};
 use crate::judging::Looked as Judging;
 use crate::look::Look;
 use crate::part::{self, Looked, Part, Scopes};
@@ -17,6 +17,7 @@ use crate::plan::{self, Place, Plan};
 use crate::report::{self, Told};
 use crate::revert::{self, Bad, Opened};
 use crate::settings::Revert;
+use crate::verify::{self, Verified};
 use crate::{asking, group, ledger, patience, target, turn, undoing};
 
 /// Why it is taken back, as far as that decides what is done.
@@ -40,12 +41,28 @@ impl Why<'_> {
 }
 
 /// How a part was left.
-enum Undone {
+enum Undone<'a> {
     /// Nothing of it was begun.
     NotBegun,
-    Back(Vec<act::Line>),
+    Back(Back<'a>),
     /// By a person's word.
     Left(String),
+}
+
+/// What served before serves again.
+struct Back<'a> {
+    lines: Vec<act::Line>,
+    carrier: Carrier<'a>,
+    /// None where nothing was changed, or nothing served before.
+    verified: Option<Verified>,
+}
+
+impl Back<'_> {
+    fn is_unwell(&self) -> bool {
+        self.verified
+            .as_ref()
+            .is_some_and(|found| found.unwell().is_some())
+    }
 }
 
 impl Deploy {
@@ -53,9 +70,10 @@ impl Deploy {
     pub(crate) async fn take_all_back(
         &self,
         cx: &TaskCx,
-        parts: &[Part],
+        settled: &Settled,
         cause: &Cause,
     ) -> Result<Report, Stop> {
+        let parts = &settled.parts[..];
         let scopes = Scopes::of(cx, parts)?;
         let superseded = |error: &Error| error.what.starts_with(turn::SUPERSEDED);
         let why = Why {
@@ -90,23 +108,37 @@ impl Deploy {
         };
         let by_hand = blamed.filter(|(_, error)| error.kind == ErrorKind::Conflict);
         let mut left = by_hand.map(|(_, error)| report::told_once(error));
-        let mut undone: Vec<Undone> = Vec::new();
+        let mut undone: Vec<Undone<'_>> = Vec::new();
         for (at, part) in parts.iter().enumerate().rev() {
             let how = match (&begun[at], &left) {
                 (None, _) => Undone::NotBegun,
                 (Some(_), Some(why)) => Undone::Left(why.clone()),
-                (Some(begun), None) => self.take_back(scopes.at(at), part, begun).await?,
+                (Some(begun), None) => self.take_back(scopes.at(at), part, begun, 0).await?,
             };
             if let Undone::Left(why) = &how {
                 left.get_or_insert_with(|| why.clone());
             }
             undone.insert(0, how);
         }
+        // Once the traffic is back everywhere: nothing waits for what is measured then.
+        let mut found: Vec<Undone<'_>> = Vec::new();
+        for (at, how) in undone.into_iter().enumerate().rev() {
+            let how = match (how, &begun[at]) {
+                (Undone::Back(back), Some(begun)) => {
+                    let (scope, part) = (scopes.at(at), &parts[at]);
+                    self.verified(scope, settled, (part, begun), &why, back).await?
+                }
+                (how, _) => how,
+            };
+            found.insert(0, how);
+        }
+        let undone = found;
         let mut entries = Vec::new();
         for (at, (part, how)) in parts.iter().zip(&undone).enumerate() {
             let failed_itself = blamed.is_some_and(|(blamed, _)| blamed == at);
             let (id, begun) = (part.id(&cx.task().id), begun[at].as_ref());
-            if failed_itself && matches!(how, Undone::Back(_)) {
+            // It is not over while what serves is not well.
+            if failed_itself && matches!(how, Undone::Back(back) if !back.is_unwell()) {
                 let id = ledger::failure_id(&id);
                 entries.push(LogEntry::Recovered { id });
             }
@@ -259,21 +291,28 @@ impl Deploy {
         cx: &TaskCx,
         part: &Part,
         begun: Option<&Looked>,
-        how: &Undone,
+        how: &Undone<'_>,
         record: Option<&RecordRef>,
         cause: &Cause,
     ) -> Result<Report, Stop> {
         let place = &part.place;
         Ok(match (begun, how) {
-            (Some(begun), Undone::Back(lines)) => {
-                let judged = judged(cx, &begun.plan)?;
+            (Some(begun), Undone::Back(back)) => {
+                let (mut judged, served) = (judged(cx, &begun.plan)?, back.carrier.version);
+                if let Some(found) = &back.verified {
+                    judged.extend(found.judged(place, served));
+                }
                 let told = Told {
                     gates: &begun.gates,
                     judged: &judged,
                     record_url: record.and_then(|record| record.url.clone()),
                     ..Told::default()
                 };
-                report::undone(place, &begun.plan, lines, cause, &told)
+                let report = report::undone(place, &begun.plan, &back.lines, cause, &told);
+                match &back.verified {
+                    Some(found) => found.told(report, place, served),
+                    None => report,
+                }
             }
             (Some(begun), Undone::Left(why)) => {
                 let look: Look = cx.step("left", |_| place.look(&self.outside)).await?;
@@ -285,9 +324,16 @@ impl Deploy {
     }
 
     /// Goes back to what stood before, or says why it was left as it is, by a person's word.
-    async fn take_back(&self, cx: &TaskCx, part: &Part, begun: &Looked) -> Result<Undone, Stop> {
+    async fn take_back<'a>(
+        &'a self,
+        cx: &'a TaskCx,
+        part: &'a Part,
+        begun: &'a Looked,
+        first: u32,
+    ) -> Result<Undone<'a>, Stop> {
         let (place, version) = (&part.place, &part.version);
-        for round in 0_u32.. {
+        let mut round = first;
+        loop {
             let (before, planned) = (&begun.look, &begun.plan.acts);
             let (now, acts) = patience::look(cx, &self.outside, place, ("look-back", round), |now| {
                 undoing::back(before, now, version, &place.environment, planned)
@@ -298,7 +344,16 @@ impl Deploy {
                     let lines = act::outline_back(&acts, &now.standing(), &place.environment);
                     let mut carrier = Carrier::new(cx, &self.outside, place, version, &now).back(round);
                     match carrier.carry(&acts).await {
-                        Ok(()) => return Ok(Undone::Back(lines)),
+                        Ok(()) => {
+                            let served = begun.look.serves().map(|served| served.version.as_str());
+                            carrier.version = served.unwrap_or(version);
+                            let verified = None;
+                            return Ok(Undone::Back(Back {
+                                lines,
+                                carrier,
+                                verified,
+                            }));
+                        }
                         Err(Stop::Fail(error)) => report::told_once(&error),
                         Err(stop) => return Err(stop),
                     }
@@ -308,13 +363,60 @@ impl Deploy {
             if !asking::to_undo_again(cx, place, round, &why).await? {
                 return Ok(Undone::Left(why));
             }
+            round += 1;
         }
-        Ok(Undone::Back(Vec::new()))
+    }
+
+    /// Verifies what serves again. Where that is not well it is held, and a yes looks at all of it anew.
+    async fn verified<'a>(
+        &'a self,
+        cx: &'a TaskCx,
+        settled: &Settled,
+        (part, begun): (&'a Part, &'a Looked),
+        why: &Why<'_>,
+        mut back: Back<'a>,
+    ) -> Result<Undone<'a>, Stop> {
+        let place = &part.place;
+        let serves = place.only_flag || begun.look.serves().is_some();
+        if back.lines.is_empty() || !serves {
+            return Ok(Undone::Back(back));
+        }
+        let unseen = match (settled.verifies, why.failed()) {
+            (false, _) => Some(Verified::by_an_older_program()),
+            // Whoever made it stop waits for the environment.
+            (true, None) => Some(Verified::not(
+                "it was not measured, since whoever comes next need not wait for that",
+            )),
+            (true, Some(_)) => None,
+        };
+        if unseen.is_some() {
+            back.verified = unseen;
+            return Ok(Undone::Back(back));
+        }
+        loop {
+            let found = back.carrier.verify().await?;
+            let unwell = found.unwell().map(str::to_owned);
+            back.verified = Some(found);
+            let Some(unwell) = unwell else {
+                return Ok(Undone::Back(back));
+            };
+            let (round, again) = (back.carrier.round, verify::again(place, back.carrier.version));
+            if !asking::to_verify_again(cx, place, round, &again, &unwell).await? {
+                return Ok(Undone::Back(back));
+            }
+            match self.take_back(cx, part, begun, round + 1).await? {
+                Undone::Back(mut anew) => {
+                    anew.lines = [back.lines, anew.lines].concat();
+                    back = anew;
+                }
+                other => return Ok(other),
+            }
+        }
     }
 }
 
 /// What failed by itself is told apart from what was only taken back with it.
-fn outcome(why: &Why<'_>, how: &Undone, plan: Option<&Plan>, failed_itself: bool) -> DeploymentOutcome {
+fn outcome(why: &Why<'_>, how: &Undone<'_>, plan: Option<&Plan>, failed_itself: bool) -> DeploymentOutcome {
     let failed = why.failed().is_some();
     match how {
         Undone::Left(_) => DeploymentOutcome::Failed,

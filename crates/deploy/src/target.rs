@@ -1,10 +1,11 @@
 //! Where a rollback goes; pure.
 
 use domain::TaskId;
-use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, Side};
+use ports::{Commit, Deployment, DeploymentKind, DeploymentOutcome, Failure, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, short};
+use crate::ledger::BY_ITSELF;
 use crate::look::{Look, can_carry};
 use crate::plan::{self, Place};
 use crate::progress;
@@ -230,6 +231,33 @@ pub(crate) fn blamed<'a>(bad: Option<&str>, newest_first: &'a [Deployment]) -> O
             && known.started_at.is_some()
             && Some(known.what.version.as_str()) == bad
     })
+}
+
+/// Under which name a failure is laid to what is rolled back; `id` is the rollback's own. None where it is known there already:
+/// what lasts is what it is rolled back for, unless the task names another incident.
+pub(crate) fn laid(bad: &Deployment, id: &str, incident: Option<&str>, happened: bool) -> Option<String> {
+    let known = &bad.failures;
+    if let Some(incident) = incident {
+        let id = format!("{}/incident/{incident}", bad.what.id);
+        return known.iter().all(|failure| failure.id != id).then_some(id);
+    }
+    let lasts = known.iter().any(|failure| failure.recovered_at.is_none());
+    // What took itself back is blamed already.
+    let served_on = bad.outcome == Some(DeploymentOutcome::Succeeded);
+    let again = happened && served_on && !lasts;
+    (known.is_empty() || again).then(|| id.to_owned())
+}
+
+/// What is over with a version that does well. What people laid to that very version is not: that it is well again is theirs to
+/// say. What a deployment of it found by itself was looked for again.
+pub(crate) fn mended_by<'a>(id: &str, version: &str, newest_first: &'a [Deployment]) -> Vec<&'a Failure> {
+    let others = newest_first.iter().filter(|known| known.what.id != id);
+    let failures = others.flat_map(|known| known.failures.iter().map(move |failure| (known, failure)));
+    let over = failures.filter(|(known, failure)| {
+        let another = known.what.version != version || failure.id.ends_with(BY_ITSELF);
+        failure.recovered_at.is_none() && another
+    });
+    over.map(|(_, failure)| failure).collect()
 }
 
 #[cfg(test)]

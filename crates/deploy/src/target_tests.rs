@@ -207,3 +207,47 @@ fn a_workload_without_replicas_is_not_rolled_back_to_nothing() {
         "{why}"
     );
 }
+
+fn failed(id: &str, version: &str, failures: &[(&str, bool)]) -> Deployment {
+    let mut known = good(id, version);
+    let failure = |(id, over): &(&str, bool)| Failure {
+        id: (*id).to_owned(),
+        cause: "slow".to_owned(),
+        began_at: known.asked_at,
+        recovered_at: over.then_some(known.asked_at),
+    };
+    known.failures = failures.iter().map(failure).collect();
+    known
+}
+
+#[test]
+fn what_lasts_is_laid_to_a_deployment_once_and_each_incident_by_its_name() {
+    let laid = |bad: &Deployment, incident, happened| laid(bad, "r", incident, happened);
+    let new = Some("r".to_owned());
+    assert_eq!(laid(&good("d", "v2"), None, false), new);
+    let lasts = failed("d", "v2", &[("first", false)]);
+    assert_eq!(laid(&lasts, None, true), None);
+    assert_eq!(laid(&lasts, Some("X"), true), Some("d/incident/X".to_owned()));
+    let known = failed("d", "v2", &[("d/incident/X", false)]);
+    assert_eq!(laid(&known, Some("X"), true), None);
+    let over = failed("d", "v2", &[("first", true)]);
+    assert_eq!(laid(&over, None, true), new, "something happened once more");
+    assert_eq!(laid(&over, None, false), None);
+    let mut back = over.clone();
+    back.outcome = Some(DeploymentOutcome::RolledBack);
+    assert_eq!(laid(&back, None, true), None, "it took itself back for that");
+}
+
+#[test]
+fn another_version_mends_what_lasts_and_the_same_what_it_found_itself() {
+    let log = [
+        failed("new", "v3", &[("new/rollout", false)]),
+        failed("b", "v2", &[("seen", false), ("b/rollout", false), ("old", true)]),
+    ];
+    let mended = |id, version| {
+        let over = mended_by(id, version, &log);
+        over.iter().map(|failure| failure.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(mended("new", "v3"), ["seen", "b/rollout"]);
+    assert_eq!(mended("again", "v2"), ["new/rollout", "b/rollout"]);
+}

@@ -17,6 +17,8 @@ use ports::{
 };
 use serde_json::{Value, json};
 
+use crate::follows::{Before, Follows};
+
 pub const HEALTH: &str = "http://shop.example/health";
 pub const PREVIEW: &str = "http://candidate.shop.example/health";
 
@@ -91,6 +93,8 @@ pub struct Bench {
     /// Other repositories than the shop's own.
     pub repos: FakeRepos,
     paused: Arc<Mutex<Box<Pauses>>>,
+    /// What is looked at follows what runs.
+    pub before: Before,
 }
 
 /// Whether ada wants a task to stand still that has done these steps.
@@ -116,6 +120,7 @@ impl Bench {
             }),
             repos: FakeRepos::new(),
             paused: Arc::new(Mutex::new(Box::new(|_| false))),
+            before: Before::default(),
             table,
         };
         for version in ["v0", "v1", "v2", "v3"] {
@@ -208,8 +213,14 @@ impl Bench {
         };
         Outside {
             targets: BTreeMap::from([("cluster".to_owned(), target)]),
-            metrics: Arc::new(self.metrics.clone()),
-            probe: Arc::new(self.probe.clone()),
+            metrics: Arc::new(Follows {
+                of: self.metrics.clone(),
+                before: self.before.clone(),
+            }),
+            probe: Arc::new(Follows {
+                of: self.probe.clone(),
+                before: self.before.clone(),
+            }),
             flags: Arc::new(self.flags.clone()),
             forge: Arc::new(self.forge.clone()),
             environments: Arc::new(self.environments.clone()),

@@ -37,7 +37,7 @@ async fn a_flag_needs_nothing_that_runs() {
     assert_eq!(bench.fleet.calls(), []);
 
     let bench = flag_alone();
-    bench.metrics.set("errors stable", &[0.05]);
+    bench.errors_while_on(0.05);
     let (status, report) = bench.deploy(payload()).await;
     assert_eq!((status, report.verdict), TAKEN_BACK, "{report:#?}");
     assert_eq!(bench.flags.effects(), [10, 0]);

@@ -95,7 +95,7 @@ async fn services_go_out_in_the_order_in_which_they_need_each_other() {
 #[tokio::test]
 async fn if_one_fails_those_before_it_are_taken_back_last_first() {
     let bench = shop();
-    bench.probe.set(&health("api"), Answer::Refuses);
+    bench.answers_with(&health("api"), "shop/api", "v3", Answer::Refuses);
     let (status, report) = bench.deploy(all()).await;
     assert_eq!(
         (status, report.verdict),

@@ -4,8 +4,10 @@ mod afterwards;
 mod bench;
 mod by_hand;
 mod flag_alone;
+mod follows;
 mod gates;
 mod group;
+mod incidents;
 mod matrix;
 mod on_postgres;
 mod pausing;
@@ -13,7 +15,9 @@ mod queue;
 mod refused;
 mod revert;
 mod rollback;
+mod shipped;
 mod smoke;
+mod verifying;
 mod waiting;
 
 use domain::{Autonomy, TaskStatus, Verdict};
@@ -226,7 +230,7 @@ async fn a_rolling_deployment_replaces_and_a_crash_loop_is_undone() {
 #[tokio::test]
 async fn a_watched_deployment_can_still_be_rolled_back() {
     let bench = Bench::new().with(|staging| staging["watch"] = json!("30m"));
-    bench.metrics.set("errors stable", &[0.09]);
+    bench.errors_with("v2", 0.09);
     let (status, report) = bench.deploy(to("v2", "rolling")).await;
     assert_eq!((status, report.verdict), TAKEN_BACK);
     assert!(
@@ -248,7 +252,7 @@ async fn a_feature_flag_is_stepped_and_switched_off_the_same_way() {
     assert_eq!(bench.fleet.calls(), [], "no deployment");
 
     let bench = Bench::new();
-    bench.metrics.set("errors stable", &[0.05]);
+    bench.errors_while_on(0.05);
     let (status, report) = bench.deploy(to("checkout-v2", "feature_flag")).await;
     assert_eq!((status, report.verdict), TAKEN_BACK);
     assert_eq!(bench.flags.effects(), [10, 0]);

@@ -100,9 +100,8 @@ async fn a_rolling_deployment() {
 async fn a_rolling_deployment_that_fails() {
     let unwell = || {
         let bench = Bench::new();
-        bench
-            .probe
-            .set(HEALTH, Answer::Says(503, "out of order".to_owned()));
+        let said = Answer::Says(503, "out of order".to_owned());
+        bench.answers_with(HEALTH, "shop/checkout", "v2", said);
         bench
     };
     Staged::of(unwell, to("v2", "rolling")).assert_clean().await;
@@ -149,7 +148,7 @@ async fn a_feature_flag() {
 async fn a_feature_flag_that_fails() {
     let bad = || {
         let bench = Bench::new();
-        bench.metrics.set("errors stable", &[0.05]);
+        bench.errors_while_on(0.05);
         bench
     };
     Staged::of(bad, flag()).assert_clean().await;
@@ -244,7 +243,7 @@ async fn a_group() {
 async fn a_group_whose_second_service_fails() {
     let unwell = || {
         let bench = crate::group::shop();
-        bench.probe.set(&crate::group::health("api"), Answer::Refuses);
+        bench.answers_with(&crate::group::health("api"), "shop/api", "v3", Answer::Refuses);
         bench
     };
     let mut staged = Staged::of(unwell, two());

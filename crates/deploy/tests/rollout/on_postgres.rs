@@ -77,7 +77,7 @@ async fn a_canary_that_fails_ends_the_same_on_postgres() {
 async fn a_group_whose_last_service_fails_ends_the_same_on_postgres() {
     let unwell = || {
         let bench = crate::group::shop();
-        bench.probe.set(&crate::group::health("web"), Answer::Refuses);
+        bench.answers_with(&crate::group::health("web"), "shop/web", "v0", Answer::Refuses);
         bench
     };
     let (findings, _) = ends_the_same(unwell, crate::group::all(), None, "rolled_back").await;

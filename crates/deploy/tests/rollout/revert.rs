@@ -194,7 +194,7 @@ async fn a_service_of_another_repository_is_taken_back_on_the_branch_of_that() {
         status: RepoStatus::Active,
     });
     group::add(&bench, "pay");
-    bench.probe.set(&group::health("pay"), Answer::Refuses);
+    bench.answers_with(&group::health("pay"), "shop/pay", "v2", Answer::Refuses);
     bench.environments.add_commit(&at, commit("v2"));
     bench.forge.add_change(&at, &commit("v2").sha, false);
     let payload = json!({"strategy": "group", "environment": "production", "version": "v2",

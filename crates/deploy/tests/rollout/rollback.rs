@@ -147,7 +147,7 @@ async fn with_nothing_to_go_back_to_it_hands_over() {
 }
 
 /// What a report says was decided.
-fn decision(report: &Report) -> &str {
+pub fn decision(report: &Report) -> &str {
     let decided = report.facts.iter().find(|fact| fact.label == "Decision");
     &decided
         .unwrap_or_else(|| panic!("no decision: {report:#?}"))

@@ -57,6 +57,15 @@ impl Stage {
         .await;
     }
 
+    /// One more of its environments.
+    pub async fn add_environment(&self, name: &str, settings: &Value) {
+        self.sql(&format!(
+            "UPDATE repos SET settings = jsonb_set(settings, '{{environments,{name}}}', {})",
+            quoted(settings)
+        ))
+        .await;
+    }
+
     /// A task, and its id.
     pub async fn add_task(&self, task_type: &str, payload: &Value) -> String {
         let payload = quoted(payload);
@@ -124,27 +133,42 @@ impl Stage {
         let shut = format!("SELECT pg_advisory_lock({GATE})");
         self.gate.lock().await.sql(&shut).await;
         // What a dead one had asked for may still be carried out: it would claim the next task, and nobody do it.
-        self.bury("none").await;
+        self.clear_away().await;
     }
 
-    /// Kills a worker at each write of a step until the task is over, and answers where. The last one goes on.
-    pub async fn kill_at_every_write(
+    /// Kills a worker at each write of a step until the task is over: at every third twice in a row, the second one when
+    /// it comes to what the first one did not write. The last one goes on. Meanwhile somebody does what they do.
+    pub async fn kill_at_every_write<F: Future<Output = ()>>(
         &self,
         task: &str,
         start: impl Fn() -> Process,
-    ) -> (Vec<String>, Process) {
-        let mut killed = Vec::new();
+        meanwhile: impl Fn() -> F,
+    ) -> (Kills, Process) {
+        let (mut kills, mut alone) = (Kills::default(), true);
         loop {
             let mut worker = start();
             self.until("the worker writes a step, or is done", &worker, || async {
+                meanwhile().await;
                 self.at_the_gate().await.is_some() || self.is_over(task).await
             })
             .await;
             let Some(at) = self.at_the_gate().await else {
-                return (killed, worker);
+                return (kills, worker);
             };
             worker.kill();
-            self.bury(&at).await;
+            self.clear_away().await;
+            if alone && kills.at.len() % 3 == 0 {
+                alone = false;
+                continue;
+            }
+            kills.twice += usize::from(!alone);
+            alone = true;
+            let killed = &mut kills.at;
+            self.sql(&format!(
+                "INSERT INTO test_killed VALUES ('{}')",
+                at.replace('\'', "''")
+            ))
+            .await;
             assert!(!killed.contains(&at), "{at} was written twice: {killed:#?}");
             killed.push(at);
         }
@@ -157,8 +181,8 @@ impl Stage {
         Some(self.value(waiting).await).filter(|name| !name.is_empty())
     }
 
-    /// Clears away what a dead worker left on the server, and ends its leases.
-    async fn bury(&self, at: &str) {
+    /// Takes away what a dead worker left on the server, and ends its leases.
+    async fn clear_away(&self) {
         let sessions = "FROM pg_stat_activity WHERE datname = current_database()
                          AND (application_name = 'longshore-worker' OR application_name LIKE 'at %')";
         self.sql(&format!("SELECT pg_terminate_backend(pid) {sessions}"))
@@ -166,13 +190,31 @@ impl Stage {
         while self.holds(&format!("EXISTS (SELECT {sessions})")).await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.sql(&format!(
-            "INSERT INTO test_killed VALUES ('{}');
-             UPDATE longshore.workers SET lease_until = clock_timestamp();
+        self.sql(
+            "UPDATE longshore.workers SET lease_until = clock_timestamp();
              UPDATE longshore.ticket_outbox SET lease_until = clock_timestamp() WHERE lease_until > clock_timestamp()",
-            at.replace('\'', "''")
-        ))
+        )
         .await;
+    }
+}
+
+/// Where workers were killed.
+#[derive(Debug, Default)]
+pub struct Kills {
+    pub at: Vec<String>,
+    /// At how many of them twice in a row.
+    pub twice: usize,
+}
+
+impl std::fmt::Display for Kills {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "killed {} times, at {} writes of a step, {} of them twice in a row",
+            self.at.len() + self.twice,
+            self.at.len(),
+            self.twice
+        )
     }
 }
 

@@ -26,7 +26,8 @@ impl Scene {
     }
 }
 
-/// Plays scenes, so many at a time and each on a task of its own, and tells of all that failed.
+/// Plays scenes, so many at a time and each on a task of its own, and tells of all that failed. A scene is named after what
+/// was seen when it has passed: its name is printed then.
 pub async fn play(scenes: impl IntoIterator<Item = Scene>, at_once: usize) {
     let mut scenes = scenes.into_iter();
     let (mut playing, mut names, mut failed) = (JoinSet::new(), Vec::new(), Vec::new());
@@ -40,9 +41,17 @@ pub async fn play(scenes: impl IntoIterator<Item = Scene>, at_once: usize) {
         let Some(played) = playing.join_next_with_id().await else {
             break;
         };
-        if let Err(error) = played {
-            let name = names.iter().find(|(id, _)| *id == error.id());
-            failed.extend(name.map(|(_, name)| name.as_str().to_owned()));
+        let (id, passed) = match played {
+            Ok((id, ())) => (id, true),
+            Err(error) => (error.id(), false),
+        };
+        let Some((_, name)) = names.iter().find(|(playing, _)| *playing == id) else {
+            continue;
+        };
+        if passed {
+            println!("scene {}: passed", name.replace('_', " "));
+        } else {
+            failed.push(name.clone());
         }
     }
     assert!(!names.is_empty(), "no scene was played");

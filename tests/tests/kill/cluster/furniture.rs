@@ -15,26 +15,7 @@ impl Site {
     pub(super) async fn furnish(&self, replicas: u32) {
         let owner = json!({ "example.com/owner": "ada" });
         for (name, version, replicas) in [("checkout", "v1", replicas), ("legacy", "v0", 1)] {
-            let mut labels = json!({ "app": name, "tier": "web" });
-            if self.router() != Router::Replicas {
-                labels[SIDE] = json!("stable");
-            }
-            let deployment = json!({
-                "metadata": { "name": name, "labels": { "team": "checkout" }, "annotations": owner },
-                "spec": {
-                    "replicas": replicas,
-                    "selector": { "matchLabels": { "app": name } },
-                    "template": {
-                        "metadata": { "labels": labels, "annotations": { "example.com/scrape": "true" } },
-                        "spec": { "containers": [
-                            { "name": "mesh", "image": "mesh.example/proxy:1" },
-                            { "name": "web", "image": image(version), "env": [{ "name": "REGION", "value": "eu" }] },
-                        ] },
-                    },
-                },
-            });
-            let path = format!("{}?fieldManager=gitops", self.deployments());
-            self.admin.create(&path, &deployment).await;
+            self.add_workload(name, version, replicas).await;
         }
         let mut services = vec![("legacy", json!({ "app": "legacy" }))];
         match self.router() {
@@ -86,6 +67,30 @@ impl Site {
                 && ours["status"]["availableReplicas"] == replicas
         })
         .await;
+    }
+
+    pub(super) async fn add_workload(&self, name: &str, version: &str, replicas: u32) {
+        let mut labels = json!({ "app": name, "tier": "web" });
+        if self.router() != Router::Replicas {
+            labels[SIDE] = json!("stable");
+        }
+        let owner = json!({ "example.com/owner": "ada" });
+        let deployment = json!({
+            "metadata": { "name": name, "labels": { "team": "checkout" }, "annotations": owner },
+            "spec": {
+                "replicas": replicas,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": labels, "annotations": { "example.com/scrape": "true" } },
+                    "spec": { "containers": [
+                        { "name": "mesh", "image": "mesh.example/proxy:1" },
+                        { "name": "web", "image": image(version), "env": [{ "name": "REGION", "value": "eu" }] },
+                    ] },
+                },
+            },
+        });
+        let path = format!("{}?fieldManager=gitops", self.deployments());
+        self.admin.create(&path, &deployment).await;
     }
 }
 

@@ -3,7 +3,9 @@
 //! A cluster takes some seconds and half a gigabyte: one test starts it and plays all scenes in it, each in a namespace, with
 //! a database, a GitLab and a worker of its own.
 
+mod flags;
 mod furniture;
+mod group;
 mod killed;
 mod restarts;
 mod sight;
@@ -25,6 +27,8 @@ async fn deployments_by_the_program_on_a_real_api_server() {
     let scenes = [
         killed::scenes(&cluster),
         strategies::scenes(&cluster),
+        flags::scenes(&cluster),
+        group::scenes(&cluster),
         writers::scenes(&cluster),
     ];
     play(scenes.into_iter().flatten(), AT_ONCE).await;

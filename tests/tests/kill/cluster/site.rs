@@ -83,8 +83,13 @@ impl Site {
     }
 
     pub fn worker(&self) -> Process {
+        self.worker_with(&[])
+    }
+
+    /// One with this in its environment too.
+    pub fn worker_with(&self, more: &[(&str, &str)]) -> Process {
         let url = self.gitlab.url();
-        let env = [
+        let mut env = vec![
             ("DATABASE_URL", self.stage.database.url()),
             ("GITLAB_URL", &url),
             ("GITLAB_TOKEN", TOKEN),
@@ -94,6 +99,7 @@ impl Site {
             ("LONGSHORE_WORKER_LEASE", LONG),
             ("LONGSHORE_WORKER_MAX_CRASHES", "1000"),
         ];
+        env.extend(more);
         Process::start(&["worker"], &env)
     }
 

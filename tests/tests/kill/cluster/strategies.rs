@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ports::conformance::Scene;
 use serde_json::{Value, json};
-use testkit::cluster::Cluster;
+use testkit::Registry;
+use testkit::cluster::{Cluster, until};
 
 use super::furniture::image;
 use super::site::{Router, Site};
@@ -17,6 +18,7 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
     super::scenes!(cluster,
         rolling_goes_out_and_comes_back_from_what_does_not_run
         what_cannot_be_deployed_touches_nothing
+        what_its_registry_does_not_hold_touches_nothing
         blue_green_switches_a_service_and_switches_it_back
         a_canary_by_replicas_is_promoted_or_taken_back
         a_canary_by_annotations_is_promoted_or_taken_back
@@ -125,6 +127,50 @@ async fn what_cannot_be_deployed_touches_nothing(cluster: Arc<Cluster>) {
     }
     assert_eq!(site.writes(&cluster), Vec::<String>::new());
     assert_eq!(site.stands().await, stood);
+}
+
+async fn what_its_registry_does_not_hold_touches_nothing(cluster: Arc<Cluster>) {
+    let site = Site::start(&cluster, Router::Replicas, 2, Value::Null).await;
+    let registry = Registry::start().await;
+    let image = |version: &str| format!("{}/shop/checkout:{version}", registry.host());
+    let is = |version: &str| {
+        let containers = json!([{ "name": "web", "image": image(version) }]);
+        json!({ "spec": { "template": { "spec": { "containers": containers } } } })
+    };
+    site.by_hand(&site.deployments(), "checkout", &is("v1")).await;
+    let runs = async |version: &str| {
+        let pods = site.serving().await;
+        pods.len() == 2
+            && site.pods().await.len() == 2
+            && pods
+                .iter()
+                .all(|pod| pod["spec"]["containers"][1]["image"] == image(version))
+    };
+    until("the registry's image runs", || runs("v1")).await;
+    registry.push("shop/checkout", "v2").await;
+    let described = json!({
+        "host": registry.host(),
+        "username": Registry::USER,
+        "password": Registry::PASSWORD,
+        "ca_file": registry.certificate.certificate,
+    });
+    let described = described.to_string();
+    let worker = site.worker_with(&[("LONGSHORE_REGISTRIES_MAIN", &described)]);
+    let (stood, foreign) = (site.stands().await, site.foreign().await);
+    let task = site.deploy("v9", "rolling", Value::Null).await;
+    let result = site.until_over(&task, &worker).await;
+    println!("a tag that its registry does not hold: {}", result["summary"]);
+    assert_eq!(result["verdict"], "failed", "{result:#}");
+    let said = format!("the registry {} has no such image", registry.host());
+    assert!(result["summary"].to_string().contains(&said), "{result:#}");
+    assert_eq!(cluster.writes(&site.namespace), [], "nothing was even tried");
+    assert_eq!(site.stands().await, stood);
+    assert_eq!(site.foreign().await, foreign);
+
+    let task = site.deploy("v2", "rolling", Value::Null).await;
+    let result = site.until_over(&task, &worker).await;
+    assert_eq!(result["verdict"], "succeeded", "what it holds: {result:#}");
+    until("it runs", || runs("v2")).await;
 }
 
 async fn blue_green_switches_a_service_and_switches_it_back(cluster: Arc<Cluster>) {

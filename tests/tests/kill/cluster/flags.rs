@@ -61,6 +61,7 @@ async fn a_flag_is_stepped_up_for_all_and_another_time_switched_off_by_its_error
         json!({ "metadata": { "name": "flags" }, "data": { "flags.json": FLAGS, "notes": "of others" } });
     site.admin.create(&site.configs(), &flags).await;
     let production = json!({
+        "target": "cluster", "workload": "checkout", "container": "web",
         "flag": { "store": "edge", "key": "new-cart" },
         "feature_flag": { "steps": [
             { "set_weight": 10 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} },

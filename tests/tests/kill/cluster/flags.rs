@@ -66,7 +66,7 @@ async fn a_flag_is_stepped_up_for_all_and_another_time_switched_off_by_its_error
         "feature_flag": { "steps": [
             { "set_weight": 10 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} },
         ] },
-        "analysis": { "scrape_interval": "250ms", "at_least": "2s", "metrics": [
+        "analysis": { "scrape_interval": "250ms", "at_least": "5s", "minimum_samples": 3, "metrics": [
             { "name": "errors", "query": "avg(shop_errors)", "max": 0.02 },
         ] },
         "freeze": { "windows": [] },

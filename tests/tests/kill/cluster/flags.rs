@@ -61,11 +61,12 @@ async fn a_flag_is_stepped_up_for_all_and_another_time_switched_off_by_its_error
         json!({ "metadata": { "name": "flags" }, "data": { "flags.json": FLAGS, "notes": "of others" } });
     site.admin.create(&site.configs(), &flags).await;
     let production = json!({
+        "target": "cluster", "workload": "checkout", "container": "web",
         "flag": { "store": "edge", "key": "new-cart" },
         "feature_flag": { "steps": [
             { "set_weight": 10 }, { "analyse": {} }, { "set_weight": 50 }, { "analyse": {} },
         ] },
-        "analysis": { "scrape_interval": "250ms", "at_least": "2s", "metrics": [
+        "analysis": { "scrape_interval": "250ms", "at_least": "5s", "minimum_samples": 3, "metrics": [
             { "name": "errors", "query": "avg(shop_errors)", "max": 0.02 },
         ] },
         "freeze": { "windows": [] },

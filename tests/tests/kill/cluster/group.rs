@@ -59,13 +59,14 @@ async fn two_services_go_out_in_order_and_both_come_back_when_the_second_fails(c
             "checkout v2"
         ]
     );
+    // Nothing was wrong with the first: it went back for the sake of the other.
     let [v1, v2, v3, crash] = ["v1", "v2", "v3", "crash"].map(image);
     assert_eq!(
         log,
         [
             format!("{v2} succeeded {v1}"),
             format!("{v2} succeeded {v1}"),
-            format!("{v3} rolled_back {v2}"),
+            format!("{v3} cancelled {v2}"),
             format!("{crash} rolled_back {v2}"),
         ]
     );

@@ -89,7 +89,7 @@ impl Course {
             }),
             crashes_at: Some(crashes_at),
             verdict: "rolled_back",
-            ..Self::good(title, router, What::Deploy("v3", strategy), 30)
+            ..Self::good(title, router, What::Deploy("v3", strategy), 25)
         }
     }
 }
@@ -129,23 +129,7 @@ pub fn scenes(cluster: &Arc<Cluster>) -> Vec<Scene> {
 
 impl Course {
     async fn ends_as_if_nothing_had_happened(self, cluster: &Cluster) {
-        let calm = self.site(cluster).await;
-        let task = self.begin(&calm).await;
-        let (worker, crash) = (calm.worker(), Crash::of(&self, &calm));
-        calm.stage
-            .until("the task is over", &worker, || async {
-                crash.is_due().await;
-                calm.stage.is_over(&task).await
-            })
-            .await;
-        let result = calm.until_over(&task, &worker).await;
-        assert_eq!(result["verdict"], self.verdict, "{}: {result:#}", self.title);
-        let expected = Came::of(&calm, cluster, &result).await;
-        assert!(
-            !expected.writes.is_empty() && !expected.records.is_empty(),
-            "{expected:#?}"
-        );
-
+        let expected = self.in_peace(cluster).await;
         let site = self.site(cluster).await;
         let foreign = site.foreign().await;
         site.stage.gate_every_write().await;
@@ -156,6 +140,7 @@ impl Course {
             .await;
         let took = begun.elapsed();
         let result = site.until_over(&task, &last).await;
+        site.until_all_run(self.serves(), &last).await;
         let came = Came::of(&site, cluster, &result).await;
         println!(
             "{}: {kills}, in {took:.1?}; {} ({})\n  weights {:?}, switches {:?}; the API server took {:#?}\n  log {:?}, records {:?}",
@@ -174,8 +159,32 @@ impl Course {
         );
         assert_eq!(came, expected, "{}", self.title);
         assert_eq!(site.foreign().await, foreign, "{}", self.title);
-        site.until_all_run(if self.verdict == "succeeded" { "v2" } else { "v1" }, &last)
+    }
+
+    async fn in_peace(&self, cluster: &Cluster) -> Came {
+        let site = self.site(cluster).await;
+        let task = self.begin(&site).await;
+        let (worker, crash) = (site.worker(), Crash::of(self, &site));
+        site.stage
+            .until("the task is over", &worker, || async {
+                crash.is_due().await;
+                site.stage.is_over(&task).await
+            })
             .await;
+        let result = site.until_over(&task, &worker).await;
+        assert_eq!(result["verdict"], self.verdict, "{}: {result:#}", self.title);
+        site.until_all_run(self.serves(), &worker).await;
+        let came = Came::of(&site, cluster, &result).await;
+        assert!(!came.writes.is_empty() && !came.records.is_empty(), "{came:#?}");
+        came
+    }
+
+    /// The version, in the end.
+    fn serves(&self) -> &'static str {
+        match self.verdict {
+            "succeeded" => "v2",
+            _ => "v1",
+        }
     }
 
     async fn site(&self, cluster: &Cluster) -> Site {

@@ -60,11 +60,13 @@ mod revert;
 mod rollback;
 mod settings;
 mod smoke;
+mod story;
 mod strategy;
 mod taking_back;
 mod target;
 mod turn;
 mod undoing;
+mod unjudged;
 
 pub use checks::{CheckSettings, JobSettings};
 pub use deploy::Deploy;

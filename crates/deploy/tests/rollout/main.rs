@@ -14,6 +14,7 @@ mod refused;
 mod revert;
 mod rollback;
 mod smoke;
+mod told;
 mod waiting;
 
 use domain::{Autonomy, TaskStatus, Verdict};

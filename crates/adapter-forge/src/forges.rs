@@ -252,6 +252,9 @@ impl Environments for Forges {
     async fn update(&self, repo: &RepoRef, record: &RecordRef, status: RecordStatus) -> Result<()> {
         self.environments(repo)?.update(repo, record, status).await
     }
+    fn comparison(&self, repo: &RepoRef, from: &str, to: &str) -> Option<String> {
+        self.environments(repo).ok()?.comparison(repo, from, to)
+    }
 }
 
 #[async_trait]

@@ -295,12 +295,20 @@ impl Standing {
 pub(crate) fn outline(acts: &[Act], now: &Standing, environment: &Environment) -> Vec<Line> {
     let from = now.stable.as_ref().map(|(version, _)| version.as_str());
     let mut standing = now.clone();
+    let what = |act: &Act| match act {
+        Act::Analyse { compared, .. } => format!(
+            "{} by {}",
+            act.what(),
+            environment.analysis.basis(*compared, now.flag.is_some())
+        ),
+        act => act.what(),
+    };
     let line = |act: &Act| {
         let after = standing.after(act);
         let diff = standing.diff(&after);
         standing = after;
         Line {
-            what: act.what(),
+            what: what(act),
             undone_by: act.undone_by(from).filter(|_| !diff.is_empty()),
             diff,
             takes_s: act.takes(environment).as_secs(),

@@ -19,6 +19,8 @@ pub(crate) struct Seen {
     pub(crate) name: String,
     pub(crate) well: bool,
     pub(crate) why: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<DateTime<Utc>>,
 }
 
 /// One look: what was seen, and what was judged of the measurements so far.
@@ -31,10 +33,13 @@ pub(crate) struct Judged {
     /// What the store of measurements did not answer in this window.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unanswered: Vec<String>,
+    /// What it was judged by, where no metric was, or not every one: that is a pass which nobody shall take for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unjudged: Option<String>,
 }
 
 impl Judged {
-    /// Nothing to judge by is a pass: what always is looked at stands beside it.
+    /// Nothing to judge by is a pass: what always is looked at stands beside it, and `unjudged` says so.
     pub(crate) fn decision(&self) -> Decision {
         if self.seen.iter().any(|seen| !seen.well) {
             return Decision::Abort;

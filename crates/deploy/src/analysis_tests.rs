@@ -99,7 +99,9 @@ fn the_first_point_of_a_window_is_of_its_first_interval() {
 
 fn judged(well: bool, decision: Option<(Outcome, Decision)>) -> Judged {
     Judged {
+        unjudged: None,
         seen: vec![Seen {
+            at: None,
             name: "replicas".to_owned(),
             well,
             why: "2 of 2 ready".to_owned(),

@@ -83,9 +83,12 @@ struct LookedAgain {
 
 /// What a write gave: the marks from then on, and when it was.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Written {
+pub(crate) struct Written {
     marks: Marks,
-    at: DateTime<Utc>,
+    pub(crate) at: DateTime<Utc>,
+    /// For who reads the history; an older program did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) what: Option<String>,
 }
 
 impl<'a> Carrier<'a> {
@@ -314,7 +317,8 @@ impl<'a> Carrier<'a> {
             .step((act.key(), tag), |idem| async move {
                 let marks = this.changed(act, marks, &idem).await?;
                 let at = this.outside.log.now().await?;
-                Ok(Written { marks, at })
+                let what = Some(act.what());
+                Ok(Written { marks, at, what })
             })
             .await?;
         self.marks = written.marks;

@@ -281,10 +281,19 @@ fn merged(reports: Reports, verdict: Verdict, summary: String, more: Value) -> R
 }
 
 pub(crate) fn planned(reports: Reports, hash: &str) -> Report {
-    let summary = format!(
+    let mut summary = format!(
         "Nothing was touched: {} would be brought out in this order, all of them or none",
         names(&reports)
     );
+    let shut =
+        |(name, report): &(String, Report)| Some((name.clone(), report.data["refused"].as_str()?.to_owned()));
+    let verdict = match reports.iter().find_map(shut) {
+        Some((name, why)) => {
+            summary.push_str(&format!(", but all would be refused now for {name}: {why}"));
+            Verdict::ActionNeeded
+        }
+        None => Verdict::Succeeded,
+    };
     let needs = |(_, report): &(String, Report)| report.data["needs_approval"] == true;
     let takes: u64 = reports
         .iter()
@@ -292,7 +301,7 @@ pub(crate) fn planned(reports: Reports, hash: &str) -> Report {
         .sum();
     let more =
         json!({"dry_run": true, "hash": hash, "takes_s": takes, "needs_approval": reports.iter().any(needs)});
-    merged(reports, Verdict::Succeeded, summary, more)
+    merged(reports, verdict, summary, more)
 }
 
 pub(crate) fn to_approve(reports: Reports, hash: &str) -> Report {

@@ -24,6 +24,16 @@ pub(crate) struct Looked {
     pub(crate) judged: Judged,
     /// None where nothing is measured.
     window: Option<judge::Window>,
+    /// When it was; an older program did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<DateTime<Utc>>,
+}
+
+impl Looked {
+    /// When it was judged, as well as that is known.
+    pub(crate) fn at(&self) -> Option<DateTime<Utc>> {
+        self.at.or(self.window.as_ref().map(|window| window.span.to))
+    }
 }
 
 impl Carrier<'_> {
@@ -75,7 +85,9 @@ impl Carrier<'_> {
                     let mut found = Vec::new();
                     for (settings, check) in looks {
                         let seen = outside.probe.check(check).await?;
+                        let at = Some(outside.log.now().await?);
                         found.push(Seen {
+                            at,
                             name: settings.name().to_owned(),
                             well: seen.well,
                             why: seen.what,
@@ -213,7 +225,11 @@ impl Carrier<'_> {
         earlier: &[judge::Window],
     ) -> Result<Looked, Error> {
         let at = &self.place.workload;
-        let mut judged = Judged::default();
+        let analysis = &self.place.environment.analysis;
+        let mut judged = Judged {
+            unjudged: analysis.unjudged(compared, self.place.only_flag),
+            ..Judged::default()
+        };
         let mut versions = [None, None];
         if !self.place.only_flag {
             self.unmoved(&self.marks).await?;
@@ -227,7 +243,12 @@ impl Carrier<'_> {
             }
         }
         let Some(span) = span else {
-            return Ok(Looked { judged, window: None });
+            let at = Some(self.outside.log.now().await?);
+            return Ok(Looked {
+                judged,
+                window: None,
+                at,
+            });
         };
         let [tried, served] = versions.map(|version| version.unwrap_or_else(|| self.version.to_owned()));
         let of = |side, version| Of {
@@ -237,7 +258,7 @@ impl Carrier<'_> {
         };
         let reader = Reader {
             store: &*self.outside.metrics,
-            analysis: &self.place.environment.analysis,
+            analysis,
             span,
             step: self.step,
             tried: of(side, &tried),
@@ -250,11 +271,13 @@ impl Carrier<'_> {
         Ok(Looked {
             judged,
             window: Some(window),
+            at: Some(self.outside.log.now().await?),
         })
     }
 
     fn replicas(&self, side: Side, group: Option<&Group>) -> Seen {
         let seen = |well, why: String| Seen {
+            at: None,
             name: "replicas".to_owned(),
             well,
             why,

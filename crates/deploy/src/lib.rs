@@ -62,11 +62,13 @@ mod revert;
 mod rollback;
 mod settings;
 mod smoke;
+mod story;
 mod strategy;
 mod taking_back;
 mod target;
 mod turn;
 mod undoing;
+mod unjudged;
 mod verify;
 
 pub use checks::{CheckSettings, JobSettings};

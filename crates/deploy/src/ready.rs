@@ -13,8 +13,8 @@ use crate::progress::{self, Progress};
 
 /// What stood on a side, and when.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Stood {
-    group: Option<Group>,
+pub(crate) struct Stood {
+    pub(crate) group: Option<Group>,
     at: DateTime<Utc>,
 }
 

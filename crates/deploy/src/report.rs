@@ -5,12 +5,14 @@ use durable::Cause;
 use serde_json::json;
 
 use crate::act::{Line, short};
-use crate::analysis::{self, Judged};
+use crate::analysis::Judged;
 use crate::course::Kind;
-use crate::gates::Gate;
+use crate::gates::{self, Gate};
 use crate::look::Look;
+use crate::part::Looked;
 use crate::plan::{Place, Plan};
 use crate::revert::Opened;
+use crate::{postmortem, story, unjudged};
 
 /// What was decided where a version does not do well: to roll it back, to hold for a person, or to have it mended.
 pub(crate) const DECISION: &str = "Decision";
@@ -45,14 +47,21 @@ fn written(lines: &[Line]) -> String {
     text
 }
 
-fn plan_evidence(place: &Place, plan: &Plan) -> Evidence {
+fn evidence(title: impl Into<String>, text: String) -> Evidence {
     Evidence {
-        title: format!("Plan {}", plan.hash),
-        text: written(&plan.lines(&place.environment)),
+        title: title.into(),
+        text,
         first_line: None,
         deciding_line: None,
         link: None,
     }
+}
+
+fn plan_evidence(place: &Place, plan: &Plan) -> Evidence {
+    evidence(
+        format!("Plan {}", plan.hash),
+        written(&plan.lines(&place.environment)),
+    )
 }
 
 fn kind_words(kind: Kind) -> Option<&'static str> {
@@ -66,8 +75,12 @@ fn kind_words(kind: Kind) -> Option<&'static str> {
     }
 }
 
+/// What was to be done, by what it is judged, and that it might be.
 fn with_plan(mut report: Report, place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     report = report.fact("Strategy", &plan.how);
+    if let Some(by) = unjudged::judged_by(place, plan) {
+        report = report.fact("Judged by", by);
+    }
     if let Some(from) = plan.from() {
         report = report.fact("Served before", from);
     }
@@ -85,27 +98,48 @@ fn with_plan(mut report: Report, place: &Place, plan: &Plan, gates: &[Gate]) -> 
     report
 }
 
+/// This stands in every note, whatever the end.
+pub(crate) fn with_agreed(
+    report: Report,
+    place: &Place,
+    looked: &Looked,
+    approved_by: Option<&str>,
+) -> Report {
+    let report = with_plan(report, place, &looked.plan, &looked.gates);
+    match approved_by {
+        Some(by) => report.fact("Approved by", by),
+        None => report,
+    }
+}
+
 pub(crate) fn planned(place: &Place, plan: &Plan, gates: &[Gate]) -> Report {
     let lines = plan.lines(&place.environment);
     let takes: u64 = lines.iter().map(|line| line.takes_s).sum();
-    let summary = format!(
+    let mut summary = format!(
         "Nothing was touched: bringing {} to {} would take {} steps and at least {}",
         plan.version,
         whose(place),
         lines.len(),
         Span::seconds(takes)
     );
-    let mut report = with_plan(
-        report(place, &plan.version, Verdict::Succeeded, summary),
-        place,
-        plan,
-        gates,
-    );
+    let shut = gates::shut(gates);
+    if let Some(shut) = &shut {
+        summary.push_str(&format!(", but it would be refused now: {}", shut.what));
+    }
+    let verdict = match shut {
+        Some(_) => Verdict::ActionNeeded,
+        None => Verdict::Succeeded,
+    };
+    let mut report = with_plan(report(place, &plan.version, verdict, summary), place, plan, gates);
+    report.next_steps.extend(shut.and_then(|shut| shut.next));
     report.data = json!({
         "dry_run": true, "plan": lines, "hash": plan.hash, "takes_s": takes, "kind": plan.kind,
         "from": plan.from(), "version": plan.version, "environment": place.name, "gates": gates,
         "needs_approval": place.needs_approval(),
     });
+    if let Some(shut) = gates::shut(gates) {
+        report.data["refused"] = json!(shut.what);
+    }
     report
 }
 
@@ -183,36 +217,10 @@ fn beside(mut report: Report, told: &Told) -> Report {
     let mut text = String::new();
     for (reached, judged) in told.judged {
         text.push_str(&format!("{reached}: {}\n", judged.words()));
-        for seen in &judged.seen {
-            let well = if seen.well { "pass" } else { "fail" };
-            text.push_str(&format!("  {}: {well} ({})\n", seen.name, seen.why));
-        }
-        let Some(judgement) = &judged.judgement else {
-            continue;
-        };
-        for finding in &judgement.findings {
-            let outcome = analysis::words(finding.outcome);
-            text.push_str(&format!("  {}: {outcome} ({})\n", finding.metric, finding.why));
-            if let Some(effect) = analysis::effect(&finding.evidence) {
-                text.push_str(&format!("    {effect}\n"));
-            }
-        }
-        for unanswered in &judged.unanswered {
-            text.push_str(&format!("  {unanswered}\n"));
-        }
-        text.push_str(&format!("  {}\n", judgement.why));
+        text.push_str(&story::found(judged));
     }
     if !text.is_empty() {
-        report.evidence.insert(
-            0,
-            Evidence {
-                title: "Judgements".to_owned(),
-                text,
-                first_line: None,
-                deciding_line: None,
-                link: None,
-            },
-        );
+        report.evidence.insert(0, evidence("Judgements", text));
     }
     report
 }
@@ -298,13 +306,9 @@ pub(crate) fn undone(place: &Place, plan: &Plan, undone: &[Line], cause: &Cause,
     }
     report = beside(report, told);
     if !undone.is_empty() {
-        report.evidence.push(Evidence {
-            title: "How it was taken back".to_owned(),
-            text: written(undone),
-            first_line: None,
-            deciding_line: None,
-            link: None,
-        });
+        report
+            .evidence
+            .push(evidence("How it was taken back", written(undone)));
     }
     report
         .next_steps
@@ -388,26 +392,20 @@ pub(crate) fn rolled_back(
         (false, _) => format!("{} was rolled back to {}: {reason}", whose(place), plan.version),
     };
     let mut report = beside(report(place, &plan.version, Verdict::RolledBack, summary), told);
-    for (title, text) in [
-        ("How it went back", written(lines)),
-        ("Post-mortem (draft)", draft),
-    ] {
-        if !text.is_empty() {
-            report.evidence.push(Evidence {
-                title: title.to_owned(),
-                text,
-                first_line: None,
-                deciding_line: None,
-                link: None,
-            });
-        }
+    if !lines.is_empty() {
+        report.evidence.push(evidence("How it went back", written(lines)));
     }
-    report = report.next_step("Complete the draft of the post-mortem with those who know what happened");
+    report = with_draft(report, draft);
     report.data = json!({
         "outcome": "rolled_back", "version": plan.version, "environment": place.name, "from": plan.from(),
         "reason": reason, "changed": !lines.is_empty(),
     });
     report
+}
+
+pub(crate) fn with_draft(mut report: Report, draft: String) -> Report {
+    report.evidence.push(evidence(postmortem::TITLE, draft));
+    report.next_step(postmortem::COMPLETE)
 }
 
 pub(crate) fn with_revert(mut report: Report, revert: Option<&Opened>) -> Report {

@@ -19,6 +19,7 @@ use crate::postmortem::{self, Facts};
 use crate::report::{self, Told};
 use crate::revert::{self, Bad, Opened};
 use crate::settings::Revert;
+use crate::story::Story;
 use crate::strategy::StrategyName;
 use crate::verify::{self, Verified};
 use crate::{asking, ledger, patience, target};
@@ -114,7 +115,15 @@ impl Handler for Rollback {
             record_url: record.and_then(|record| record.url.clone()),
             ..Told::default()
         };
-        Ok(done(&settled, &begun, &ended, revert.as_ref(), &told))
+        Ok(done(
+            cx,
+            &self.outside,
+            &settled,
+            &begun,
+            &ended,
+            revert.as_ref(),
+            &told,
+        ))
     }
 
     /// Going back is not undone: what is bad is not brought out again.
@@ -180,17 +189,36 @@ fn went_back(cx: &TaskCx) -> Result<Option<Vec<act::Line>>, Stop> {
     Ok(went)
 }
 
-fn done(settled: &Settled, begun: &Begun, ended: &Ended, revert: Option<&Opened>, told: &Told) -> Report {
-    let (place, Goal { aim, plan, .. }) = (&settled.place, &begun.goal);
+fn done(
+    cx: &TaskCx,
+    outside: &Outside,
+    settled: &Settled,
+    begun: &Begun,
+    ended: &Ended,
+    revert: Option<&Opened>,
+    told: &Told,
+) -> Report {
+    let (
+        place,
+        Goal {
+            aim, plan, commit, ..
+        },
+    ) = (&settled.place, &begun.goal);
+    let bad_sha = begun.bad.as_ref().and_then(|bad| bad.what.sha.as_deref());
+    let shas = commit.as_ref().map(|good| good.sha.as_str()).zip(bad_sha);
+    let changes = shas.and_then(|(good, bad)| outside.environments.comparison(&place.repo, good, bad));
     let facts = Facts {
         workload: place.environment.subject(),
         environment: &place.name,
         bad: begun.bad.as_ref(),
         bad_version: aim.bad.as_deref().filter(|bad| *bad != plan.version),
-        target: &plan.version,
+        target: Some(&plan.version),
         reason: &settled.reason,
-        asked_at: settled.asked_at,
+        asked_at: Some(settled.asked_at),
         recovered_at: ended.at,
+        story: &Story::of(&cx.history(), &[]),
+        changes: changes.as_deref(),
+        only_flag: place.only_flag,
         revert,
     };
     let draft = postmortem::draft(&facts);
@@ -231,7 +259,7 @@ impl Rollback {
             record_url: record.and_then(|record| record.url.clone()),
             ..Told::default()
         };
-        let report = done(settled, begun, ended, None, &told);
+        let report = done(cx, &self.outside, settled, begun, ended, None, &told);
         Ok(report::over_already(report, cause))
     }
 

@@ -448,6 +448,9 @@ impl Environment {
         if let Some(problem) = self.analysis.problems().into_iter().next() {
             return Err(problem);
         }
+        if let Some(problem) = self.never_judged() {
+            return Err(problem);
+        }
         self.freeze
             .calendar()
             .map_err(|error| format!("freeze: {error}"))?;

@@ -55,6 +55,7 @@ impl Carrier<'_> {
             waited += next;
         }
         let seen = |well, why| Seen {
+            at: None,
             name: check.name().to_owned(),
             well,
             why,

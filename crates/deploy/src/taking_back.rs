@@ -1,6 +1,6 @@
 //! Taking back what a deployment did, from what stands now: which of the run's steps took effect does not matter.
 
-use domain::{Error, ErrorKind, Report};
+use domain::{Error, ErrorKind, Report, Verdict};
 use durable::{Cause, Stop, TaskCx};
 use ports::{DeploymentOutcome, LogEntry, RecordRef, RecordStatus};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::plan::{self, Place, Plan};
 use crate::report::{self, Told};
 use crate::revert::{self, Bad, Opened};
 use crate::settings::Revert;
+use crate::story::{self, Story};
 use crate::verify::{self, Verified};
 use crate::{asking, group, ledger, patience, target, turn, undoing};
 
@@ -90,7 +91,7 @@ impl Deploy {
             });
         }
         if cx.recorded::<Value>("end")?.is_some() {
-            return self.over_already(&scopes, parts, &begun, cause).await;
+            return self.over_already(cx, &scopes, parts, &begun, cause).await;
         }
         let last = begun.iter().rposition(Option::is_some);
         let blamed = last.and_then(|last| Some((last, why.failed()?)));
@@ -155,6 +156,7 @@ impl Deploy {
         }
         // The forge comes last: what serves does not wait for it.
         let records = self.records(&scopes, parts).await?;
+        let agreed = story::agreement(cx)?;
         let mut reports = Vec::new();
         for (at, (part, how)) in parts.iter().zip(&undone).enumerate() {
             let failed_itself = blamed.is_some_and(|(blamed, _)| blamed == at);
@@ -164,6 +166,9 @@ impl Deploy {
                 .await?;
             if blamed.is_some() && !failed_itself && !matches!(how, Undone::Left(_)) {
                 told.next_steps.clear();
+            }
+            if let Some((agreed, looked)) = agreed.as_ref().and_then(|all| Some((all, all.looked.get(at)?))) {
+                told = report::with_agreed(told, &part.place, looked, agreed.approved_by.as_deref());
             }
             reports.push(told);
         }
@@ -177,12 +182,19 @@ impl Deploy {
             let (scope, record) = (scopes.at(at), records[at].as_ref());
             ledger::update(scope, &self.outside, &part.place, "record-end", record, status).await?;
         }
-        if let (Some((at, error)), false) = (blamed, left.is_some())
-            && let Some(opened) = self
-                .revert(scopes.at(at), &parts[at], begun[at].as_ref(), error)
-                .await?
-        {
-            reports[at] = report::with_revert(reports[at].clone(), Some(&opened));
+        if let (Some((at, error)), false) = (blamed, left.is_some()) {
+            let (scope, part, begun) = (scopes.at(at), &parts[at], begun[at].as_ref());
+            let opened = self.revert(scope, part, begun, error).await?;
+            reports[at] = report::with_revert(reports[at].clone(), opened.as_ref());
+            if let (Some(begun), Verdict::RolledBack) = (begun, reports[at].verdict) {
+                let reason = report::told_once(error);
+                let mut history = scope.history();
+                // What was asked about the whole of a group.
+                history.extend(part.service.iter().flat_map(|_| cx.history()));
+                let story = Story::of(&history, &begun.plan.acts);
+                let draft = self.post_mortem(scope, part, begun, &story, (&reason, opened.as_ref()));
+                reports[at] = report::with_draft(reports[at].clone(), draft.await?);
+            }
         }
         let is_left = left.is_some();
         Ok(part::together(parts, reports, |reports| {
@@ -257,12 +269,14 @@ impl Deploy {
     /// What stopped it came when every part had ended well and was written down so: that stays.
     async fn over_already(
         &self,
+        whole: &TaskCx,
         scopes: &Scopes<'_>,
         parts: &[Part],
         begun: &[Option<Looked>],
         cause: &Cause,
     ) -> Result<Report, Stop> {
         let records = self.records(scopes, parts).await?;
+        let approved_by = story::agreement(whole)?.and_then(|agreed| agreed.approved_by);
         let mut reports = Vec::new();
         for (at, (part, begun)) in parts.iter().zip(begun).enumerate() {
             let (cx, place, record) = (scopes.at(at), &part.place, records[at].as_ref());
@@ -276,6 +290,7 @@ impl Deploy {
             let told = Told {
                 gates: &begun.gates,
                 judged: &judged,
+                approved_by: approved_by.clone(),
                 unrecorded: refused,
                 record_url: record.and_then(|record| record.url.clone()),
                 ..Told::default()

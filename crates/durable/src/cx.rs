@@ -178,6 +178,28 @@ impl TaskCx {
         }
     }
 
+    /// What is done so far and what it gave, in order: the run's steps, and behind them those of the unwinding where it is
+    /// that which asks. A branch sees its own. For telling people what happened: what is decided goes by `recorded`.
+    pub fn history(&self) -> Vec<(String, Value)> {
+        let own = self.scope.path.as_str();
+        let run = own.strip_prefix(UNWIND).map(|branch| format!("{RUN}{branch}"));
+        let recorded = self
+            .shared
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut history = Vec::new();
+        for path in run.as_deref().into_iter().chain([own]) {
+            let mut records: Vec<&Record> = recorded.get(path).into_iter().flatten().collect();
+            records.sort_by_key(|record| record.at.seq);
+            history.extend(records.into_iter().filter_map(|record| match &record.outcome {
+                Some(Recorded::Ok(value)) => Some((record.at.key.clone(), value.clone())),
+                _ => None,
+            }));
+        }
+        history
+    }
+
     /// Whether an effect of the run was begun and is not known to be done.
     pub fn is_in_doubt(&self, key: impl Into<StepKey>) -> bool {
         self.run_record(&key.into())

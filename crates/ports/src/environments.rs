@@ -9,6 +9,9 @@ pub trait Environments: Send + Sync {
     /// The commit that a tag, a branch or a commit's own name stands for; none when there is none of that name.
     async fn commit(&self, repo: &RepoRef, name: &str) -> Result<Option<Commit>>;
 
+    /// Where a person sees what changed between two commits, where the forge's address for it is known.
+    fn comparison(&self, repo: &RepoRef, from: &str, to: &str) -> Option<String>;
+
     /// Makes the record of a deployment, and the environment if there is none of that name. Not repeatable: look with
     /// [`Environments::find`] first when in doubt.
     async fn create(&self, repo: &RepoRef, record: &NewRecord, idem: &Idem) -> Result<RecordRef>;

@@ -100,14 +100,18 @@ impl Github {
         })
     }
 
-    fn record(&self, repo: &RepoRef, raw: RawDeployment) -> RecordRef {
+    fn page(&self, repo: &RepoRef, of: &str) -> String {
         let (web, path) = (
             self.host.web.as_str().trim_end_matches('/'),
             repo.project.trim_matches('/'),
         );
+        format!("{web}/{path}/{of}")
+    }
+
+    fn record(&self, repo: &RepoRef, raw: RawDeployment) -> RecordRef {
         RecordRef {
             id: raw.id,
-            url: Some(format!("{web}/{path}/deployments/{}", segment(&raw.environment))),
+            url: Some(self.page(repo, &format!("deployments/{}", segment(&raw.environment)))),
             environment: raw.environment,
         }
     }
@@ -129,6 +133,10 @@ impl Environments for Github {
             git_ref: name.to_owned(),
             is_tag,
         }))
+    }
+
+    fn comparison(&self, repo: &RepoRef, from: &str, to: &str) -> Option<String> {
+        Some(self.page(repo, &format!("compare/{from}...{to}")))
     }
 
     async fn create(&self, repo: &RepoRef, new: &NewRecord, _: &Idem) -> Result<RecordRef> {

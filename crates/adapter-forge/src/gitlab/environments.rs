@@ -99,14 +99,18 @@ pub(super) fn unless_missing<T>(answer: Result<T, CallError>) -> Result<Option<T
     }
 }
 
-fn record(gitlab: &Gitlab, repo: &RepoRef, raw: RawDeployment) -> RecordRef {
+/// Pages go by the project's path, which a number does not tell.
+fn page(gitlab: &Gitlab, repo: &RepoRef, of: &str) -> Option<String> {
     let path = repo.project.trim_matches('/');
     let root = gitlab.host.web.as_str().trim_end_matches('/');
-    // Pages go by the project's path, which a number does not tell.
     let named = path.parse::<u64>().is_err();
+    named.then(|| format!("{root}/{path}/-/{of}"))
+}
+
+fn record(gitlab: &Gitlab, repo: &RepoRef, raw: RawDeployment) -> RecordRef {
     RecordRef {
         id: raw.id,
-        url: named.then(|| format!("{root}/{path}/-/environments/{}", raw.environment.id)),
+        url: page(gitlab, repo, &format!("environments/{}", raw.environment.id)),
         environment: raw.environment.name,
     }
 }
@@ -132,6 +136,10 @@ impl Environments for Gitlab {
             git_ref: name.to_owned(),
             is_tag,
         }))
+    }
+
+    fn comparison(&self, repo: &RepoRef, from: &str, to: &str) -> Option<String> {
+        page(self, repo, &format!("compare/{from}...{to}"))
     }
 
     async fn create(&self, repo: &RepoRef, new: &NewRecord, _: &Idem) -> Result<RecordRef> {

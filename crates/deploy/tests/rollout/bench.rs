@@ -1,7 +1,9 @@
 //! A table, a shop that runs v1 with four replicas, and everything around it, in memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::DateTime;
 use deploy::{Deploy, Outside, Rollback, Target};
@@ -95,6 +97,8 @@ pub struct Bench {
     paused: Arc<Mutex<Box<Pauses>>>,
     /// What is looked at follows what runs.
     pub before: Before,
+    /// Whether a second passes whenever somebody asks what time it is.
+    ticks: Arc<AtomicBool>,
 }
 
 /// Whether ada wants a task to stand still that has done these steps.
@@ -104,6 +108,8 @@ impl Bench {
     pub fn new() -> Self {
         let table = Arc::new(Mutex::new(World::new()));
         let source = Arc::clone(&table);
+        let ticks = Arc::new(AtomicBool::new(false));
+        let ticking = Arc::clone(&ticks);
         let bench = Self {
             settings: json!({"environments": {"staging": staging()}}),
             autonomy: Autonomy::Full,
@@ -116,11 +122,15 @@ impl Bench {
             environments: FakeEnvironments::new(),
             log: FakeDeployments::over(move || {
                 let world = source.lock().expect("no panic").clone();
+                if ticking.load(Ordering::SeqCst) {
+                    world.advance(Duration::from_secs(1));
+                }
                 (world.staged(), world.now())
             }),
             repos: FakeRepos::new(),
             paused: Arc::new(Mutex::new(Box::new(|_| false))),
             before: Before::default(),
+            ticks,
             table,
         };
         for version in ["v0", "v1", "v2", "v3"] {
@@ -143,6 +153,17 @@ impl Bench {
     /// The candidate answers every twentieth request with an error.
     pub fn bad(self) -> Self {
         self.metrics.set("errors candidate", &[0.05]);
+        self
+    }
+
+    /// It is Monday morning, and time goes by.
+    pub fn ticking(self) -> Self {
+        let monday = "2026-01-05T09:00:00Z"
+            .parse::<DateTime<chrono::Utc>>()
+            .expect("a time");
+        let since = monday - self.world().now();
+        self.world().advance(since.to_std().expect("it is to come"));
+        self.ticks.store(true, Ordering::SeqCst);
         self
     }
 

@@ -17,6 +17,7 @@ mod revert;
 mod rollback;
 mod shipped;
 mod smoke;
+mod told;
 mod verifying;
 mod waiting;
 

@@ -150,6 +150,13 @@ impl Environments for FakeEnvironments {
         .await
     }
 
+    fn comparison(&self, repo: &RepoRef, from: &str, to: &str) -> Option<String> {
+        Some(format!(
+            "https://forge.example/{}/compare/{from}...{to}",
+            repo.project
+        ))
+    }
+
     async fn create(&self, repo: &RepoRef, record: &NewRecord, _: &Idem) -> Result<RecordRef> {
         self.call(EnvironmentOp::Create, |world| world.create(repo, record))
             .await

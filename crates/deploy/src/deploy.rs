@@ -82,7 +82,7 @@ impl Handler for Deploy {
         cx.step("end", |idem| async move {
             for part in parts_done {
                 let id = part.id(&cx.task().id);
-                ledger::mended(outside, &part.place, &id, &part.version, &idem).await?;
+                ledger::mended(outside, &part.place, &id, &part.version, None, &idem).await?;
                 let ended = ledger::ended(id, DeploymentOutcome::Succeeded, None);
                 outside.log.write(&ended, &idem);
             }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::{Error, Idem, TaskId};
 use durable::{Cause, Reconciled, Stop, TaskCx};
 use ports::{
@@ -301,6 +302,7 @@ pub(crate) async fn mended(
     place: &Place,
     id: &str,
     version: &str,
+    since: Option<DateTime<Utc>>,
     idem: &Idem,
 ) -> Result<(), Error> {
     let newest = outside
@@ -309,7 +311,7 @@ pub(crate) async fn mended(
         .await?;
     for failure in target::mended_by(id, version, &target::of_place(place, newest)) {
         let id = failure.id.clone();
-        outside.log.write(&LogEntry::Recovered { id }, idem);
+        outside.log.write(&LogEntry::Recovered { id, at: since }, idem);
     }
     Ok(())
 }

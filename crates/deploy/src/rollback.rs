@@ -360,11 +360,15 @@ impl Rollback {
         let (lines, verified) = (&lines, &verified);
         cx.step("end", |idem| async move {
             let version = &begun.goal.plan.version;
-            ledger::mended(&self.outside, &settled.place, id, version, &idem).await?;
+            let since = verified.back_at();
+            ledger::mended(&self.outside, &settled.place, id, version, since, &idem).await?;
             let ended = ledger::ended(id.clone(), DeploymentOutcome::Succeeded, None);
             log.write(&ended, &idem);
             Ok(Ended {
-                at: log.now().await?,
+                at: match since {
+                    Some(since) => since,
+                    None => log.now().await?,
+                },
                 lines: lines.clone(),
                 verified: Some(verified.clone()),
             })

@@ -1,5 +1,6 @@
 //! Taking back what a deployment did, from what stands now: which of the run's steps took effect does not matter.
 
+use chrono::{DateTime, Utc};
 use domain::{Error, ErrorKind, Report, Verdict};
 use durable::{Cause, Stop, TaskCx};
 use ports::{DeploymentOutcome, LogEntry, RecordRef, RecordStatus};
@@ -63,6 +64,15 @@ impl Back<'_> {
         self.verified
             .as_ref()
             .is_some_and(|found| found.unwell().is_some())
+    }
+}
+
+impl Undone<'_> {
+    fn back_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Back(back) => back.verified.as_ref()?.back_at(),
+            _ => None,
+        }
     }
 }
 
@@ -141,7 +151,8 @@ impl Deploy {
             // It is not over while what serves is not well.
             if failed_itself && matches!(how, Undone::Back(back) if !back.is_unwell()) {
                 let id = ledger::failure_id(&id);
-                entries.push(LogEntry::Recovered { id });
+                let at = how.back_at();
+                entries.push(LogEntry::Recovered { id, at });
             }
             let outcome = outcome(
                 &why,

@@ -26,6 +26,9 @@ pub(crate) struct Verified {
     aside: Vec<String>,
     unwell: Option<String>,
     judged: Vec<Judged>,
+    /// Since when it serves again.
+    #[serde(default)]
+    back_at: Option<DateTime<Utc>>,
 }
 
 /// What serves again, in the words of a sentence's beginning.
@@ -48,6 +51,10 @@ impl Verified {
     /// What began before ways back were verified ends as it was begun.
     pub(crate) fn by_an_older_program() -> Self {
         Self::not("the task was begun by an older version of the program, which measured nothing of it")
+    }
+
+    pub(crate) fn back_at(&self) -> Option<DateTime<Utc>> {
+        self.back_at
     }
 
     pub(crate) fn unwell(&self) -> Option<&str> {
@@ -113,6 +120,12 @@ impl Carrier<'_> {
                 self.place.name
             )));
         }
+        let now: DateTime<Utc> = self
+            .cx
+            .step(("verify-from", self.round), |_| self.outside.log.now())
+            .await?;
+        let from = self.switched.unwrap_or(now);
+        found.back_at = Some(from);
         if checks == 0 {
             found.aside.push("no health check is declared".to_owned());
         } else {
@@ -134,7 +147,7 @@ impl Carrier<'_> {
             found.aside.push(words.to_owned());
             return Ok(found);
         }
-        let span = self.since_the_switch(&environment.analysis).await?;
+        let span = self.since_the_switch(&environment.analysis, from, now).await?;
         let (this, judging) = (&*self, &asked);
         let looked: Result<Looked, Stop> = self
             .cx
@@ -157,12 +170,12 @@ impl Carrier<'_> {
     }
 
     /// As long as a window must be that is held against limits, and no longer; waited for until all of it was collected.
-    async fn since_the_switch(&self, analysis: &Analysis) -> Result<judge::Span, Stop> {
-        let now: DateTime<Utc> = self
-            .cx
-            .step(("verify-from", self.round), |_| self.outside.log.now())
-            .await?;
-        let from = self.switched.unwrap_or(now);
+    async fn since_the_switch(
+        &self,
+        analysis: &Analysis,
+        from: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<judge::Span, Stop> {
         let points = i32::try_from(analysis.minimum_samples.max(1)).unwrap_or(i32::MAX);
         let needed = analysis.interval().checked_mul(points);
         let at_least = TimeDelta::from_std(analysis.at_least.0).unwrap_or(TimeDelta::MAX);

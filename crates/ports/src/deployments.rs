@@ -49,8 +49,8 @@ pub enum LogEntry {
         id: String,
         cause: String,
     },
-    /// The failure is over: users are served well again.
-    Recovered { id: String },
+    /// The failure is over: users are served well again, since that time where it was found to be so later.
+    Recovered { id: String, at: Option<DateTime<Utc>> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -81,12 +81,13 @@ impl Store {
                 .bind(id)
                 .bind(deployment)
                 .bind(cause),
-            LogEntry::Recovered { id } => self
+            LogEntry::Recovered { id, at } => self
                 .query(
-                    "UPDATE longshore.deployment_failures SET recovered_at = longshore.now()
+                    "UPDATE longshore.deployment_failures SET recovered_at = coalesce($2, longshore.now())
                       WHERE id = $1 AND recovered_at IS NULL",
                 )
-                .bind(id),
+                .bind(id)
+                .bind(at),
         };
         query.execute(tx).await.doing(doing)?;
         Ok(())

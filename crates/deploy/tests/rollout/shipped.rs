@@ -74,7 +74,17 @@ async fn a_canary_that_the_shipped_program_took_back_ends_in_its_steps() {
     let journal = lines(CANARY_TAKEN_BACK);
     let bench = Bench::new().bad();
     let (id, done) = goes_on(&bench, "deploy", payload.clone(), &journal).await;
-    assert_eq!(done.len(), journal.len(), "nothing was added: {done:?}");
+    let (its_own, added) = done.split_at(journal.len());
+    let keys: Vec<String> = journal
+        .iter()
+        .map(|line| format!("{}/{}", line.scope, line.key))
+        .collect();
+    assert_eq!(its_own, keys);
+    assert_eq!(
+        added,
+        ["unwind/post-mortem", "unwind/compared-with/1"],
+        "what is only told"
+    );
     let (status, report) = bench.report(&id);
     assert_eq!(
         (status, report.verdict),

@@ -71,8 +71,8 @@ async fn what_takes_itself_back_has_the_draft_of_a_post_mortem() {
         "judged: fail: error_rate: worse by +4.00 points",
         "it failed: v2 failed its judgement: error_rate",
         "send all traffic to the stable side",
-        "take away what stands beside the stable side",
         "v1 serves again",
+        "take away what stands beside the stable side",
     ] {
         assert!(
             after.any(|line| line.contains(words)),

@@ -70,11 +70,7 @@ async fn a_deployment_that_took_itself_back_says_what_was_verified() {
     );
     let failure = bench.log.all()[0].failures[0].clone();
     let over = failure.recovered_at.expect("it is over");
-    assert_eq!(
-        (over - failure.began_at).num_seconds(),
-        32,
-        "once that was measured"
-    );
+    assert_eq!(over, failure.began_at, "since the traffic was back");
     assert_eq!(window.end, failure.began_at + chrono::TimeDelta::seconds(30));
 }
 

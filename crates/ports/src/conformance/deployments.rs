@@ -135,7 +135,10 @@ pub async fn failures_are_kept_with_their_times(world: &dyn DeploymentWorld) {
     let new = of("task", "staging", "v1");
     write(world, &[LogEntry::Asked(new), failure("one"), failure("two")]).await;
     world.advance(HOUR).await;
-    let recovered = LogEntry::Recovered { id: "one".to_owned() };
+    let recovered = LogEntry::Recovered {
+        id: "one".to_owned(),
+        at: None,
+    };
     write(world, &[failure("one"), recovered.clone()]).await;
     world.advance(HOUR).await;
     write(world, &[recovered]).await;
@@ -145,6 +148,15 @@ pub async fn failures_are_kept_with_their_times(world: &dyn DeploymentWorld) {
     let hour = TimeDelta::hours(1);
     assert_eq!(failures[0].recovered_at, Some(failures[0].began_at + hour));
     assert_eq!(failures[1].recovered_at, None);
+    // Found to be over since then, later.
+    let since = failures[1].began_at + TimeDelta::minutes(30);
+    let recovered = LogEntry::Recovered {
+        id: "two".to_owned(),
+        at: Some(since),
+    };
+    write(world, &[recovered]).await;
+    let failures = newest(world, "staging").await.remove(0).failures;
+    assert_eq!(failures[1].recovered_at, Some(since));
 }
 
 pub async fn what_was_not_over_by_then_is_found_again(world: &dyn DeploymentWorld) {
@@ -191,6 +203,7 @@ pub async fn what_was_not_over_by_then_is_found_again(world: &dyn DeploymentWorl
     assert_eq!(ids(&found(None).await), ["failing", "runs", "new", "elsewhere"]);
     let recovered = LogEntry::Recovered {
         id: "failure".to_owned(),
+        at: None,
     };
     write(world, &[recovered]).await;
     world.advance(HOUR).await;
@@ -212,7 +225,10 @@ pub async fn an_entry_about_nothing_changes_nothing(world: &dyn DeploymentWorld)
             id: "f".to_owned(),
             cause: "none".to_owned(),
         },
-        LogEntry::Recovered { id: "f".to_owned() },
+        LogEntry::Recovered {
+            id: "f".to_owned(),
+            at: None,
+        },
     ];
     write(world, &entries).await;
     assert_eq!(newest(world, "staging").await, []);

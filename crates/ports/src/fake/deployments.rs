@@ -141,10 +141,10 @@ impl Log {
                     });
                 }
             }
-            LogEntry::Recovered { id } => {
+            LogEntry::Recovered { id, at } => {
                 let mut failures = self.deployments.iter_mut().flat_map(|known| &mut known.failures);
                 if let Some(failure) = failures.find(|failure| failure.id == id) {
-                    failure.recovered_at.get_or_insert(now);
+                    failure.recovered_at.get_or_insert(at.unwrap_or(now));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The repositories: on a forge that has a token, with settings that handlers can read.
 
 use adapter_forge::Forges;
-use deploy::Environments;
+use deploy::{Environment, Environments};
 use domain::{ErrorKind, Repo, RepoRef, RepoStatus, nearest};
 use secrecy::ExposeSecret;
 use store::Store;
@@ -53,6 +53,11 @@ pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
         } else if let Some((what, next)) = fault(settings, &forges, repo) {
             faulty += 1;
             found.fail("repos", format!("{} ({}): {what}", repo.name, repo.id), next);
+        } else {
+            for what in unjudged(repo) {
+                let next = "Change its `settings.environments`, if it is to be judged by it";
+                found.warn("repos", format!("{} ({}): {what}", repo.name, repo.id), next);
+            }
         }
     }
     if faulty < active.len() || active.is_empty() {
@@ -71,6 +76,16 @@ pub async fn look(settings: &Settings, store: &Store, found: &mut Findings) {
 const LOCAL: &str = "has the provider `local`, a folder of tickets that `longshore dev` alone works on";
 const LOCAL_NEXT: &str =
     "Nothing, if this is the database of a `longshore dev`; else set its provider to `gitlab` or `github`";
+
+/// Metrics that its environments declare and their strategies never look at.
+fn unjudged(repo: &Repo) -> Vec<String> {
+    let all = deploy::environments(&repo.settings, &repo.name).unwrap_or_default();
+    let told = |(name, environment): (&String, &Environment)| {
+        let found = environment.unjudged().into_iter();
+        found.map(|what| format!("in {name}, {what}")).collect::<Vec<_>>()
+    };
+    all.iter().flat_map(told).collect()
+}
 
 /// What keeps a repository from being worked on, and what to do.
 fn fault(settings: &Settings, forges: &Forges, repo: &Repo) -> Option<(String, String)> {
@@ -242,6 +257,22 @@ mod tests {
         let store = json!({"file": "/etc/flagd/flags.json"});
         settings.flags = serde_json::from_value(json!({ "edge": store })).unwrap();
         assert_eq!(unmet(&settings, &all), None);
+    }
+
+    #[test]
+    fn a_metric_that_the_strategy_never_looks_at_is_told() {
+        let metrics = json!([{"name": "error_rate", "query": "e", "max": 0.02}]);
+        let with = |strategy: &str| {
+            let production = json!({"target": "web", "workload": "shop", "strategy": strategy, "analysis": {"metrics": metrics}});
+            unjudged(&repo(json!({"environments": {"production": production}})))
+        };
+        assert_eq!(with("canary"), [""; 0]);
+        assert_eq!(
+            with("rolling"),
+            [
+                "in production, the strategy rolling never judges error_rate: set `watch`, or let `strategy` be canary"
+            ]
+        );
     }
 
     #[test]

@@ -54,7 +54,7 @@ enum Undone<'a> {
 /// What served before serves again.
 struct Back<'a> {
     lines: Vec<act::Line>,
-    carrier: Carrier<'a>,
+    carrier: Box<Carrier<'a>>,
     /// None where nothing was changed, or nothing served before.
     verified: Option<Verified>,
 }
@@ -304,7 +304,6 @@ impl Deploy {
                 approved_by: approved_by.clone(),
                 unrecorded: refused,
                 record_url: record.and_then(|record| record.url.clone()),
-                ..Told::default()
             };
             reports.push(report::done(place, &begun.plan, &told));
         }
@@ -376,7 +375,7 @@ impl Deploy {
                             let verified = None;
                             return Ok(Undone::Back(Back {
                                 lines,
-                                carrier,
+                                carrier: Box::new(carrier),
                                 verified,
                             }));
                         }

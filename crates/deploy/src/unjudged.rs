@@ -124,7 +124,8 @@ impl Environment {
             return found;
         }
         let strategy = self.strategy;
-        if !alone && !(limited.is_empty() && unlimited.is_empty()) {
+        let declares_none = limited.is_empty() && unlimited.is_empty();
+        if !(alone || declares_none) {
             let all: Vec<&str> = limited.into_iter().chain(unlimited).collect();
             let mend = match strategy {
                 StrategyName::Rolling => "set `watch`, or let `strategy` be canary",

@@ -11,7 +11,9 @@ use crate::bench::{Bench, at_workload};
 
 /// Done before every look.
 #[derive(Clone, Default)]
-pub struct Before(Arc<Mutex<Vec<Box<dyn Fn() + Send + Sync>>>>);
+pub struct Before(Arc<Mutex<Vec<Look>>>);
+
+type Look = Box<dyn Fn() + Send + Sync>;
 
 impl Before {
     pub fn each(&self, follows: impl Fn() + Send + Sync + 'static) {

@@ -140,7 +140,10 @@ async fn what_its_registry_does_not_hold_touches_nothing(cluster: Arc<Cluster>) 
     site.by_hand(&site.deployments(), "checkout", &is("v1")).await;
     let runs = async |version: &str| {
         let pods = site.serving().await;
-        pods.len() == 2
+        let stands = site.object(&site.deployments(), "checkout").await;
+        let replicas = ["replicas", "updatedReplicas", "availableReplicas"];
+        replicas.iter().all(|of| stands["status"][of] == 2)
+            && pods.len() == 2
             && site.pods().await.len() == 2
             && pods
                 .iter()

@@ -55,7 +55,7 @@ impl OnPostgres {
         }))
     }
 
-    /// Takes everything out of the tables: a new world without the cost of a new database.
+    /// Takes everything out of the tables and sets the clock back: a new world without the cost of a new database.
     pub async fn fresh(&self) -> Self {
         self.sql(
             "DO $$ DECLARE t text; BEGIN
@@ -64,6 +64,7 @@ impl OnPostgres {
                      EXECUTE 'DELETE FROM ' || t;
                  END LOOP;
                  DELETE FROM tasks;
+                 UPDATE longshore.test_clock SET at = 'epoch';
              END $$",
         )
         .await;
